@@ -1,0 +1,183 @@
+"""People, their roles, and the policy that says whose word counts at a gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.process import Step, Who
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from feature_delivery.domain.names import PersonName
+
+
+class DecisionKind(StrEnum):
+    """What a person may say at a gate."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    ROLL_BACK = "roll_back"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One person of a project.
+
+    Attributes:
+        name: The Airflow user name; the key everywhere.
+        roles: What the person may decide.
+        emails: Addresses found in commits, lower case; a commit author never approves.
+        logins: Names on the Git host and the tracker.
+        deputy: Who may act in this person's place; a deputy counts as the person acting.
+    """
+
+    name: PersonName
+    roles: frozenset[Who]
+    emails: frozenset[str] = frozenset()
+    logins: frozenset[str] = frozenset()
+    deputy: PersonName | None = None
+
+
+class Expiry(StrEnum):
+    """What a gate's deadline does."""
+
+    REJECT = "reject"
+    EVIDENCE = "evidence"
+    REMIND = "remind"
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """Who decides at a gate, how many of them, until when.
+
+    ``timeout`` ``None``: the gate waits for ever and only reminds.
+    """
+
+    roles: frozenset[Who]
+    count: int = 1
+    timeout: timedelta | None = None
+    on_expiry: Expiry = Expiry.REMIND
+    kinds: frozenset[DecisionKind] = frozenset({DecisionKind.APPROVE, DecisionKind.REJECT})
+
+
+DAY = timedelta(days=1)
+VERDICTS = frozenset({DecisionKind.KEEP, DecisionKind.ROLL_BACK})
+
+DEFAULT_POLICIES: dict[Step, GatePolicy] = {
+    Step.WAIT_FOR_START: GatePolicy(frozenset({Who.DEVELOPER}), kinds=frozenset({DecisionKind.APPROVE})),
+    Step.WAIT_FOR_REVIEW: GatePolicy(frozenset({Who.REVIEWER}), timeout=3 * DAY),
+    Step.WAIT_FOR_ACCEPTANCE: GatePolicy(frozenset({Who.TESTER}), timeout=14 * DAY, on_expiry=Expiry.REJECT),
+    Step.WAIT_FOR_CONFIRMATION: GatePolicy(frozenset({Who.MANAGER}), timeout=14 * DAY, on_expiry=Expiry.REJECT),
+    Step.WAIT_FOR_VERDICT: GatePolicy(
+        frozenset({Who.MANAGER, Who.OPERATOR}), timeout=DAY, on_expiry=Expiry.EVIDENCE, kinds=VERDICTS
+    ),
+    Step.WAIT_FOR_DEMONSTRATION: GatePolicy(
+        frozenset({Who.MANAGER}), timeout=30 * DAY, kinds=frozenset({DecisionKind.APPROVE})
+    ),
+}
+"""Gates that people decide; every other gate waits for an event."""
+
+SIGN_OFFS: tuple[Step, ...] = (Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION)
+"""Gates whose approval an attempt must carry to reach production, each by another person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One accepted decision of the attempt, as the policy sees it."""
+
+    gate: Step
+    person: PersonName
+    kind: DecisionKind
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Yes or no with its reason; the same sentence goes to log, API, board and Slack."""
+
+    yes: bool
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        """``if answer:`` reads like the question."""
+        return self.yes
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Everybody of a project.
+
+    ``solo``: one person may fill several roles and approve an own change; meant for one-person shops.
+    """
+
+    persons: dict[PersonName, Person]
+    policies: dict[Step, GatePolicy] = field(default_factory=lambda: dict(DEFAULT_POLICIES))
+    solo: bool = False
+
+    def with_role(self, *roles: Who) -> tuple[PersonName, ...]:
+        """Return the names of everybody who has one of ``roles``, deputies included."""
+        found = {name for name, person in self.persons.items() if person.roles & set(roles)}
+        found |= {deputy for name in found if (deputy := self.persons[name].deputy)}
+        return tuple(sorted(found))
+
+    def by_login(self, login: str) -> PersonName | None:
+        """Return the person known on a host or tracker by ``login``, or by that very name."""
+        for name, person in self.persons.items():
+            if login == name or login in person.logins:
+                return name
+        return None
+
+    def by_emails(self, emails: Iterable[str]) -> frozenset[PersonName]:
+        """Return everybody who wrote under one of ``emails``."""
+        wanted = {email.lower() for email in emails}
+        return frozenset(name for name, person in self.persons.items() if person.emails & wanted)
+
+    def may_decide(
+        self,
+        person: PersonName,
+        *,
+        gate: Step,
+        kind: DecisionKind,
+        authors: frozenset[PersonName],
+        voices: Iterable[Voice],
+    ) -> Answer:
+        """Say whether ``person``'s word counts at ``gate``.
+
+        Args:
+            person: Who speaks.
+            gate: Where.
+            kind: What is said.
+            authors: Everybody who wrote, pushed or opened the attempt.
+            voices: Accepted decisions of this attempt so far.
+        """
+        policy = self.policies.get(gate)
+        if policy is None:
+            return Answer(yes=False, reason=f"Nobody decides at {gate}: it waits for an event.")
+        if kind not in policy.kinds:
+            allowed = " or ".join(sorted(policy.kinds))
+            return Answer(yes=False, reason=f"{kind} is no answer at {gate}: say {allowed}.")
+        if person not in self.with_role(*policy.roles):
+            roles = " or ".join(sorted(policy.roles))
+            able = ", ".join(self.with_role(*policy.roles)) or "nobody"
+            return Answer(yes=False, reason=f"{person} is not {roles} of this project: {able} may decide at {gate}.")
+        if self.solo or gate not in SIGN_OFFS or kind is not DecisionKind.APPROVE:
+            return Answer(yes=True)
+        if person in authors:
+            return Answer(yes=False, reason=f"{person} worked on this commit: somebody else must approve at {gate}.")
+        for voice in voices:
+            if voice.person == person and voice.gate != gate and voice.gate in SIGN_OFFS:
+                return Answer(
+                    yes=False,
+                    reason=f"{person} has decided at {voice.gate} already: one person fills one role per commit.",
+                )
+        return Answer(yes=True)
+
+    def satisfied(self, gate: Step, voices: Iterable[Voice]) -> bool:
+        """Say whether enough different people have approved at ``gate``."""
+        policy = self.policies[gate]
+        who = {voice.person for voice in voices if voice.gate == gate and voice.kind is DecisionKind.APPROVE}
+        return len(who) >= policy.count

@@ -1,0 +1,84 @@
+"""What the project file beside Airflow says: who decides, where things are, how production is treated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
+from feature_delivery.domain.people import People
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Names of the long-lived branches, and how a feature's own are called."""
+
+    production: BranchName
+    preprod: BranchName
+    feature_prefix: str = "feature/"
+    candidate_prefix: str = "candidate/"
+
+    def feature(self, key: FeatureKey, title: str) -> BranchName:
+        """Return the branch we create for a feature that has none."""
+        words = slug(title)
+        return branch_name(f"{self.feature_prefix}{key}" + (f"-{words}" if words else ""))
+
+    def candidate(self, key: FeatureKey) -> BranchName:
+        """Return the branch that holds the candidate; ours alone."""
+        return branch_name(f"{self.candidate_prefix}{key}")
+
+    def key_of(self, branch: str) -> str | None:
+        """Return the text where a feature branch carries its key, or ``None`` for any other branch."""
+        rest = branch.removeprefix(self.feature_prefix)
+        if rest == branch:
+            return None
+        head, dash, tail = rest.partition("-")
+        number = tail.partition("-")[0]
+        return f"{head}-{number}" if dash and number else None
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a project may choose about the process.
+
+    Attributes:
+        start_gate: Wait until somebody takes the issue; else a feature starts at once.
+        open_request: Open the merge request ourselves once the checks are green.
+        start_on_push: A push to a feature branch of an unknown feature starts its delivery.
+        sign_offs_survive_refresh: A clean, green refresh of the candidate keeps acceptance and confirmation.
+        abandon_after: How long a deleted branch must stay away before its feature counts as abandoned.
+        observe_for: How long production is watched after a deploy.
+        automatic_verdict: Decide at once by the evidence instead of asking.
+        destroy_at_most: More destructions than this by one run of the reaper stop and ask.
+    """
+
+    start_gate: bool = True
+    open_request: bool = False
+    start_on_push: bool = True
+    sign_offs_survive_refresh: bool = True
+    abandon_after: timedelta = timedelta(minutes=10)
+    observe_for: timedelta = timedelta(seconds=5)
+    automatic_verdict: bool = False
+    destroy_at_most: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectConfig:
+    """One project file, validated. ``repository`` is the address that tasks clone from and push to."""
+
+    name: ProjectName
+    title: str
+    repository: str
+    host: str
+    tracker: str
+    platform: str
+    branches: Branches
+    people: People
+    choices: Choices = field(default_factory=Choices)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dag_id(self) -> str:
+        """The DAG that delivers this project's features."""
+        return f"feature_delivery_{self.name}"

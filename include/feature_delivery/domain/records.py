@@ -1,0 +1,355 @@
+"""The ledger's records: what happened to features, attempts, environments, production.
+
+Mutable on purpose (a record is a row, and services change rows inside one transaction); values computed from them are
+frozen. ``id`` is 0 until the ledger has stored the record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, PersonName, ProjectName, TreeSha
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import Step, Who
+
+
+def now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+class FeatureState(StrEnum):
+    """Where a feature stands as a whole."""
+
+    ACTIVE = "active"
+    SHIPPED = "shipped"  # kept in production; teardown and completion may run
+    DELIVERED = "delivered"  # demonstrated: over
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"  # its branch or issue is gone
+
+    @property
+    def ended_without_shipping(self) -> bool:
+        """Say whether the feature was given up."""
+        return self in {FeatureState.CANCELLED, FeatureState.ABANDONED}
+
+
+class AttemptState(StrEnum):
+    """Where one commit of a feature stands."""
+
+    ACTIVE = "active"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+    PROMOTED = "promoted"  # in production, verdict open
+    SHIPPED = "shipped"
+    ROLLED_BACK = "rolled_back"
+    DROPPED = "dropped"  # the feature was given up
+
+
+@dataclass(eq=False, kw_only=True)
+class Project:
+    """What the ledger knows of a project: production's known head, the lock, the freeze."""
+
+    name: ProjectName
+    production_commit: CommitSha | None = None
+    lock_feature_id: int | None = None
+    lock_since: datetime | None = None
+    frozen_reason: str = ""
+    frozen_commit: CommitSha | None = None
+    last_delivery: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Feature:
+    """One delivery of one issue; ``delivery`` counts deliveries of the same key from 1."""
+
+    project: ProjectName
+    key: FeatureKey
+    delivery: int
+    run_id: str
+    title: str
+    description: str = ""
+    requester: str = ""
+    branch: BranchName | None = None
+    wanted_commit: CommitSha | None = None
+    state: FeatureState = FeatureState.ACTIVE
+    attempt_number: int = 0
+    issue_url: str = ""
+    request_number: int | None = None
+    request_url: str = ""
+    request_author: str = ""
+    started: bool = False
+    branch_seen_gone: datetime | None = None
+    branch_head: CommitSha | None = None
+    next_commit: CommitSha | None = None
+    rejected_commit: CommitSha | None = None
+    run_after: datetime | None = None
+    created_at: datetime = field(default_factory=now)
+    ended_at: datetime | None = None
+    reason: str = ""
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Attempt:
+    """One commit of the feature on its way to production. ``authors``: everybody who may not sign it off."""
+
+    feature_id: int
+    number: int
+    commit: CommitSha
+    authors: list[PersonName] = field(default_factory=list)
+    state: AttemptState = AttemptState.ACTIVE
+    reason: str = ""
+    created_at: datetime = field(default_factory=now)
+    ended_at: datetime | None = None
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class CandidateRecord:
+    """One candidate built for an attempt; the newest of an attempt counts."""
+
+    feature_id: int
+    attempt: int
+    commit: CommitSha
+    tree: TreeSha
+    base: CommitSha
+    feature_commit: CommitSha
+    plan_changed: bool = False
+    integration_green: bool = False
+    created_at: datetime = field(default_factory=now)
+    id: int = 0
+
+
+class EnvironmentState(StrEnum):
+    """Life of an environment."""
+
+    RESERVED = "reserved"
+    READY = "ready"
+    DESTROYED = "destroyed"
+
+
+@dataclass(eq=False, kw_only=True)
+class Environment:
+    """One environment; the row is written before anything is created. ``feature_id`` is ``None`` for production."""
+
+    project: ProjectName
+    name: str
+    kind: str
+    feature_id: int | None
+    state: EnvironmentState = EnvironmentState.RESERVED
+    generation: int = 0
+    address: str = ""
+    commit: CommitSha | None = None
+    created_at: datetime = field(default_factory=now)
+    destroyed_at: datetime | None = None
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Deployment:
+    """One deploy of one commit to one environment."""
+
+    environment_id: int
+    feature_id: int | None
+    attempt: int
+    commit: CommitSha
+    generation: int
+    state: str = "running"  # running, done, failed
+    reason: str = ""
+    started_at: datetime = field(default_factory=now)
+    ended_at: datetime | None = None
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class SuiteResult:
+    """One run of a suite; ``red`` is the sentence that says why it is red, empty when green."""
+
+    feature_id: int
+    attempt: int
+    step: Step
+    suite: str
+    commit: CommitSha
+    tests: int
+    executed: int
+    failed: int
+    seconds: float
+    red: str = ""
+    report: dict[str, Any] = field(default_factory=dict)
+    at: datetime = field(default_factory=now)
+    id: int = 0
+
+
+class GateState(StrEnum):
+    """Life of a gate, for one attempt."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"
+    CLOSED = "closed"  # the run was rewound or ended before anybody decided
+
+
+@dataclass(eq=False, kw_only=True)
+class Gate:
+    """One gate of one feature. ``ended`` says whether the parked task has been ended after the resolution."""
+
+    feature_id: int
+    step: Step
+    attempt: int = 0
+    state: GateState = GateState.OPEN
+    outcome: str = ""
+    blocked: str = ""
+    opened_at: datetime = field(default_factory=now)
+    deadline: datetime | None = None
+    resolved_at: datetime | None = None
+    ended: bool = True
+    requested_at: datetime | None = None
+    reminded_at: datetime | None = None
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Decision:
+    """What one person said at a gate, whether it counted, and why not."""
+
+    feature_id: int
+    step: Step
+    attempt: int
+    commit: CommitSha | None
+    person: PersonName
+    kind: DecisionKind
+    accepted: bool
+    source: str
+    comment: str = ""
+    reason: str = ""
+    role: Who | None = None
+    at: datetime = field(default_factory=now)
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class PermitRecord:
+    """The ledger's leave for one step of one attempt to have one effect."""
+
+    feature_id: int
+    attempt: int
+    step: Step
+    try_number: int
+    task_instance: str
+    generation: int = 0
+    state: str = "granted"  # granted, done, failed, void
+    work: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    granted_at: datetime = field(default_factory=now)
+    ended_at: datetime | None = None
+    id: int = 0
+
+
+class PromotionState(StrEnum):
+    """Life of a promotion, from the intent that is written before the branch moves."""
+
+    INTENDED = "intended"
+    MOVED = "moved"
+    UNCERTAIN = "uncertain"  # the branch moved, the deploy failed
+    DEPLOYED = "deployed"
+    KEPT = "kept"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    DROPPED = "dropped"  # the branch never moved
+
+
+OPEN_PROMOTIONS = frozenset(
+    {PromotionState.MOVED, PromotionState.UNCERTAIN, PromotionState.DEPLOYED, PromotionState.ROLLING_BACK}
+)
+
+
+@dataclass(eq=False, kw_only=True)
+class Promotion:
+    """One move of production: ``before`` -> ``candidate``, and perhaps back by ``restored``."""
+
+    project: ProjectName
+    feature_id: int
+    attempt: int
+    before: CommitSha
+    candidate: CommitSha
+    tree: TreeSha
+    state: PromotionState = PromotionState.INTENDED
+    restored: CommitSha | None = None
+    irreversible: bool = False
+    intended_at: datetime = field(default_factory=now)
+    moved_at: datetime | None = None
+    ended_at: datetime | None = None
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class QueuePlace:
+    """A feature's place in the queue for production; kept when sign-offs are asked for again."""
+
+    project: ProjectName
+    feature_id: int
+    since: datetime = field(default_factory=now)
+    waiting: bool = True
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class WebhookDelivery:
+    """One webhook as it came in: stored before it is looked into, processed once."""
+
+    project: ProjectName
+    delivery_id: str
+    host: str
+    event: str
+    body: bytes
+    received_at: datetime = field(default_factory=now)
+    processed_at: datetime | None = None
+    result: str = ""
+    tries: int = 0
+    id: int = 0
+
+
+class Errand(StrEnum):
+    """Kinds of outbox entries."""
+
+    MESSAGE = "message"
+    ISSUE_COMMENT = "issue_comment"
+    ISSUE_STATE = "issue_state"
+    REQUEST_COMMENT = "request_comment"
+    REQUEST_STATE = "request_state"
+    COMMIT_STATUS = "commit_status"
+
+
+@dataclass(eq=False, kw_only=True)
+class OutboxEntry:
+    """Something to say to the outside, told after the transaction that decided it; ``marker`` makes repeats safe."""
+
+    project: ProjectName
+    feature_id: int
+    kind: Errand
+    payload: dict[str, Any]
+    marker: str
+    created_at: datetime = field(default_factory=now)
+    due_at: datetime = field(default_factory=now)
+    sent_at: datetime | None = None
+    tries: int = 0
+    error: str = ""
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Event:
+    """One line of a feature's history, for people."""
+
+    project: ProjectName
+    feature_id: int | None
+    kind: str
+    text: str
+    person: str = ""
+    step: Step | None = None
+    attempt: int = 0
+    at: datetime = field(default_factory=now)
+    id: int = 0

@@ -1,0 +1,182 @@
+"""The ledger: our own record of features, attempts, decisions, environments, deployments, webhooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
+    from feature_delivery.domain.process import Step
+    from feature_delivery.domain.records import (
+        Attempt,
+        CandidateRecord,
+        Decision,
+        Deployment,
+        Environment,
+        Event,
+        Feature,
+        FeatureState,
+        Gate,
+        OutboxEntry,
+        PermitRecord,
+        Project,
+        Promotion,
+        QueuePlace,
+        SuiteResult,
+        WebhookDelivery,
+    )
+    from feature_delivery.ports.runs import Runs
+
+    Record = (
+        Project
+        | Feature
+        | Attempt
+        | CandidateRecord
+        | Environment
+        | Deployment
+        | SuiteResult
+        | Gate
+        | Decision
+        | PermitRecord
+        | Promotion
+        | QueuePlace
+        | WebhookDelivery
+        | OutboxEntry
+        | Event
+    )
+
+
+class Books(Protocol):
+    """The ledger inside one transaction; changed records are stored at its end.
+
+    Lock order, everywhere: the run (``Runs.lock``), then the project (``lock_project``). Everything that changes a
+    feature holds its project's lock, so the rules never race; transactions are short and call nobody outside.
+    """
+
+    def instance(self) -> str:
+        """Return the id of this installation, made up at its first use."""
+
+    def lock_project(self, name: ProjectName) -> Project:
+        """Return the project's row, locked until the end of the transaction; created when new."""
+
+    def project(self, name: ProjectName) -> Project | None:
+        """Return the project's row, not locked."""
+
+    def add(self, record: Record) -> None:
+        """Store a new record; its ``id`` is set at once."""
+
+    def feature(self, project: ProjectName, key: FeatureKey) -> Feature | None:
+        """Return the newest delivery of an issue."""
+
+    def feature_of_run(self, project: ProjectName, run_id: str) -> Feature | None:
+        """Return the feature that a run carries."""
+
+    def feature_by_id(self, feature_id: int) -> Feature:
+        """Return a feature that is known to exist."""
+
+    def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
+        """Return features, newest first; all states when none is named."""
+
+    def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
+        """Return an attempt, the current one by default."""
+
+    def attempts(self, feature: Feature) -> Sequence[Attempt]:
+        """Return the attempts of a feature, oldest first."""
+
+    def candidate(self, feature: Feature, attempt: int) -> CandidateRecord | None:
+        """Return the newest candidate of an attempt."""
+
+    def candidates_of(self, commit: CommitSha) -> Sequence[CandidateRecord]:
+        """Return every record of a candidate commit, newest first."""
+
+    def environment(self, project: ProjectName, name: str) -> Environment | None:
+        """Return the newest environment of that name."""
+
+    def environments(self, project: ProjectName | None = None, feature: Feature | None = None) -> Sequence[Environment]:
+        """Return environments that are not destroyed, oldest first."""
+
+    def deployment(self, environment: Environment) -> Deployment | None:
+        """Return the newest deployment of an environment."""
+
+    def deployments(self, feature: Feature) -> Sequence[Deployment]:
+        """Return the deployments of a feature, oldest first."""
+
+    def suite_result(self, feature: Feature, attempt: int, step: Step) -> SuiteResult | None:
+        """Return the newest result of a suite's step in an attempt."""
+
+    def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
+        """Return every suite result of a feature, oldest first."""
+
+    def executed_in_production(self, project: ProjectName) -> dict[str, int]:
+        """Return, per suite, the tests executed by the last green run on code that was shipped and kept."""
+
+    def gate(self, feature: Feature, step: Step) -> Gate | None:
+        """Return the newest record of a gate."""
+
+    def gates(self, feature: Feature) -> Sequence[Gate]:
+        """Return every gate record of a feature, oldest first."""
+
+    def open_gate(self, feature: Feature) -> Gate | None:
+        """Return the gate the feature waits at, if any."""
+
+    def gates_to_end(self) -> Sequence[Gate]:
+        """Return resolved gates whose parked task has not been ended yet."""
+
+    def gates_past_deadline(self, at: datetime) -> Sequence[Gate]:
+        """Return open gates whose deadline has passed."""
+
+    def open_gates(self) -> Sequence[Gate]:
+        """Return every open gate."""
+
+    def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
+        """Return decisions, oldest first, refused ones included; of one attempt when named."""
+
+    def permit(self, permit_id: int) -> PermitRecord | None:
+        """Return a permit by its number."""
+
+    def permits(self, feature: Feature) -> Sequence[PermitRecord]:
+        """Return every permit of a feature, oldest first."""
+
+    def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
+        """Return the newest promotion of a feature, or of one of its attempts."""
+
+    def promotions(self, project: ProjectName) -> Sequence[Promotion]:
+        """Return the promotions of a project, oldest first."""
+
+    def queue(self, project: ProjectName) -> Sequence[QueuePlace]:
+        """Return the queue for production, first come first."""
+
+    def leave_queue(self, feature: Feature) -> None:
+        """Take the feature out of the queue; not being in it is done."""
+
+    def feature_branches(self, project: ProjectName) -> dict[BranchName, CommitSha]:
+        """Return the branch and current commit of every active feature that has both."""
+
+    def webhook(self, project: ProjectName, delivery_id: str) -> WebhookDelivery | None:
+        """Return a webhook by the id its host gave it."""
+
+    def webhooks_to_process(self, limit: int = 100) -> Sequence[WebhookDelivery]:
+        """Return stored webhooks that wait, oldest first; rows that another process holds are passed over."""
+
+    def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
+        """Return unsent entries that are due, oldest first; rows that another process holds are passed over."""
+
+    def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
+        """Return every entry of a feature, oldest first."""
+
+    def events(self, feature: Feature) -> Sequence[Event]:
+        """Return a feature's history, oldest first."""
+
+
+class Unit(NamedTuple):
+    """One transaction over the ledger and the runs: both change together or not at all."""
+
+    books: Books
+    runs: Runs
+
+
+Begin = "Callable[[], AbstractContextManager[Unit]]"
+"""Opens a transaction: commits at the end, rolls back when an exception leaves it."""
