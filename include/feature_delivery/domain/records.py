@@ -13,7 +13,7 @@ from typing import Any
 
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, PersonName, ProjectName, TreeSha
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.process import Step
 
 
 def now() -> datetime:
@@ -85,6 +85,8 @@ class Feature:
     branch_head: CommitSha | None = None
     next_commit: CommitSha | None = None
     rejected_commit: CommitSha | None = None
+    branch_is_ours: bool = False
+    rewind_to: Step | None = None
     run_after: datetime | None = None
     created_at: datetime = field(default_factory=now)
     ended_at: datetime | None = None
@@ -224,7 +226,7 @@ class Decision:
     source: str
     comment: str = ""
     reason: str = ""
-    role: Who | None = None
+    candidate: CommitSha | None = None
     at: datetime = field(default_factory=now)
     id: int = 0
 

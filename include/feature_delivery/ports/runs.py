@@ -44,6 +44,9 @@ class Runs(Protocol):
     def start(self, run: RunRef, *, conf: Mapping[str, object], note: str) -> None:
         """Create the run; it must not exist."""
 
+    def conf(self, run: RunRef) -> Mapping[str, object]:
+        """Return what the run was started with."""
+
     def is_running(self, task: TaskRef) -> bool:
         """Say whether exactly this try of this task is running now."""
 

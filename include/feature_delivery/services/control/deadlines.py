@@ -1,0 +1,64 @@
+"""What a gate's deadline does: each kind of gate has its own outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.people import Expiry, GatePolicy
+from feature_delivery.domain.records import Feature, Gate, now
+from feature_delivery.services.control import attempts, verdict
+from feature_delivery.services.control.flags import production_evidence
+from feature_delivery.services.control.gates import enter, run_of
+from feature_delivery.services.control.history import notify
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+
+
+def expire(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
+    """Apply the deadline of the gate a run waits at, if it has passed; says whether it had."""
+    feature = enter(unit, project, run_id)
+    gate = unit.books.open_gate(feature)
+    policy = project.people.policies.get(gate.step) if gate else None
+    if gate is None or policy is None or gate.deadline is None or gate.deadline > now() or feature.rewind_to:
+        return False
+    gate.deadline = now() + policy.timeout if policy.timeout else None
+    if gate.blocked:
+        # Nobody could decide: the time of the failure is not the deciders' time.
+        _prolong(unit, feature, gate)
+        return False
+    match policy.on_expiry:
+        case Expiry.REJECT:
+            attempts.reject(unit, project, feature, f"Nobody decided at {gate.step} in time.", person="deadline")
+        case Expiry.EVIDENCE:
+            _judge(unit, project, feature, gate, policy)
+        case Expiry.REMIND:
+            gate.reminded_at = now()
+            _prolong(unit, feature, gate)
+            names = project.people.with_role(*policy.roles)
+            notify(
+                unit, feature, f"remind:{gate.id}:{now():%Y%m%d%H%M}", f"{feature.key} waits at {gate.step}.", to=names
+            )
+    return True
+
+
+def _prolong(unit: Unit, feature: Feature, gate: Gate) -> None:
+    if gate.deadline is not None:
+        unit.runs.shelve(run_of(feature), until=gate.deadline)
+
+
+def _judge(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, policy: GatePolicy) -> None:
+    """Let the evidence decide; without evidence hold production and call for people."""
+    evidence = production_evidence(unit.books, feature)
+    promotion = unit.books.promotion(feature)
+    if evidence.outcome == "pass":
+        verdict.keep(unit, project, feature, f"Deadline: {evidence.text}", person="deadline")
+    elif evidence.outcome == "fail" and promotion is not None and not promotion.irreversible:
+        verdict.roll_back(unit, project, feature, f"Deadline: {evidence.text}", person="deadline")
+    else:
+        _prolong(unit, feature, gate)
+        text = f"{feature.key} holds production without a verdict: {evidence.text}"
+        notify(
+            unit, feature, f"escalate:{gate.id}:{now():%Y%m%d%H%M}", text, to=project.people.with_role(*policy.roles)
+        )

@@ -1,0 +1,221 @@
+"""What a person says at a gate: recorded always, counted when the policy allows, and acted upon at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.names import CommitSha, PersonName
+from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind
+from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
+    Attempt,
+    AttemptState,
+    Decision,
+    Feature,
+    FeatureState,
+    PromotionState,
+)
+from feature_delivery.services.control import attempts, turn, verdict
+from feature_delivery.services.control.flags import voices
+from feature_delivery.services.control.gates import enter, settle
+from feature_delivery.services.control.history import record, tell_request
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """One decision as it comes in.
+
+    Attributes:
+        commit: The feature commit the person looked at; a decision about another one is refused. ``None``: whatever
+            the feature is at.
+        source: Where it was said: ``cli``, ``api``, ``airflow``, ``git``, ``board``, ``slack``.
+    """
+
+    person: PersonName
+    gate: Step
+    kind: DecisionKind
+    comment: str = ""
+    commit: CommitSha | None = None
+    source: str = "api"
+
+
+def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
+    """Record what was said; count it when it may count.
+
+    The same person saying the same again at the same gate of the same attempt changes nothing. A decision that may
+    not count is recorded with its reason, and the gate stays open.
+    """
+    feature = enter(unit, project, run_id)
+    answer = _may(unit, project, feature, say)
+    if answer and _said_already(unit, feature, say):
+        return Answer(yes=True, reason=f"{say.person} has said so already.")
+    candidate = unit.books.candidate(feature, feature.attempt_number)
+    attempt = unit.books.attempt(feature)
+    unit.books.add(
+        Decision(
+            feature_id=feature.id,
+            step=say.gate,
+            attempt=feature.attempt_number,
+            commit=attempt.commit if attempt else None,
+            candidate=candidate.commit if candidate else None,
+            person=say.person,
+            kind=say.kind,
+            accepted=answer.yes,
+            source=say.source,
+            comment=say.comment[:4000],
+            reason=answer.reason,
+        )
+    )
+    said = f"{say.person}: {say.kind} at {say.gate}" + (f": {say.comment}" if say.comment else "")
+    record(
+        unit,
+        feature,
+        "decided" if answer else "refused",
+        said if answer else f"{said} ({answer.reason})",
+        person=say.person,
+        step=say.gate,
+    )
+    if answer:
+        _act(unit, project, feature, say)
+    return answer
+
+
+def _said_already(unit: Unit, feature: Feature, say: Say) -> bool:
+    mine = [
+        d
+        for d in unit.books.decisions(feature, feature.attempt_number)
+        if d.accepted and d.person == say.person and d.step is say.gate
+    ]
+    return bool(mine) and mine[-1].kind is say.kind
+
+
+def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
+    attempt = unit.books.attempt(feature)
+    if feature.state.ended_without_shipping or feature.state is FeatureState.DELIVERED:
+        return Answer(yes=False, reason=f"{feature.key} was {feature.state}: there is nothing to decide any more.")
+    if say.commit is not None and (attempt is None or say.commit != attempt.commit):
+        at = attempt.commit[:10] if attempt else "no commit yet"
+        return Answer(
+            yes=False, reason=f"This was said about {say.commit[:10]}, but {feature.key} is at {at}: look again."
+        )
+    if say.gate in SIGN_OFFS and not (stage := _may_sign(unit, feature, attempt)):
+        return stage
+    if say.gate is Step.WAIT_FOR_VERDICT:
+        try:
+            verdict.open_promotion(unit, feature)
+        except Refused as error:
+            return Answer(yes=False, reason=str(error))
+    if say.gate is Step.WAIT_FOR_DEMONSTRATION and feature.state is not FeatureState.SHIPPED:
+        return Answer(yes=False, reason=f"{feature.key} has not been kept in production: it cannot be shown yet.")
+    if say.kind is DecisionKind.REJECT and not say.comment.strip():
+        return Answer(yes=False, reason="A rejection needs a comment that tells the developer why.")
+    return project.people.may_decide(
+        say.person,
+        gate=say.gate,
+        kind=say.kind,
+        authors=attempts.authors_of(unit, feature),
+        voices=voices(unit.books, project, feature),
+    )
+
+
+def _may_sign(unit: Unit, feature: Feature, attempt: Attempt | None) -> Answer:
+    if attempt is None:
+        return Answer(yes=False, reason=f"{feature.key} has no commit yet: there is nothing to sign off.")
+    promotion = unit.books.promotion(feature, attempt.number)
+    if attempt.state is AttemptState.ACTIVE and (
+        promotion is None or promotion.state not in OPEN_PROMOTIONS | {PromotionState.INTENDED}
+    ):
+        return Answer(yes=True)
+    state = "in production" if promotion is not None else str(attempt.state)
+    return Answer(yes=False, reason=f"Attempt {attempt.number} of {feature.key} is {state}: its sign-offs are closed.")
+
+
+def _act(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> None:
+    match say.kind:
+        case DecisionKind.REJECT:
+            attempts.reject(unit, project, feature, f"{say.person} at {say.gate}: {say.comment}", person=say.person)
+        case DecisionKind.KEEP:
+            verdict.keep(unit, project, feature, say.comment, person=say.person)
+        case DecisionKind.ROLL_BACK:
+            reason = say.comment or f"{say.person} decided so."
+            verdict.roll_back(unit, project, feature, reason, person=say.person)
+        case DecisionKind.APPROVE:
+            _approve(unit, project, feature, say)
+
+
+def _approve(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> None:
+    if say.gate is Step.WAIT_FOR_START:
+        feature.started = True
+    if say.gate in SIGN_OFFS:
+        tell_request(
+            unit, feature, f"approved:{say.gate}:{say.person}", f"{say.person} approved {feature.key} at {say.gate}."
+        )
+    settle(unit, project, feature)
+    if say.gate in SIGN_OFFS:
+        turn.grant(unit, project)
+
+
+def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, person: str) -> None:
+    """Give the feature up: its run is stopped, everything of it is torn down.
+
+    Raises:
+        Refused: It is in production without a verdict, or it has ended.
+    """
+    feature = enter(unit, project, run_id)
+    if feature.state is not FeatureState.ACTIVE:
+        raise Refused(f"{feature.key} is {feature.state}: there is nothing to cancel.")
+    promotion = unit.books.promotion(feature)
+    if promotion is not None and promotion.state in OPEN_PROMOTIONS | {PromotionState.INTENDED}:
+        raise Refused(f"{feature.key} is in production and waits for its verdict: roll it back or keep it first.")
+    text = f"{person} cancelled it. {reason}".strip()
+    attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text)
+
+
+def break_lock(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName) -> str:
+    """Break glass: free production from its holder, whatever its promotion says; returns the holder's key.
+
+    Raises:
+        Refused: The person is no operator, gives no reason, or nobody holds production.
+    """
+    row = unit.books.lock_project(project.name)
+    if person not in project.people.with_role(Who.OPERATOR):
+        raise Refused(f"{person} is no operator of {project.name}: only an operator may break production's lock.")
+    if not reason.strip():
+        raise Refused("Breaking production's lock needs a reason: it is kept in the history.")
+    if row.lock_feature_id is None:
+        raise Refused(f"Nobody holds production of {project.name}: there is no lock to break.")
+    holder = unit.books.feature_by_id(row.lock_feature_id)
+    row.lock_feature_id, row.lock_since = None, None
+    unit.books.leave_queue(holder)
+    record(unit, holder, "lock_broken", f"{person} broke the lock: {reason}", person=person)
+    turn.grant(unit, project)
+    return holder.key
+
+
+def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: PersonName) -> None:
+    """Accept a foreign commit on production as its new head, and thaw promotions.
+
+    Features that stopped because of it take their turn anew.
+
+    Raises:
+        Refused: The person is no operator, or the commit is not the one production was frozen for.
+    """
+    row = unit.books.lock_project(project.name)
+    if person not in project.people.with_role(Who.OPERATOR):
+        raise Refused(f"{person} is no operator of {project.name}: only an operator may adopt a commit.")
+    if row.frozen_reason and row.frozen_commit != commit:
+        raise Refused(f"Production is frozen for {row.frozen_commit}, not for {commit}: look at what is there now.")
+    row.production_commit, row.frozen_commit, row.frozen_reason = commit, None, ""
+    for feature in unit.books.features(project.name, [FeatureState.ACTIVE]):
+        gate = unit.books.open_gate(feature)
+        if gate is not None and gate.step is Step.WAIT_FOR_VERDICT and gate.blocked:
+            # Their runs are not locked here: the finisher rewinds them after this transaction.
+            feature.rewind_to, gate.ended = Step.WAIT_FOR_TURN, False
+    turn.grant(unit, project)

@@ -1,0 +1,230 @@
+"""Flags: whether a gate is up, and if not, what it waits for. Pure reading; nothing is changed here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.people import SIGN_OFFS, DecisionKind, Voice
+from feature_delivery.domain.process import CHECKS, ORDER, Step
+from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
+    Attempt,
+    AttemptState,
+    CandidateRecord,
+    Feature,
+    FeatureState,
+    PromotionState,
+)
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Books
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """State of a gate.
+
+    Attributes:
+        outcome: Not empty: the flag is up, with this value.
+        over: The feature has ended; nobody waits here any more.
+        blocked: Something failed before this gate: nobody can decide until it is mended; says what.
+        waits_for: The sentence for whoever asks.
+    """
+
+    outcome: str = ""
+    over: bool = False
+    blocked: str = ""
+    waits_for: str = ""
+
+
+def voices(books: Books, project: ProjectConfig, feature: Feature) -> tuple[Voice, ...]:
+    """Return the decisions that count for the current attempt.
+
+    Where sign-offs do not survive a refresh of the candidate, those given on an older candidate are left out.
+    """
+    candidate = books.candidate(feature, feature.attempt_number)
+    found = []
+    for decision in books.decisions(feature, feature.attempt_number):
+        if not decision.accepted:
+            continue
+        bound = decision.step in {Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION}
+        if (
+            bound
+            and not project.choices.sign_offs_survive_refresh
+            and decision.candidate != (candidate.commit if candidate else None)
+        ):
+            continue
+        found.append(Voice(gate=decision.step, person=decision.person, kind=decision.kind))
+    return tuple(found)
+
+
+def missing_sign_offs(books: Books, project: ProjectConfig, feature: Feature, *gates: Step) -> str:
+    """Return which of ``gates`` the attempt has not passed, as a sentence; empty when none."""
+    heard = voices(books, project, feature)
+    lacking = [gate for gate in gates if not project.people.satisfied(gate, heard)]
+    return f"Attempt {feature.attempt_number} lacks the approval of {', '.join(lacking)}." if lacking else ""
+
+
+def red_checks(books: Books, feature: Feature, attempt: Attempt) -> str:
+    """Return why the checks of the attempt do not count as green; empty when they do."""
+    for step in sorted(CHECKS, key=ORDER.__getitem__):
+        result = books.suite_result(feature, attempt.number, step)
+        if result is None or result.commit != attempt.commit:
+            return last_failure(books, feature) or f"{step} has no result for {attempt.commit[:10]}."
+        if result.red:
+            return result.red
+    return ""
+
+
+def untested(books: Books, feature: Feature, candidate: CandidateRecord | None) -> str:
+    """Return why the candidate does not count as tested in pre-production; empty when it does."""
+    if candidate is None:
+        return last_failure(books, feature) or "No candidate has been built."
+    result = books.suite_result(feature, feature.attempt_number, Step.TEST_PREPROD)
+    if candidate.integration_green and result is not None and result.commit == candidate.commit and not result.red:
+        return ""
+    if result is not None and result.commit == candidate.commit and result.red:
+        return result.red
+    return last_failure(books, feature) or f"Candidate {candidate.commit[:10]} has not passed integration tests."
+
+
+def last_failure(books: Books, feature: Feature) -> str:
+    """Return what the newest unsuccessful step of the attempt said; empty when the newest permits went well."""
+    newest: dict[Step, str] = {}
+    for permit in books.permits(feature):
+        if permit.attempt == feature.attempt_number:
+            newest[permit.step] = f"{permit.step}: {permit.reason}" if permit.state == "failed" else ""
+    return next((text for _step, text in sorted(newest.items(), key=lambda i: -ORDER[i[0]]) if text), "")
+
+
+def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> Flag:
+    """Return the state of ``gate`` for ``feature`` as of now."""
+    if feature.state.ended_without_shipping:
+        return Flag(over=True, waits_for=f"{feature.key} was {feature.state}: {feature.reason}")
+    if feature.state is not FeatureState.ACTIVE and gate not in {Step.WAIT_FOR_DEMONSTRATION, Step.WAIT_FOR_VERDICT}:
+        return Flag(over=True, waits_for=f"{feature.key} has shipped.")
+    match gate:
+        case Step.WAIT_FOR_START:
+            return _start(books, project, feature)
+        case Step.WAIT_FOR_CODE:
+            return _code(books, feature)
+        case Step.WAIT_FOR_VERDICT:
+            return _verdict(books, project, feature)
+        case Step.WAIT_FOR_REWORK:
+            return Flag(waits_for=f"A new commit on {feature.branch}, or the cancellation of {feature.key}.")
+        case Step.WAIT_FOR_DEMONSTRATION:
+            return _demonstration(books, project, feature)
+        case _:
+            return _of_attempt(books, project, feature, gate)
+
+
+def _start(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
+    if failure := last_failure(books, feature):
+        return Flag(blocked=failure)
+    if feature.started or not project.choices.start_gate:
+        return Flag(outcome="started")
+    return Flag(waits_for=f"Somebody to take {feature.key}: assign it, move it to in progress, or approve the start.")
+
+
+def _code(books: Books, feature: Feature) -> Flag:
+    attempt = books.attempt(feature)
+    if attempt is not None and attempt.state is AttemptState.ACTIVE:
+        return Flag(outcome=f"attempt {attempt.number}: {attempt.commit}")
+    if feature.branch is None:
+        return Flag(blocked=last_failure(books, feature) or f"{feature.key} has no branch.")
+    what = "A commit that is not the rejected one" if feature.rejected_commit else "The first commit"
+    return Flag(waits_for=f"{what} on {feature.branch}.")
+
+
+def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
+    promotion = books.promotion(feature, feature.attempt_number)
+    if promotion is None or promotion.state in {PromotionState.DROPPED, PromotionState.INTENDED}:
+        if feature.state is not FeatureState.ACTIVE:
+            return Flag(over=True)
+        return Flag(blocked=last_failure(books, feature) or "Nothing was promoted.")
+    if promotion.state is PromotionState.KEPT:
+        return Flag(outcome=DecisionKind.KEEP)
+    if promotion.state in {PromotionState.ROLLING_BACK, PromotionState.ROLLED_BACK}:
+        return Flag(outcome=DecisionKind.ROLL_BACK)
+    who = ", ".join(project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles)) or "nobody"
+    evidence = production_evidence(books, feature)
+    return Flag(waits_for=f"Keep or roll back: {who} may say so. {evidence.text}")
+
+
+def _demonstration(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
+    if feature.state is FeatureState.DELIVERED or project.people.satisfied(
+        Step.WAIT_FOR_DEMONSTRATION, voices(books, project, feature)
+    ):
+        return Flag(outcome="shown")
+    if feature.state is FeatureState.ACTIVE:
+        return Flag(blocked="The feature has not been kept in production.")
+    return Flag(waits_for=f"The client to be shown {feature.key}.")
+
+
+def _of_attempt(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> Flag:
+    attempt = books.attempt(feature)
+    if attempt is None or attempt.state is not AttemptState.ACTIVE:
+        return Flag(blocked=f"Attempt {feature.attempt_number} is {attempt.state if attempt else 'not there'}.")
+    if gate is Step.WAIT_FOR_MERGE_REQUEST:
+        if red := red_checks(books, feature, attempt):
+            return Flag(blocked=red)
+        if feature.request_number is not None:
+            return Flag(outcome=f"request {feature.request_number}")
+        return Flag(waits_for=f"A merge request from {feature.branch} to {project.branches.preprod}.")
+    if gate is not Step.WAIT_FOR_REVIEW and (red := untested(books, feature, books.candidate(feature, attempt.number))):
+        return Flag(blocked=red)
+    if gate is Step.WAIT_FOR_TURN:
+        return _turn(books, project, feature)
+    heard = voices(books, project, feature)
+    if project.people.satisfied(gate, heard):
+        return Flag(outcome=DecisionKind.APPROVE)
+    policy = project.people.policies[gate]
+    given = {v.person for v in heard if v.gate == gate and v.kind is DecisionKind.APPROVE}
+    able = ", ".join(name for name in project.people.with_role(*policy.roles) if name not in given) or "nobody"
+    return Flag(waits_for=f"{policy.count - len(given)} approval of: {able}.")
+
+
+def _turn(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
+    if lacking := missing_sign_offs(books, project, feature, *sign_offs(project)):
+        return Flag(blocked=lacking)
+    record = books.project(project.name)
+    if record is not None and record.lock_feature_id == feature.id:
+        return Flag(outcome="turn")
+    if record is not None and record.frozen_reason:
+        return Flag(waits_for=f"Production is frozen: {record.frozen_reason}")
+    holder = books.feature_by_id(record.lock_feature_id).key if record and record.lock_feature_id else "nobody"
+    return Flag(waits_for=f"Production is held by {holder}.")
+
+
+def sign_offs(project: ProjectConfig) -> tuple[Step, ...]:
+    """Return the gates that people must approve before production."""
+    return tuple(gate for gate in SIGN_OFFS if gate in project.people.policies)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of production after the promotion: ``outcome`` is pass, fail or no_data."""
+
+    outcome: str
+    text: str
+
+
+def production_evidence(books: Books, feature: Feature) -> Evidence:
+    """Judge production by deploy, integration tests and observation; no data is never a pass."""
+    promotion = books.promotion(feature, feature.attempt_number)
+    if promotion is None or promotion.state not in OPEN_PROMOTIONS:
+        return Evidence("no_data", "Nothing is promoted.")
+    if promotion.state in {PromotionState.UNCERTAIN, PromotionState.MOVED}:
+        return Evidence("fail", last_failure(books, feature) or "The deploy to production has not succeeded.")
+    result = books.suite_result(feature, feature.attempt_number, Step.TEST_PRODUCTION)
+    if result is None or result.commit != promotion.candidate:
+        return Evidence("no_data", "No integration test has run in production.")
+    if result.red:
+        return Evidence("fail", result.red)
+    observed = [p for p in books.permits(feature) if p.step is Step.OBSERVE_PRODUCTION and p.state == "done"]
+    found = observed[-1].result if observed else {}
+    outcome = found.get("outcome", "no_data")
+    said = " ".join(found.get("evidence", ()))
+    return Evidence(str(outcome), f"{result.executed} integration tests passed. {said}".strip())

@@ -1,0 +1,197 @@
+"""Opening, resolving and ending gates.
+
+A gate is resolved in the ledger first, in the transaction of whatever resolved it. Ending the parked task is tried in
+the same transaction when that holds the run's lock; otherwise, or when the task has not parked yet, the gate is left
+``ended=False`` for ``finish``, which the web app calls after the commit and housekeeping calls behind it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.errors import NotFound, Refused
+from feature_delivery.domain.process import ORDER, Step, Who
+from feature_delivery.domain.records import Feature, FeatureState, Gate, GateState, now
+from feature_delivery.domain.work import GateAnswer
+from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.services.control import turn
+from feature_delivery.services.control.flags import Flag, flag
+from feature_delivery.services.control.history import notify, record
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+
+FOR_EVER = timedelta(days=3650)
+"""A gate without a deadline shelves its run this long; a decision ends it at any time."""
+
+
+def run_of(feature: Feature) -> RunRef:
+    """Return the run that carries ``feature``."""
+    return RunRef(feature.project, feature.run_id)
+
+
+def enter(unit: Unit, project: ProjectConfig, run_id: str) -> Feature:
+    """Lock the run and the project, in this order, and return the feature as it is now.
+
+    Raises:
+        NotFound: No such run, or it carries no registered feature.
+    """
+    if not unit.runs.lock(RunRef(project.name, run_id)):
+        raise NotFound(f"Project {project.name!r} has no run {run_id!r}. Look it up with 'feature-delivery status'.")
+    unit.books.lock_project(project.name)
+    feature = unit.books.feature_of_run(project.name, run_id)
+    if feature is None:
+        raise NotFound(f"Run {run_id!r} of {project.name!r} carries no feature yet: it has not been registered.")
+    return feature
+
+
+def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
+    """Answer a task that asks at its gate: go on, skip, or park.
+
+    Raises:
+        Refused: The task is not running, as far as the server sees.
+    """
+    feature = enter(unit, project, task.run.run_id)
+    if not unit.runs.is_running(task):
+        raise Refused(f"{task.step} of {task.run.run_id} is not running: only the running task may ask at its gate.")
+    if task.step is Step.WAIT_FOR_TURN and feature.state is FeatureState.ACTIVE:
+        turn.ask(unit, project, feature)
+    now_open = unit.books.open_gate(feature)
+    if now_open is not None and now_open.step is not task.step:
+        now_open.state = GateState.CLOSED
+        now_open = None
+    found = flag(unit.books, project, feature, task.step)
+    if found.over:
+        if now_open is not None:
+            now_open.state = GateState.CLOSED
+        unit.runs.unshelve(run_of(feature))
+        return GateAnswer(over=True, waits_for=found.waits_for)
+    if found.outcome and feature.rewind_to is None:
+        gate = now_open or _new_gate(unit, project, feature, task.step)
+        gate.state, gate.outcome, gate.resolved_at, gate.ended, gate.blocked = (
+            GateState.RESOLVED,
+            found.outcome,
+            now(),
+            True,
+            "",
+        )
+        unit.runs.unshelve(run_of(feature))
+        return GateAnswer(outcome=found.outcome)
+    return _park(unit, project, feature, now_open or _new_gate(unit, project, feature, task.step), found)
+
+
+def _new_gate(unit: Unit, project: ProjectConfig, feature: Feature, step: Step) -> Gate:
+    policy = project.people.policies.get(step)
+    gate = Gate(
+        feature_id=feature.id,
+        step=step,
+        attempt=feature.attempt_number,
+        deadline=now() + policy.timeout if policy and policy.timeout else None,
+    )
+    unit.books.add(gate)
+    return gate
+
+
+def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, found: Flag) -> GateAnswer:
+    gate.blocked = found.blocked
+    until = gate.deadline if gate.deadline and gate.deadline > now() else now() + FOR_EVER
+    unit.runs.shelve(run_of(feature), until=until)
+    waits_for = found.blocked or found.waits_for
+    record(unit, feature, "waiting", f"{gate.step} waits: {waits_for}", step=gate.step)
+    if found.blocked:
+        notify(
+            unit,
+            feature,
+            f"blocked:{gate.step}:{gate.id}",
+            f"{feature.key} stopped before {gate.step}. {found.blocked}",
+            to=project.people.with_role(*_menders(gate.step)),
+        )
+    if feature.rewind_to is not None:
+        # A rewind that was decided while a task was running is done once the run is parked here.
+        gate.ended = False
+    return GateAnswer(waits_for=waits_for, timeout_seconds=(until - now()).total_seconds())
+
+
+def _menders(step: Step) -> tuple[Who, ...]:
+    return (Who.DEVELOPER, Who.OPERATOR) if ORDER[step] >= ORDER[Step.WAIT_FOR_TURN] else (Who.DEVELOPER,)
+
+
+def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool = True) -> bool:
+    """Look at the gate the feature waits at, after any fact changed, and resolve it when its flag is up.
+
+    ``locked``: the caller holds the run's lock, so that the parked task may be ended here.
+    """
+    gate = unit.books.open_gate(feature)
+    if gate is None:
+        return False
+    found = flag(unit.books, project, feature, gate.step)
+    gate.blocked = found.blocked
+    if not (found.outcome or found.over):
+        return False
+    resolve(unit, feature, gate, found.outcome or "over", locked=locked)
+    return True
+
+
+def resolve(unit: Unit, feature: Feature, gate: Gate, outcome: str, *, locked: bool) -> None:
+    """Write the outcome and wake the run, now or by ``finish``."""
+    gate.state, gate.outcome, gate.resolved_at, gate.blocked = GateState.RESOLVED, outcome, now(), ""
+    gate.ended = False
+    record(unit, feature, "resolved", f"{gate.step}: {outcome}", step=gate.step)
+    if locked:
+        end(unit, feature, gate)
+
+
+def end(unit: Unit, feature: Feature, gate: Gate) -> bool:
+    """End the parked task of a resolved gate, or do the rewind that waits for it; needs the run's lock."""
+    run = run_of(feature)
+    if feature.rewind_to is not None:
+        return _rewind_when_parked(unit, feature, gate)
+    if gate.state is GateState.OPEN:
+        gate.ended = True
+        return True
+    if unit.runs.end_gate(run, gate.step):
+        gate.ended = True
+        unit.runs.unshelve(run)
+        return True
+    # A task that is gone for good (cleared, marked by hand) asks again by itself or never: nothing to end.
+    if unit.runs.states(run).get(gate.step, "none") not in {"running", "queued", "scheduled", "up_for_retry"}:
+        gate.ended = True
+        unit.runs.unshelve(run)
+        return True
+    return False
+
+
+def _rewind_when_parked(unit: Unit, feature: Feature, gate: Gate) -> bool:
+    run = run_of(feature)
+    if unit.runs.states(run).get(gate.step, "none") in {"running", "queued", "restarting"}:
+        return False
+    assert feature.rewind_to is not None
+    rewind(unit, feature, feature.rewind_to)
+    gate.ended = feature.rewind_to is None
+    return gate.ended
+
+
+def rewind(unit: Unit, feature: Feature, to: Step) -> None:
+    """Clear the run from ``to`` on; the gate it waits at is closed.
+
+    A gate's task that is on its way to parking is let park first: clearing it while it runs would cost a restart.
+    """
+    gate = unit.books.open_gate(feature)
+    if gate is not None and unit.runs.states(run_of(feature)).get(gate.step) in {"running", "queued"}:
+        feature.rewind_to, gate.ended = to, False
+        return
+    if gate is not None and ORDER[gate.step] >= ORDER[to]:
+        gate.state, gate.ended = GateState.CLOSED, True
+    feature.rewind_to = None
+    unit.runs.rewind(run_of(feature), to=to)
+    record(unit, feature, "rewound", f"The run goes back to {to}.", step=to)
+
+
+def finish(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
+    """End whatever the run still has to end; safe to repeat. ``True``: nothing is left."""
+    feature = enter(unit, project, run_id)
+    left = [gate for gate in unit.books.gates_to_end() if gate.feature_id == feature.id]
+    ended = [end(unit, feature, gate) for gate in left]
+    return all(ended)

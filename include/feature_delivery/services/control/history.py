@@ -1,0 +1,60 @@
+"""Telling people: one line of history now, one errand in the outbox for whoever is outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from feature_delivery.domain.records import Errand, Event, Feature, OutboxEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from feature_delivery.domain.process import Step
+    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.ports.tracker import IssueState
+
+
+def record(unit: Unit, feature: Feature, kind: str, text: str, *, person: str = "", step: Step | None = None) -> None:
+    """Write one line into the feature's history."""
+    unit.books.add(
+        Event(
+            project=feature.project,
+            feature_id=feature.id,
+            kind=kind,
+            text=text[:2000],
+            person=person,
+            step=step,
+            attempt=feature.attempt_number,
+        )
+    )
+
+
+def send(unit: Unit, feature: Feature, errand: Errand, marker: str, payload: dict[str, Any]) -> None:
+    """Put an errand into the outbox; it is run after this transaction, and again until it succeeds."""
+    unit.books.add(
+        OutboxEntry(
+            project=feature.project,
+            feature_id=feature.id,
+            kind=errand,
+            payload=payload,
+            marker=f"{feature.run_id}:{feature.attempt_number}:{errand}:{marker}",
+        )
+    )
+
+
+def notify(unit: Unit, feature: Feature, marker: str, text: str, *, to: Iterable[str] = ()) -> None:
+    """Send a message to people."""
+    send(unit, feature, Errand.MESSAGE, marker, {"to": sorted(set(to)), "text": text})
+
+
+def tell_issue(unit: Unit, feature: Feature, marker: str, text: str, *, state: IssueState | None = None) -> None:
+    """Comment on the issue, and move it when ``state`` is given."""
+    send(unit, feature, Errand.ISSUE_COMMENT, marker, {"text": text})
+    if state is not None:
+        send(unit, feature, Errand.ISSUE_STATE, marker, {"state": state.value})
+
+
+def tell_request(unit: Unit, feature: Feature, marker: str, text: str) -> None:
+    """Comment on the merge request, if there is one."""
+    if feature.request_number is not None:
+        send(unit, feature, Errand.REQUEST_COMMENT, marker, {"number": feature.request_number, "text": text})

@@ -1,0 +1,393 @@
+"""Results: what a permitted step found or did, written down in one transaction with everything that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, assert_never
+
+from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.process import CHECKS, Step, Who
+from feature_delivery.domain.records import (
+    AttemptState,
+    CandidateRecord,
+    Deployment,
+    EnvironmentState,
+    Feature,
+    FeatureState,
+    PermitRecord,
+    Promotion,
+    PromotionState,
+    SuiteResult,
+    now,
+)
+from feature_delivery.domain.work import (
+    BranchesDeleted,
+    BranchReady,
+    CandidateBuilt,
+    Deployed,
+    Done,
+    EnvironmentReady,
+    Failed,
+    Moved,
+    Observed,
+    Registered,
+    Result,
+    SuiteDone,
+)
+from feature_delivery.ports.tracker import IssueState
+from feature_delivery.services.control import attempts, turn, verdict
+from feature_delivery.services.control.flags import production_evidence
+from feature_delivery.services.control.gates import enter, settle
+from feature_delivery.services.control.history import notify, record, tell_issue
+from feature_delivery.services.control.permits import Scene, environment_of
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.ports.runs import TaskRef
+
+FACTS = frozenset({Step.PROMOTE, Step.RESTORE_BRANCH})
+"""Steps that move production: what they report has happened, whatever the permit has become since."""
+
+
+def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: int, result: Result) -> None:
+    """Write a result down; the same result of the same permit again changes nothing.
+
+    ``REFRESH_CANDIDATE`` reports several results under one permit and ends with ``Done`` or ``Failed``.
+
+    Raises:
+        NotFound: No such permit.
+        Refused: The permit belongs to another task, or has ended with another result.
+        Conflict: The attempt was superseded meanwhile; the run is being rewound.
+    """
+    feature = enter(unit, project, task.run.run_id)
+    permit = unit.books.permit(permit_id)
+    if permit is None or permit.feature_id != feature.id:
+        raise NotFound(f"Run {task.run.run_id!r} has no permit {permit_id}.")
+    if permit.task_instance != task.task_instance or permit.step is not task.step:
+        raise Refused(f"Permit {permit_id} was given to another task than {task.step} of {feature.key}.")
+    facts = asdict(result)
+    if permit.state in {"done", "failed"}:
+        if permit.result == _plain(facts):
+            return
+        raise Refused(f"Permit {permit_id} for {task.step} of {feature.key} has ended already.")
+    if permit.state == "void" and task.step not in FACTS:
+        raise Conflict(f"{task.step} of {feature.key} came too late: {permit.reason} The run starts over by itself.")
+    permit.result = _plain(facts)
+    problem = _take_in(Scene(unit, project, feature, task.step), permit, result)
+    interim = task.step is Step.REFRESH_CANDIDATE and not isinstance(result, Done | Failed) and not problem
+    if not interim:
+        permit.state, permit.reason, permit.ended_at = "failed" if problem else "done", problem, now()
+        if problem:
+            record(unit, feature, "failed", problem, step=task.step)
+    settle(unit, project, feature)
+
+
+def _plain(facts: dict[str, object]) -> dict[str, object]:
+    """Return the facts as JSON keeps them, so that a stored result equals the same result sent again."""
+    return {
+        k: [_plain(v) if isinstance(v, dict) else v for v in value] if isinstance(value, tuple | list) else value
+        for k, value in facts.items()
+    }
+
+
+def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa: C901 - one arm per kind of result
+    """Write the facts down; return why the step counts as failed, or an empty text."""
+    unit, feature = scene.unit, scene.feature
+    match result:
+        case Registered():
+            feature.title = feature.title or result.title
+            feature.description = feature.description or result.description
+            feature.issue_url = result.issue_url
+            feature.started = feature.started or result.taken
+        case BranchReady():
+            _branch(scene, result)
+        case EnvironmentReady():
+            _environment_ready(scene, result)
+        case Deployed():
+            _deployed(scene, permit, result)
+        case SuiteDone():
+            return _suite(scene, result)
+        case CandidateBuilt():
+            unit.books.add(
+                CandidateRecord(
+                    feature_id=feature.id,
+                    attempt=feature.attempt_number,
+                    commit=result.commit,
+                    tree=result.tree,
+                    base=result.base,
+                    feature_commit=result.feature,
+                    plan_changed=result.plan_changed,
+                )
+            )
+        case Moved():
+            _moved(scene, result)
+        case Observed():
+            record(unit, feature, "observed", f"{result.outcome}: {' '.join(result.evidence)}", step=scene.step)
+            _judge_automatically(scene, result.outcome)
+        case BranchesDeleted():
+            if result.kept:
+                tell_issue(unit, feature, "kept_branches", f"Kept, somebody pushed since: {', '.join(result.kept)}.")
+        case Done():
+            _done(scene)
+        case Failed():
+            _failed(scene, permit, result)
+            return result.reason
+        case _:
+            assert_never(result)
+    return ""
+
+
+def _branch(scene: Scene, result: BranchReady) -> None:
+    feature = scene.feature
+    feature.branch, feature.branch_head = result.branch, result.head
+    feature.branch_is_ours = feature.branch_is_ours or result.created
+    row = scene.unit.books.lock_project(scene.project.name)
+    if row.production_commit is None:
+        row.production_commit = result.production
+    if result.ahead:
+        facts = attempts.BranchFacts(
+            head=result.head, listing_has_production=True, ahead=True, emails=frozenset(result.authors)
+        )
+        attempts.observe_branch(scene.unit, scene.project, feature, facts)
+
+
+def _environment_ready(scene: Scene, result: EnvironmentReady) -> None:
+    name, _ = environment_of(scene)
+    found = scene.unit.books.environment(scene.project.name, name)
+    assert found is not None
+    found.state, found.address = EnvironmentState.READY, result.address
+    if not result.address:
+        found.state = EnvironmentState.RESERVED
+
+
+def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
+    unit, feature = scene.unit, scene.feature
+    name, _ = environment_of(scene)
+    found = unit.books.environment(scene.project.name, name)
+    assert found is not None
+    if permit.generation < found.generation:
+        raise Conflict(f"{name} was written by a newer task meanwhile; this deploy does not count.")
+    found.state, found.address, found.commit = EnvironmentState.READY, result.address, result.commit
+    unit.books.add(
+        Deployment(
+            environment_id=found.id,
+            feature_id=feature.id,
+            attempt=feature.attempt_number,
+            commit=result.commit,
+            generation=permit.generation,
+            state="done",
+            started_at=permit.granted_at,
+            ended_at=now(),
+        )
+    )
+    record(unit, feature, "deployed", f"{result.commit[:10]} runs at {result.address} ({name}).", step=scene.step)
+    if scene.step is Step.DEPLOY_PRODUCTION:
+        promotion = _promotion(scene)
+        if promotion.state in {PromotionState.MOVED, PromotionState.UNCERTAIN}:
+            promotion.state = PromotionState.DEPLOYED
+
+
+def _suite(scene: Scene, result: SuiteDone) -> str:
+    unit, feature = scene.unit, scene.feature
+    step = Step.TEST_PREPROD if scene.step is Step.REFRESH_CANDIDATE else scene.step
+    unit.books.add(
+        SuiteResult(
+            feature_id=feature.id,
+            attempt=feature.attempt_number,
+            step=step,
+            suite=result.suite,
+            commit=result.commit,
+            tests=result.tests,
+            executed=result.executed,
+            failed=result.failed,
+            seconds=result.seconds,
+            red=result.red,
+            report={"cases": [asdict(case) for case in result.cases]},
+        )
+    )
+    if step is Step.TEST_PREPROD:
+        candidate = unit.books.candidate(feature, feature.attempt_number)
+        if candidate is not None and candidate.commit == result.commit:
+            candidate.integration_green = not result.red
+    if scene.step is Step.REFRESH_CANDIDATE and result.red:
+        turn.free(unit, scene.project, feature)
+    if result.red and step in CHECKS | {Step.TEST_PREPROD}:
+        attempt = unit.books.attempt(feature)
+        to = attempt.authors if attempt and attempt.authors else scene.project.people.with_role(Who.DEVELOPER)
+        notify(unit, feature, f"red:{scene.step}:{result.commit[:10]}", f"{feature.key}: {result.red}", to=to)
+    if scene.step is Step.TEST_PRODUCTION and result.red:
+        _judge_automatically(scene, "fail")
+    return result.red
+
+
+def _moved(scene: Scene, result: Moved) -> None:
+    unit, feature = scene.unit, scene.feature
+    row = unit.books.lock_project(scene.project.name)
+    promotion = _promotion(scene)
+    if scene.step is Step.PROMOTE:
+        if promotion.state is PromotionState.INTENDED:
+            promotion.state, promotion.moved_at = PromotionState.MOVED, now()
+            attempt = unit.books.attempt(feature)
+            assert attempt is not None
+            attempt.state = AttemptState.PROMOTED
+            row.production_commit = promotion.candidate
+            record(unit, feature, "promoted", f"Production is at {promotion.candidate[:10]}.", step=scene.step)
+    elif scene.step is Step.RESTORE_BRANCH and promotion.state is PromotionState.ROLLING_BACK:
+        promotion.restored = result.commit
+        row.production_commit = result.commit
+        record(unit, feature, "restored", f"Production is at {result.commit[:10]} again.", step=scene.step)
+
+
+def _promotion(scene: Scene) -> Promotion:
+    promotion = scene.promotion
+    if promotion is None:
+        raise Refused(f"{scene.feature.key} has no promotion to report on.")
+    return promotion
+
+
+def _judge_automatically(scene: Scene, outcome: str) -> None:
+    """Give the verdict at once where the project wants it and the evidence is clear."""
+    if not scene.project.choices.automatic_verdict:
+        return
+    promotion = scene.promotion
+    evidence = production_evidence(scene.unit.books, scene.feature)
+    if outcome == "pass" and evidence.outcome == "pass":
+        verdict.keep(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
+    elif outcome == "fail" and promotion is not None and not promotion.irreversible:
+        verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
+
+
+def _done(scene: Scene) -> None:
+    unit, feature, project = scene.unit, scene.feature, scene.project
+    match scene.step:
+        case Step.NOTIFY_REVIEWERS:
+            people = project.people.with_role(Who.REVIEWER)
+            text = f"{feature.key} {feature.title}: review {feature.request_url or feature.branch}."
+            notify(unit, feature, "review", text, to=people)
+        case Step.NOTIFY_TESTERS:
+            text = f"{feature.key} {feature.title}: test it at {_preprod_address(scene)}."
+            notify(unit, feature, "acceptance", text, to=project.people.with_role(Who.TESTER))
+        case Step.NOTIFY_MANAGER:
+            text = f"{feature.key} {feature.title}: accepted by testers, confirm it ({_preprod_address(scene)})."
+            notify(unit, feature, "confirmation", text, to=project.people.with_role(Who.MANAGER))
+        case Step.REFRESH_CANDIDATE:
+            _refreshed(scene)
+        case Step.NOTIFY_ROLLBACK:
+            _rolled_back(scene)
+        case Step.DESTROY_DEVELOPMENT | Step.DESTROY_PREPROD:
+            name, _ = environment_of(scene)
+            found = unit.books.environment(project.name, name)
+            if found is not None and found.feature_id == feature.id:
+                found.state, found.destroyed_at, found.commit = EnvironmentState.DESTROYED, now(), None
+        case Step.CLOSE_ISSUE:
+            record(unit, feature, "closed", f"The issue of {feature.key} is closed.", step=scene.step)
+        case _:
+            pass
+
+
+def _preprod_address(scene: Scene) -> str:
+    found = [
+        e.address for e in scene.unit.books.environments(feature=scene.feature) if e.kind == "preprod" and e.address
+    ]
+    return found[0] if found else "its preview"
+
+
+def _refreshed(scene: Scene) -> None:
+    """After a refresh that voids sign-offs, free the lock, keep the place in the queue and ask again."""
+    from feature_delivery.services.control.flags import missing_sign_offs, sign_offs  # noqa: PLC0415
+
+    lacking = missing_sign_offs(scene.unit.books, scene.project, scene.feature, *sign_offs(scene.project))
+    if lacking:
+        turn.free(scene.unit, scene.project, scene.feature, keep_place=True)
+        scene.feature.rewind_to = Step.NOTIFY_TESTERS
+        record(scene.unit, scene.feature, "asked_again", f"The candidate was refreshed. {lacking}", step=scene.step)
+
+
+def _rolled_back(scene: Scene) -> None:
+    """End the rollback when production is verified; else keep the lock and call for people."""
+    unit, feature, project = scene.unit, scene.feature, scene.project
+    promotion = _promotion(scene)
+    result = unit.books.suite_result(feature, feature.attempt_number, Step.TEST_ROLLBACK)
+    operators = project.people.with_role(Who.OPERATOR, Who.MANAGER)
+    if promotion.restored is None or result is None or result.commit != promotion.restored or result.red:
+        why = result.red if result is not None and result.red else "production was not redeployed and verified"
+        text = f"The rollback of {feature.key} is not finished: {why}. Production stays locked."
+        record(unit, feature, "production_uncertain", text, step=scene.step)
+        notify(unit, feature, f"uncertain:{promotion.id}", text, to=operators)
+        raise Refused(text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}.")
+    promotion.state, promotion.ended_at = PromotionState.ROLLED_BACK, now()
+    turn.free(unit, project, feature)
+    notify(
+        unit,
+        feature,
+        "rolled_back",
+        f"{feature.key} is rolled back; production runs {promotion.restored[:10]}.",
+        to={*operators, *project.people.with_role(Who.DEVELOPER)},
+    )
+
+
+def _failed(scene: Scene, permit: PermitRecord, result: Failed) -> None:
+    unit, feature, project, step = scene.unit, scene.feature, scene.project, scene.step
+    if step in {Step.DEPLOY_DEVELOPMENT, Step.DEPLOY_PREPROD, Step.DEPLOY_PRODUCTION, Step.DEPLOY_ROLLBACK}:
+        _deploy_failed(scene, permit, result.reason)
+    if result.cause == "foreign":
+        row = unit.books.lock_project(project.name)
+        row.frozen_reason, row.frozen_commit = result.reason, result.commit
+        notify(unit, feature, "foreign", result.reason, to=project.people.with_role(Who.OPERATOR))
+    if step is Step.PROMOTE:
+        promotion = scene.promotion
+        if promotion is not None and promotion.state is PromotionState.INTENDED:
+            promotion.state = PromotionState.DROPPED
+    if step in {Step.PROMOTE, Step.REFRESH_CANDIDATE}:
+        turn.free(unit, project, feature)
+    if result.cause == "conflict" and feature.state is FeatureState.ACTIVE:
+        attempt = unit.books.attempt(feature)
+        if attempt is not None and attempt.state is AttemptState.ACTIVE:
+            attempts.reject(unit, project, feature, result.reason, person="merge", later=True)
+
+
+def _deploy_failed(scene: Scene, permit: PermitRecord, reason: str) -> None:
+    unit, feature, project = scene.unit, scene.feature, scene.project
+    name, _ = environment_of(scene)
+    found = unit.books.environment(project.name, name)
+    if found is not None:
+        unit.books.add(
+            Deployment(
+                environment_id=found.id,
+                feature_id=feature.id,
+                attempt=feature.attempt_number,
+                commit=_wanted(scene),
+                generation=permit.generation,
+                state="failed",
+                reason=reason,
+                started_at=permit.granted_at,
+                ended_at=now(),
+            )
+        )
+    if scene.step is Step.DEPLOY_PRODUCTION:
+        promotion = _promotion(scene)
+        promotion.state = PromotionState.UNCERTAIN
+        text = f"{feature.key}: production's branch moved, the deploy failed. Decide: roll back or keep. {reason}"
+        record(unit, feature, "production_uncertain", text, step=scene.step)
+        notify(unit, feature, "uncertain", text, to=project.people.with_role(Who.OPERATOR, Who.MANAGER))
+
+
+def _wanted(scene: Scene) -> str:
+    feature, books = scene.feature, scene.unit.books
+    promotion = scene.promotion
+    if scene.step is Step.DEPLOY_ROLLBACK and promotion is not None and promotion.restored is not None:
+        return promotion.restored
+    if scene.step is Step.DEPLOY_DEVELOPMENT:
+        attempt = books.attempt(feature)
+        return attempt.commit if attempt else ""
+    candidate = books.candidate(feature, feature.attempt_number)
+    return candidate.commit if candidate else ""
+
+
+def delivered(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Mark a feature that was shown to the client as delivered: its run ends."""
+    if feature.state is FeatureState.SHIPPED:
+        feature.state, feature.ended_at = FeatureState.DELIVERED, now()
+        record(unit, feature, "delivered", f"{feature.key} was shown to the client.")
+        tell_issue(unit, feature, "shown", f"{feature.key} was shown to the client.", state=IssueState.DONE)

@@ -1,0 +1,125 @@
+"""Starting the delivery of a feature: one run per feature, however it is asked for and however often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.errors import Conflict, Refused
+from feature_delivery.domain.names import (
+    BranchName,
+    CommitSha,
+    FeatureKey,
+    branch_name,
+    commit_sha,
+    feature_key,
+    run_id,
+)
+from feature_delivery.domain.records import Feature, FeatureState
+from feature_delivery.ports.runs import RunRef
+from feature_delivery.services.control.history import record
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What somebody asked to be delivered; the same fields as the DAG's params."""
+
+    key: FeatureKey
+    title: str = ""
+    description: str = ""
+    requester: str = ""
+    branch: BranchName | None = None
+    commit: CommitSha | None = None
+    by: str = ""
+
+
+TITLE_LIMIT = 300
+
+
+def parse_start(conf: Mapping[str, object]) -> Start:
+    """Return a run's conf as a ``Start``.
+
+    Raises:
+        Refused: A name in it is not acceptable.
+    """
+
+    def text(name: str) -> str:
+        value = conf.get(name)
+        return value.strip() if isinstance(value, str) else ""
+
+    if len(text("title")) > TITLE_LIMIT:
+        raise Refused(f"The title is longer than {TITLE_LIMIT} characters. Shorten it.")
+    return Start(
+        key=feature_key(text("feature")),
+        title=text("title"),
+        description=text("description"),
+        requester=text("requester"),
+        branch=branch_name(text("branch")) if text("branch") else None,
+        commit=commit_sha(text("commit")) if text("commit") else None,
+        by=text("started_by"),
+    )
+
+
+def start(unit: Unit, project: ProjectConfig, asked: Start) -> tuple[Feature, bool]:
+    """Find the feature under delivery, or start it; says whether it was started now.
+
+    Two starts at once meet at the project's lock: the second finds what the first made.
+    """
+    unit.books.lock_project(project.name)
+    feature = unit.books.feature(project.name, asked.key)
+    if feature is not None and feature.state is FeatureState.ACTIVE:
+        return feature, False
+    delivery = feature.delivery + 1 if feature is not None else 1
+    made = _new(unit, project, asked, delivery=delivery, run=run_id(asked.key, delivery))
+    conf = {
+        "feature": asked.key,
+        "title": asked.title,
+        "description": asked.description,
+        "requester": asked.requester,
+        "branch": asked.branch or "",
+        "commit": asked.commit or "",
+        "started_by": asked.by,
+    }
+    note = f"{asked.key} {asked.title}".strip()[:900]
+    unit.runs.start(RunRef(project.name, made.run_id), conf=conf, note=note)
+    return made, True
+
+
+def adopt_run(unit: Unit, project: ProjectConfig, run: RunRef) -> Feature:
+    """Register the feature of a run that was started in Airflow itself (its form, its REST).
+
+    Raises:
+        Refused: The conf names no acceptable key.
+        Conflict: Another run carries the same feature already.
+    """
+    asked = parse_start(unit.runs.conf(run))
+    known = unit.books.feature(project.name, asked.key)
+    if known is not None and known.state is FeatureState.ACTIVE:
+        raise Conflict(
+            f"{asked.key} is under delivery already, in run {known.run_id!r} of {project.dag_id}: "
+            f"follow that run, or cancel it first with 'feature-delivery cancel {asked.key}'."
+        )
+    return _new(unit, project, asked, delivery=known.delivery + 1 if known else 1, run=run.run_id)
+
+
+def _new(unit: Unit, project: ProjectConfig, asked: Start, *, delivery: int, run: str) -> Feature:
+    feature = Feature(
+        project=project.name,
+        key=asked.key,
+        delivery=delivery,
+        run_id=run,
+        title=asked.title,
+        description=asked.description,
+        requester=asked.requester,
+        branch=asked.branch,
+        wanted_commit=asked.commit,
+    )
+    unit.books.add(feature)
+    by = asked.by or asked.requester or "somebody"
+    record(unit, feature, "started", f"{by} started the delivery of {asked.key}.", person=asked.by)
+    return feature

@@ -1,0 +1,72 @@
+"""Production's lock and the queue before it: fair, without expiry, freed by its holder or by break glass only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
+    Feature,
+    FeatureState,
+    GateState,
+    PromotionState,
+    QueuePlace,
+    now,
+)
+from feature_delivery.services.control.flags import missing_sign_offs, sign_offs
+from feature_delivery.services.control.history import record
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+
+
+def ask(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Put the feature into the queue, at the place it had if it was there before, and give out the turn."""
+    place = next((p for p in unit.books.queue(project.name) if p.feature_id == feature.id), None)
+    if place is None:
+        unit.books.add(QueuePlace(project=project.name, feature_id=feature.id))
+    else:
+        place.waiting = True
+    grant(unit, project)
+
+
+def grant(unit: Unit, project: ProjectConfig) -> Feature | None:
+    """Give production to the first of the queue that may have it, when it is free; return who got it."""
+    books = unit.books
+    row = books.lock_project(project.name)
+    if row.lock_feature_id is not None or row.frozen_reason:
+        return None
+    for place in books.queue(project.name):
+        feature = books.feature_by_id(place.feature_id)
+        ready = place.waiting and feature.state is FeatureState.ACTIVE and feature.rewind_to is None
+        if ready and not missing_sign_offs(books, project, feature, *sign_offs(project)):
+            row.lock_feature_id, row.lock_since = feature.id, now()
+            place.waiting = False
+            record(unit, feature, "turn", f"{feature.key} holds production.", step=Step.WAIT_FOR_TURN)
+            gate = books.open_gate(feature)
+            if gate is not None and gate.step is Step.WAIT_FOR_TURN:
+                # Its run is not locked by us: the finisher ends the parked task after this transaction.
+                gate.state, gate.outcome, gate.resolved_at, gate.ended = GateState.RESOLVED, "turn", now(), False
+            return feature
+    return None
+
+
+def free(unit: Unit, project: ProjectConfig, feature: Feature, *, keep_place: bool = False) -> None:
+    """Give production back, if ``feature`` holds it, and to the next in the queue.
+
+    A feature whose promotion waits for its verdict keeps the lock, whoever asks.
+    """
+    books = unit.books
+    row = books.lock_project(project.name)
+    if not keep_place:
+        books.leave_queue(feature)
+    if row.lock_feature_id != feature.id:
+        return
+    promotion = books.promotion(feature)
+    if promotion is not None and promotion.state in OPEN_PROMOTIONS | {PromotionState.INTENDED}:
+        return
+    row.lock_feature_id, row.lock_since = None, None
+    record(unit, feature, "freed", f"{feature.key} gives production free.")
+    grant(unit, project)

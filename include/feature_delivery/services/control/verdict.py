@@ -1,0 +1,77 @@
+"""The verdict on production: keep or roll back, and what either does to promotion, lock and feature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.process import Who
+from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
+    AttemptState,
+    Errand,
+    Feature,
+    FeatureState,
+    Promotion,
+    PromotionState,
+    now,
+)
+from feature_delivery.ports.tracker import IssueState
+from feature_delivery.services.control import turn
+from feature_delivery.services.control.gates import settle
+from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+
+
+def open_promotion(unit: Unit, feature: Feature) -> Promotion:
+    """Return the promotion that waits for its verdict.
+
+    Raises:
+        Refused: There is none.
+    """
+    promotion = unit.books.promotion(feature, feature.attempt_number)
+    if promotion is None or promotion.state not in OPEN_PROMOTIONS - {PromotionState.ROLLING_BACK}:
+        raise Refused(f"{feature.key} has nothing in production that waits for a verdict: it is {where(feature)}.")
+    return promotion
+
+
+def where(feature: Feature) -> str:
+    """Return the state of a feature for a sentence."""
+    return str(feature.state) if feature.state is not FeatureState.ACTIVE else f"at attempt {feature.attempt_number}"
+
+
+def keep(unit: Unit, project: ProjectConfig, feature: Feature, reason: str, *, person: str) -> None:
+    """Keep what was promoted: the feature has shipped, production is free for the next."""
+    promotion = open_promotion(unit, feature)
+    promotion.state, promotion.ended_at = PromotionState.KEPT, now()
+    attempt = unit.books.attempt(feature)
+    assert attempt is not None
+    attempt.state, attempt.ended_at = AttemptState.SHIPPED, now()
+    feature.state = FeatureState.SHIPPED
+    turn.free(unit, project, feature)
+    record(unit, feature, "kept", reason or "Kept in production.", person=person)
+    if feature.request_number is not None:
+        send(unit, feature, Errand.REQUEST_STATE, "shipped", {"number": feature.request_number, "state": "merged"})
+    if feature.next_commit is not None:
+        text = f"{feature.next_commit[:10]} was pushed after {feature.key} was promoted; it has not shipped."
+        tell_issue(unit, feature, "left_over", text)
+    settle(unit, project, feature)
+
+
+def roll_back(unit: Unit, project: ProjectConfig, feature: Feature, reason: str, *, person: str) -> None:
+    """Take back what was promoted; the lock stays until production is verified again."""
+    promotion = open_promotion(unit, feature)
+    promotion.state = PromotionState.ROLLING_BACK
+    attempt = unit.books.attempt(feature)
+    assert attempt is not None
+    attempt.state, attempt.reason, attempt.ended_at = AttemptState.ROLLED_BACK, reason, now()
+    feature.rejected_commit = attempt.commit
+    record(unit, feature, "roll_back", reason or "Rolled back.", person=person)
+    text = f"{feature.key} is rolled back from production. {reason}".strip()
+    tell_issue(unit, feature, "rolled_back", text, state=IssueState.OPEN)
+    tell_request(unit, feature, "rolled_back", text)
+    notify(unit, feature, "rolling_back", text, to=project.people.with_role(Who.MANAGER, Who.OPERATOR))
+    settle(unit, project, feature)
