@@ -17,11 +17,13 @@ from feature_delivery.domain.records import (
     Feature,
     FeatureState,
     PromotionState,
+    now,
 )
+from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import attempts, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
-from feature_delivery.services.control.history import record, tell_request
+from feature_delivery.services.control.history import record, tell_issue, tell_request
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -160,6 +162,16 @@ def _approve(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> 
     settle(unit, project, feature)
     if say.gate in SIGN_OFFS:
         turn.grant(unit, project)
+    if say.gate is Step.WAIT_FOR_DEMONSTRATION:
+        _delivered(unit, project, feature)
+
+
+def _delivered(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    if project.people.satisfied(Step.WAIT_FOR_DEMONSTRATION, voices(unit.books, project, feature)):
+        feature.state, feature.ended_at = FeatureState.DELIVERED, now()
+        text = f"{feature.key} was shown to the client."
+        record(unit, feature, "delivered", text)
+        tell_issue(unit, feature, "shown", text, state=IssueState.DONE)
 
 
 def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, person: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.people import SIGN_OFFS, DecisionKind, Voice
+from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, DecisionKind, Voice
 from feature_delivery.domain.process import CHECKS, ORDER, Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
@@ -105,6 +105,8 @@ def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
         return Flag(over=True, waits_for=f"{feature.key} was {feature.state}: {feature.reason}")
     if feature.state is not FeatureState.ACTIVE and gate not in {Step.WAIT_FOR_DEMONSTRATION, Step.WAIT_FOR_VERDICT}:
         return Flag(over=True, waits_for=f"{feature.key} has shipped.")
+    if gate in DEFAULT_POLICIES and gate not in project.people.policies:
+        return Flag(outcome="not asked in this project")
     match gate:
         case Step.WAIT_FOR_START:
             return _start(books, project, feature)

@@ -297,7 +297,8 @@ def _environment(scene: Scene) -> Environment | None:
             return None  # the name has passed to a later delivery of the same issue
         if found.feature_id != scene.feature.id:
             raise Refused(
-                f"Environment {name} still belongs to an earlier delivery of {scene.feature.key}: it is torn down first."
+                f"Environment {name} still belongs to an earlier delivery of {scene.feature.key}; "
+                "it must be torn down first."
             )
     if gone:
         found = Environment(

@@ -12,7 +12,6 @@ from feature_delivery.domain.records import (
     CandidateRecord,
     Deployment,
     EnvironmentState,
-    Feature,
     FeatureState,
     PermitRecord,
     Promotion,
@@ -34,14 +33,14 @@ from feature_delivery.domain.work import (
     Result,
     SuiteDone,
 )
-from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import attempts, turn, verdict
-from feature_delivery.services.control.flags import production_evidence
+from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import notify, record, tell_issue
 from feature_delivery.services.control.permits import Scene, environment_of
 
 if TYPE_CHECKING:
+    from feature_delivery.domain.names import CommitSha
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.ports.runs import TaskRef
@@ -50,8 +49,10 @@ FACTS = frozenset({Step.PROMOTE, Step.RESTORE_BRANCH})
 """Steps that move production: what they report has happened, whatever the permit has become since."""
 
 
-def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: int, result: Result) -> None:
+def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: int, result: Result) -> str:
     """Write a result down; the same result of the same permit again changes nothing.
+
+    Returns why the step counts as failed (the task ends with this sentence), empty when it counts as done.
 
     ``REFRESH_CANDIDATE`` reports several results under one permit and ends with ``Done`` or ``Failed``.
 
@@ -69,7 +70,7 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
     facts = asdict(result)
     if permit.state in {"done", "failed"}:
         if permit.result == _plain(facts):
-            return
+            return permit.reason
         raise Refused(f"Permit {permit_id} for {task.step} of {feature.key} has ended already.")
     if permit.state == "void" and task.step not in FACTS:
         raise Conflict(f"{task.step} of {feature.key} came too late: {permit.reason} The run starts over by itself.")
@@ -81,6 +82,7 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
         if problem:
             record(unit, feature, "failed", problem, step=task.step)
     settle(unit, project, feature)
+    return problem
 
 
 def _plain(facts: dict[str, object]) -> dict[str, object]:
@@ -129,7 +131,7 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
             if result.kept:
                 tell_issue(unit, feature, "kept_branches", f"Kept, somebody pushed since: {', '.join(result.kept)}.")
         case Done():
-            _done(scene)
+            return _done(scene)
         case Failed():
             _failed(scene, permit, result)
             return result.reason
@@ -258,7 +260,7 @@ def _judge_automatically(scene: Scene, outcome: str) -> None:
         verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
 
 
-def _done(scene: Scene) -> None:
+def _done(scene: Scene) -> str:
     unit, feature, project = scene.unit, scene.feature, scene.project
     match scene.step:
         case Step.NOTIFY_REVIEWERS:
@@ -274,7 +276,7 @@ def _done(scene: Scene) -> None:
         case Step.REFRESH_CANDIDATE:
             _refreshed(scene)
         case Step.NOTIFY_ROLLBACK:
-            _rolled_back(scene)
+            return _rolled_back(scene)
         case Step.DESTROY_DEVELOPMENT | Step.DESTROY_PREPROD:
             name, _ = environment_of(scene)
             found = unit.books.environment(project.name, name)
@@ -284,6 +286,7 @@ def _done(scene: Scene) -> None:
             record(unit, feature, "closed", f"The issue of {feature.key} is closed.", step=scene.step)
         case _:
             pass
+    return ""
 
 
 def _preprod_address(scene: Scene) -> str:
@@ -295,8 +298,6 @@ def _preprod_address(scene: Scene) -> str:
 
 def _refreshed(scene: Scene) -> None:
     """After a refresh that voids sign-offs, free the lock, keep the place in the queue and ask again."""
-    from feature_delivery.services.control.flags import missing_sign_offs, sign_offs  # noqa: PLC0415
-
     lacking = missing_sign_offs(scene.unit.books, scene.project, scene.feature, *sign_offs(scene.project))
     if lacking:
         turn.free(scene.unit, scene.project, scene.feature, keep_place=True)
@@ -304,7 +305,7 @@ def _refreshed(scene: Scene) -> None:
         record(scene.unit, scene.feature, "asked_again", f"The candidate was refreshed. {lacking}", step=scene.step)
 
 
-def _rolled_back(scene: Scene) -> None:
+def _rolled_back(scene: Scene) -> str:
     """End the rollback when production is verified; else keep the lock and call for people."""
     unit, feature, project = scene.unit, scene.feature, scene.project
     promotion = _promotion(scene)
@@ -315,7 +316,7 @@ def _rolled_back(scene: Scene) -> None:
         text = f"The rollback of {feature.key} is not finished: {why}. Production stays locked."
         record(unit, feature, "production_uncertain", text, step=scene.step)
         notify(unit, feature, f"uncertain:{promotion.id}", text, to=operators)
-        raise Refused(text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}.")
+        return text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}."
     promotion.state, promotion.ended_at = PromotionState.ROLLED_BACK, now()
     turn.free(unit, project, feature)
     notify(
@@ -325,6 +326,7 @@ def _rolled_back(scene: Scene) -> None:
         f"{feature.key} is rolled back; production runs {promotion.restored[:10]}.",
         to={*operators, *project.people.with_role(Who.DEVELOPER)},
     )
+    return ""
 
 
 def _failed(scene: Scene, permit: PermitRecord, result: Failed) -> None:
@@ -373,21 +375,15 @@ def _deploy_failed(scene: Scene, permit: PermitRecord, reason: str) -> None:
         notify(unit, feature, "uncertain", text, to=project.people.with_role(Who.OPERATOR, Who.MANAGER))
 
 
-def _wanted(scene: Scene) -> str:
+def _wanted(scene: Scene) -> CommitSha:
     feature, books = scene.feature, scene.unit.books
     promotion = scene.promotion
     if scene.step is Step.DEPLOY_ROLLBACK and promotion is not None and promotion.restored is not None:
         return promotion.restored
     if scene.step is Step.DEPLOY_DEVELOPMENT:
         attempt = books.attempt(feature)
-        return attempt.commit if attempt else ""
+        assert attempt is not None
+        return attempt.commit
     candidate = books.candidate(feature, feature.attempt_number)
-    return candidate.commit if candidate else ""
-
-
-def delivered(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
-    """Mark a feature that was shown to the client as delivered: its run ends."""
-    if feature.state is FeatureState.SHIPPED:
-        feature.state, feature.ended_at = FeatureState.DELIVERED, now()
-        record(unit, feature, "delivered", f"{feature.key} was shown to the client.")
-        tell_issue(unit, feature, "shown", f"{feature.key} was shown to the client.", state=IssueState.DONE)
+    assert candidate is not None
+    return candidate.commit

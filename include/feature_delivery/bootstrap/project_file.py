@@ -1,0 +1,206 @@
+"""Project files: one YAML per shop, checked whole before anything uses it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from feature_delivery.domain.errors import Misconfigured, Refused
+from feature_delivery.domain.names import branch_name, person_name, project_name
+from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
+from feature_delivery.domain.process import Step, Who, gate
+from feature_delivery.domain.project import Branches, Choices, ProjectConfig
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+SKIPPABLE = frozenset({Step.WAIT_FOR_START, *SIGN_OFFS})
+
+
+def _seconds(value: object) -> object:
+    """Read ``30s``, ``10m``, ``4h``, ``14d`` or a number of seconds."""
+    if isinstance(value, bool):
+        raise ValueError("write a duration like 30s, 10m, 4h or 14d")  # noqa: TRY004 - pydantic wants ValueError
+    if isinstance(value, int | float):
+        return timedelta(seconds=value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a duration like 30s, 10m, 4h or 14d")
+    return timedelta(seconds=float(match[1]) * UNITS[match[2]])
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+class Strict(BaseModel):
+    """A part of the file: unknown fields are faults, not silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BranchesPart(Strict):
+    """Names of branches."""
+
+    production: str = "main"
+    preprod: str = "preprod"
+    feature_prefix: str = "feature/"
+    candidate_prefix: str = "candidate/"
+
+
+class PersonPart(Strict):
+    """One person; the key above is the Airflow user name."""
+
+    roles: list[Literal["developer", "reviewer", "tester", "manager", "operator"]]
+    emails: list[str] = []
+    logins: list[str] = []
+    deputy: str | None = None
+
+
+class GatePart(Strict):
+    """What differs from a gate's defaults; ``timeout: never`` waits without end."""
+
+    roles: list[Literal["developer", "reviewer", "tester", "manager", "operator"]] | None = None
+    count: int | None = Field(default=None, ge=1, le=20)
+    timeout: Duration | Literal["never"] | None = None
+    on_expiry: Literal["reject", "evidence", "remind"] | None = None
+    skip: bool = False
+
+
+class ChoicesPart(Strict):
+    """What a project may choose about the process; the meaning is in ``domain.project.Choices``."""
+
+    start_gate: bool = True
+    open_request: bool = False
+    start_on_push: bool = True
+    sign_offs_survive_refresh: bool = True
+    abandon_after: Duration = timedelta(minutes=10)
+    observe_for: Duration = timedelta(seconds=5)
+    automatic_verdict: bool = False
+    destroy_at_most: int = Field(default=5, ge=1)
+
+
+class ProjectFile(Strict):
+    """A whole project file."""
+
+    name: str
+    title: str = ""
+    repository: str
+    host: Literal["local"] = "local"
+    tracker: Literal["local"] = "local"
+    platform: Literal["local"] = "local"
+    branches: BranchesPart = BranchesPart()
+    people: dict[str, PersonPart] = Field(min_length=1)
+    gates: dict[str, GatePart] = {}
+    solo: bool = False
+    choices: ChoicesPart = ChoicesPart()
+    settings: dict[str, Any] = {}
+
+
+def read_project_file(path: Path) -> ProjectConfig:
+    """Return the project that ``path`` describes.
+
+    Raises:
+        Misconfigured: The file cannot be read or something in it is wrong; names the field.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"Could not read project file {path.name!r}: {error}.") from error
+    return parse_project(content, where=path.name)
+
+
+def parse_project(content: str, *, where: str) -> ProjectConfig:
+    """Return the project that the YAML text describes; ``where`` names it in errors.
+
+    Raises:
+        Misconfigured: As ``read_project_file``.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        data = yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader either way
+    except yaml.YAMLError as error:
+        raise Misconfigured(f"Project file {where!r} is no valid YAML: {' '.join(str(error).split())}.") from error
+    try:
+        file = ProjectFile.model_validate(data)
+        return _config(file)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise Misconfigured(f"Project file {where!r}, field {field!r}: {first['msg']}{more}.") from error
+    except Refused as error:
+        raise Misconfigured(f"Project file {where!r}: {error}") from error
+
+
+def _config(file: ProjectFile) -> ProjectConfig:
+    branches = Branches(
+        production=branch_name(file.branches.production),
+        preprod=branch_name(file.branches.preprod),
+        feature_prefix=file.branches.feature_prefix,
+        candidate_prefix=file.branches.candidate_prefix,
+    )
+    if branches.production == branches.preprod or branches.feature_prefix == branches.candidate_prefix:
+        raise Refused("production, preprod, features and candidates need branches of their own: two have one name.")
+    return ProjectConfig(
+        name=project_name(file.name),
+        title=file.title or file.name,
+        repository=file.repository,
+        host=file.host,
+        tracker=file.tracker,
+        platform=file.platform,
+        branches=branches,
+        people=_people(file),
+        choices=Choices(**file.choices.model_dump()),
+        settings=dict(file.settings),
+    )
+
+
+def _people(file: ProjectFile) -> People:
+    persons = {}
+    for name, part in file.people.items():
+        if part.deputy is not None and part.deputy not in file.people:
+            raise Refused(f"The deputy {part.deputy!r} of {name!r} is nobody of this project. Add them to 'people'.")
+        persons[person_name(name)] = Person(
+            name=person_name(name),
+            roles=frozenset(Who(role) for role in part.roles),
+            emails=frozenset(email.lower() for email in part.emails),
+            logins=frozenset(part.logins),
+            deputy=person_name(part.deputy) if part.deputy else None,
+        )
+    policies = dict(DEFAULT_POLICIES)
+    for text, rules in file.gates.items():
+        step = gate(text)
+        if step is None or step not in policies:
+            known = ", ".join(str(step).rpartition("wait_for_")[2] for step in policies)
+            raise Refused(f"{text!r} is no gate that people decide. These are: {known}.")
+        if rules.skip and step not in SKIPPABLE:
+            raise Refused(f"{step} cannot be skipped. Only the start, review, acceptance and confirmation can.")
+        if rules.skip:
+            del policies[step]
+        else:
+            policies[step] = _policy(policies[step], rules)
+    people = People(persons=persons, policies=policies, solo=file.solo)
+    for step, policy in policies.items():
+        if len(people.with_role(*policy.roles)) < policy.count:
+            roles = " or ".join(sorted(policy.roles))
+            raise Refused(
+                f"{step} needs {policy.count} {roles}, but fewer people have that role. Add them to 'people'."
+            )
+    return people
+
+
+def _policy(default: GatePolicy, part: GatePart) -> GatePolicy:
+    timeout = default.timeout
+    if part.timeout is not None:
+        timeout = None if part.timeout == "never" else part.timeout
+    return GatePolicy(
+        roles=frozenset(Who(role) for role in part.roles) if part.roles else default.roles,
+        count=part.count or default.count,
+        timeout=timeout,
+        on_expiry=Expiry(part.on_expiry) if part.on_expiry else default.on_expiry,
+        kinds=default.kinds,
+    )

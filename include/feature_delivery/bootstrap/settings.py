@@ -1,0 +1,78 @@
+"""Where this installation keeps things: read from the environment once, with defaults for the embedded way."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.domain.errors import Misconfigured, NotFound
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.project import ProjectConfig
+
+URL_PREFIX = "/feature-delivery"
+"""Where the plugin mounts the web app in Airflow's API server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Places of one installation.
+
+    Attributes:
+        home: State of the embedded way: environments, mirrors, logs (``FEATURE_DELIVERY_HOME``).
+        projects: Folder of the project files (``FEATURE_DELIVERY_PROJECTS``).
+        task_token: What tasks show to the web app (``FEATURE_DELIVERY_TASK_TOKEN``); only the API server reads it
+            here, tasks have it in their Connection.
+        demo: This is the demo: ``--as`` works (``FEATURE_DELIVERY_DEMO``).
+    """
+
+    home: Path
+    projects: Path
+    task_token: str
+    demo: bool
+
+
+def settings() -> Settings:
+    """Return the settings of this process."""
+    home = Path(os.environ.get("FEATURE_DELIVERY_HOME") or ".feature-delivery").absolute()
+    return Settings(
+        home=home,
+        projects=Path(os.environ.get("FEATURE_DELIVERY_PROJECTS") or home / "projects").absolute(),
+        task_token=os.environ.get("FEATURE_DELIVERY_TASK_TOKEN", ""),
+        demo=os.environ.get("FEATURE_DELIVERY_DEMO") == "1",
+    )
+
+
+_read: dict[Path, tuple[float, ProjectConfig]] = {}
+
+
+def projects() -> dict[ProjectName, ProjectConfig]:
+    """Return every project by name, read again only when its file has changed.
+
+    Raises:
+        Misconfigured: A file is wrong, or two files name the same project.
+    """
+    found: dict[ProjectName, ProjectConfig] = {}
+    folder = settings().projects
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        changed = path.stat().st_mtime
+        if path not in _read or _read[path][0] != changed:
+            _read[path] = (changed, read_project_file(path))
+        project = _read[path][1]
+        if project.name in found:
+            raise Misconfigured(f"Two files in {folder.name!r} name the project {project.name!r}. Rename one.")
+        found[project.name] = project
+    return found
+
+
+def project(name: str) -> ProjectConfig:
+    """Return one project.
+
+    Raises:
+        NotFound: No file names it.
+    """
+    known = projects()
+    if name not in known:
+        raise NotFound(f"There is no project {name[:60]!r} here. Known: {', '.join(known) or 'none'}.")
+    return known[ProjectName(name)]
