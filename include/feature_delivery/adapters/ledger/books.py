@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import select
 
@@ -122,7 +122,9 @@ class SqlBooks(ReleaseBooks):
     def open_gate(self, feature: Feature) -> Gate | None:
         """Return the gate the feature waits at, if any."""
         g = t.gate.c
-        return cast("Gate | None", self._first(select(Gate).where(g.feature_id == feature.id, g.state == GateState.OPEN)))
+        return cast(
+            "Gate | None", self._first(select(Gate).where(g.feature_id == feature.id, g.state == GateState.OPEN))
+        )
 
     def gates_to_end(self) -> Sequence[Gate]:
         """Return resolved gates whose parked task has not been ended yet."""
@@ -164,7 +166,7 @@ class SqlBooks(ReleaseBooks):
             .order_by(f.id)
         )
         self._session.flush()
-        return {branch: commit for branch, commit in self._session.execute(query)}
+        return dict(self._session.execute(query).tuples().all())
 
     def webhook(self, project: ProjectName, delivery_id: str) -> WebhookDelivery | None:
         """Return a webhook by the id its host gave it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -10,16 +10,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from feature_delivery.adapters.ledger.mapping import RECORDS, map_records
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select, Table
+    from sqlalchemy import CursorResult, Select, Table
     from sqlalchemy.orm import Session
 
 T = TypeVar("T")
 
 
-def insert_unless_there(session: Session, table: Table, **values: object) -> None:
-    """Insert one row; a row that breaks a unique rule is left out, whoever wrote the other one, even this moment."""
+def insert_unless_there(session: Session, table: Table, **values: object) -> bool:
+    """Insert one row; ``False`` when a unique rule says that it is there, even if another one writes it this moment."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    session.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+    done = session.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+    return cast("CursorResult[Any]", done).rowcount == 1
 
 
 class Reader:
