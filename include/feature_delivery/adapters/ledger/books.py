@@ -166,7 +166,7 @@ class SqlBooks(ReleaseBooks):
             .order_by(f.id)
         )
         self._session.flush()
-        return dict(self._session.execute(query).tuples().all())
+        return dict(self._session.execute(query).all())
 
     def webhook(self, project: ProjectName, delivery_id: str) -> WebhookDelivery | None:
         """Return a webhook by the id its host gave it."""

@@ -107,7 +107,7 @@ class ReleaseBooks(Reader):
         )
         self._session.flush()
         found = self._session.execute(select(runs.c.suite, runs.c.executed).where(runs.c.place == 1))
-        return dict(found.tuples().all())
+        return dict(found.all())
 
     def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
         """Return the newest promotion of a feature, or of one of its attempts."""
