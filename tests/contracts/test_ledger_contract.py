@@ -105,14 +105,20 @@ def a_gate(books: Books, feature: Feature, step: Step = Step.WAIT_FOR_REVIEW, **
 
 
 def a_promotion(books: Books, feature: Feature, attempt: int = 1, **more: Any) -> Promotion:
-    values = {"before": sha("0"), "candidate": sha("c"), "tree": TreeSha("d" * 40)} | more
+    values: dict[str, Any] = {"before": sha("0"), "candidate": sha("c"), "tree": TreeSha("d" * 40)} | more
     promotion = Promotion(project=feature.project, feature_id=feature.id, attempt=attempt, **values)
     books.add(promotion)
     return promotion
 
 
 def a_result(books: Books, feature: Feature, suite: str, commit: str, executed: int, **more: Any) -> SuiteResult:
-    values = {"attempt": 1, "step": Step.CHECK_UNIT, "tests": executed, "failed": 0, "seconds": 1.5} | more
+    values: dict[str, Any] = {
+        "attempt": 1,
+        "step": Step.CHECK_UNIT,
+        "tests": executed,
+        "failed": 0,
+        "seconds": 1.5,
+    } | more
     result = SuiteResult(feature_id=feature.id, suite=suite, commit=sha(commit), executed=executed, **values)
     books.add(result)
     return result
@@ -296,7 +302,12 @@ def test_a_changed_list_or_dict_of_a_record_is_stored(begin: Begin) -> None:
 def test_the_newest_candidate_of_an_attempt_counts(begin: Begin) -> None:
     with begin() as books:
         feature = a_feature(books)
-        common = {"feature_id": feature.id, "tree": TreeSha("e" * 40), "base": sha("0"), "feature_commit": sha("a")}
+        common: dict[str, Any] = {
+            "feature_id": feature.id,
+            "tree": TreeSha("e" * 40),
+            "base": sha("0"),
+            "feature_commit": sha("a"),
+        }
         one = CandidateRecord(attempt=1, commit=sha("c"), **common)
         two = CandidateRecord(attempt=1, commit=sha("d"), plan_changed=True, **common)
         three = CandidateRecord(attempt=2, commit=sha("c"), **common)
@@ -417,7 +428,12 @@ def test_a_gate_may_close_and_the_next_open_in_one_transaction(begin: Begin) -> 
 def test_decisions_are_kept_with_the_refused_ones(begin: Begin) -> None:
     with begin() as books:
         feature = a_feature(books)
-        common = {"feature_id": feature.id, "step": Step.WAIT_FOR_REVIEW, "person": PersonName("bob"), "source": "cli"}
+        common: dict[str, Any] = {
+            "feature_id": feature.id,
+            "step": Step.WAIT_FOR_REVIEW,
+            "person": PersonName("bob"),
+            "source": "cli",
+        }
         refused = Decision(attempt=1, commit=sha("a"), kind=DecisionKind.APPROVE, accepted=False, **common)
         accepted = Decision(
             attempt=2, commit=None, kind=DecisionKind.REJECT, accepted=True, role=Who.REVIEWER, **common
@@ -491,7 +507,7 @@ def test_branches_are_those_of_active_features_with_an_attempt(begin: Begin) -> 
 
 
 def a_webhook(number: int, **more: Any) -> WebhookDelivery:
-    values = {"host": "local", "event": "push", "body": bytes(range(256))} | more
+    values: dict[str, Any] = {"host": "local", "event": "push", "body": bytes(range(256))} | more
     return WebhookDelivery(project=more.pop("project", SHOP), delivery_id=f"d-{number}", **values)
 
 
