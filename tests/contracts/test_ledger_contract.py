@@ -51,8 +51,7 @@ Begin = Callable[[], AbstractContextManager[SqlBooks]]
 @pytest.fixture(params=["postgresql", "memory"])
 def begin(request: pytest.FixtureRequest) -> Iterator[Begin]:
     if request.param == "postgresql":
-        opened = ledger_begin(request.getfixturevalue("postgres_engine"))
-        close = lambda: None  # noqa: E731
+        opened, close = ledger_begin(request.getfixturevalue("postgres_engine")), None
     else:
         memory = memory_ledger()
         opened, close = memory.begin, memory.close
@@ -63,7 +62,8 @@ def begin(request: pytest.FixtureRequest) -> Iterator[Begin]:
             yield found
 
     yield books
-    close()
+    if close:
+        close()
 
 
 def sha(letter: str) -> CommitSha:
