@@ -136,14 +136,18 @@ class _Branch:
         if not doubtful:
             return frozenset()
         again = self._merging.merge_trees(base=bare, ours=tree, theirs=delivered)
-        would_add = {change.path: change for change in self._objects.changes(tree, again.tree)}
+        would_add = {change.path for change in self._objects.changes(tree, again.tree)}
+        present = {change.path: change.new for change in self._objects.changes(bare, tree)}
         moved = {blob for path, blob in written if path not in taken}
         return frozenset(
             path
             for path, change in doubtful.items()
-            if path in would_add
-            and change.old not in moved
-            and not (path in again.conflicts and self._is_rewritten(change, would_add[path].old))
+            if change.old not in moved
+            and (
+                not self._is_rewritten(change, present.get(path, change.new))
+                if path in again.conflicts
+                else path in would_add
+            )
         )
 
     def _is_rewritten(self, taken: Change, present: Blob) -> bool:
@@ -159,13 +163,14 @@ class _Branch:
 
     def _own_since(self, head: CommitSha, past: PastDelivery) -> list[Commit]:
         """Return the branch's own commits that have the restoration among their ancestors, oldest first."""
-        found = self._objects.commits(
-            head,
-            f"^{self._production}",
-            options=(f"--ancestry-path={past.restored}",),
-            replace_base=self._view.replace_base,
+        own = self._objects.commits(head, f"^{self._production}", replace_base=self._view.replace_base)
+        # Not one command: Git marks descendants within what it lists, and production's own are not listed there.
+        after = set(
+            self._objects.ids(
+                head, f"^{past.restored}", options=("--ancestry-path",), replace_base=self._view.replace_base
+            )
         )
-        return list(reversed(found))
+        return [commit for commit in reversed(own) if commit.sha in after]
 
     def _merged_again(self, head: CommitSha, tree: TreeSha, past: PastDelivery) -> TreeSha | None:
         """Make the merge that brought the restoration in again, without it; ``None`` when that is not certain."""

@@ -57,7 +57,7 @@ _KINDS: tuple[tuple[str, type[Error], str], ...] = (
     ),
     (
         (
-            r"not our ref|bad object|not a valid object|Not a valid (?:commit|object) name|unknown revision|"
+            r"not our ref|bad object|not a tree object|not a valid object|Not a valid (?:commit|object) name|unknown revision|"
             r"couldn't find remote ref|could not get object info|missing (?:commit|blob|tree)|bad revision|"
             r"does not exist in"
         ),
