@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.support.git_world import PRODUCTION, Content, GitWorld, git
 
 from feature_delivery.adapters.git.merging import Identity
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import BranchName, CommitSha
 from feature_delivery.ports.repository import Candidate, MergeConflictError, PastDelivery
-from tests.support.git_world import PRODUCTION, Content, GitWorld, git
 
 FEATURE = BranchName("feature/SHOP-1-gifts")
 OTHER = BranchName("feature/SHOP-2-cards")
@@ -120,7 +120,7 @@ def test_the_identity_is_configurable_and_checked(shop: Shop, tmp_path: Path) ->
 def test_nothing_to_ship_is_refused_whatever_the_reason(shop: Shop) -> None:
     production = shop.production
     shop.world.branch(FEATURE, production)
-    with pytest.raises(Refused, match="contains .* already"):
+    with pytest.raises(Refused, match=r"contains .* already"):
         shop.build()
     shop.push(FEATURE, {"x": "1"})
     shop.push(FEATURE, {"x": None})
@@ -302,7 +302,7 @@ def test_a_fast_forward_to_production_takes_the_feature_away_and_is_refused(shop
 
 @pytest.mark.parametrize("way", ["revert", "put back"])
 def test_both_ways_out_of_the_refusal_lead_out(shop: Shop, way: str) -> None:
-    head, back = rolled_back(shop)
+    head, _back = rolled_back(shop)
     shop.world.merge(FEATURE, shop.production)
     shop.push(FEATURE, {"fix": "1"})
     if way == "revert":
@@ -421,7 +421,7 @@ def test_a_branch_that_merged_production_with_a_hotfix_on_the_bad_release_is_ref
     shop.world.merge(FEATURE, hotfix)
     shop.push(FEATURE, {"fix": "1"})
     shop.roll_back(bad)
-    with pytest.raises(Refused, match="contains the rollback|lack changes"):
+    with pytest.raises(Refused, match="contains the rollback"):
         shop.build()
 
 

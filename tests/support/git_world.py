@@ -6,6 +6,7 @@ the *whole changes* as a mapping of path to content (``None`` deletes) and moves
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import subprocess
@@ -167,6 +168,10 @@ class GitWorld:
             tree = self.tree_with(tree, resolve)
         return self.branch(branch, self.commit_tree(tree, head, other, message=f"Merge {other[:7]}"))
 
+    def merge_base(self, one: str, two: str) -> str:
+        """Return the best common ancestor."""
+        return git(self.host, "merge-base", one, two)
+
     def files(self, commit: str) -> dict[str, bytes]:
         """Return every file of ``commit`` with its content."""
         listing = git(self.host, "ls-tree", "-r", "-z", "--full-tree", commit)
@@ -231,8 +236,6 @@ class GitOverHttp:
         return [body]
 
     def _is_right(self, header: str) -> bool:
-        import base64
-
         _, _, password = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
         return password == self.password
 

@@ -9,6 +9,7 @@ from feature_delivery.domain.errors import Error, Misconfigured, NotFound, RateL
 DAMAGED = re.compile(
     r"object file .* is empty|loose object .* is corrupt|packfile .* (?:cannot be accessed|is far too short|"
     r"does not match)|inflate: data stream error|unable to read tree|garbage at end of loose object|"
+    r"index file .* is (?:too small|corrupt)|did not send all necessary objects|does not point to a valid object|"
     r"object corrupt or missing|bad tree object|hash mismatch|file .* is not a GIT packfile",
     re.IGNORECASE,
 )
@@ -57,7 +58,8 @@ _KINDS: tuple[tuple[str, type[Error], str], ...] = (
     ),
     (
         (
-            r"not our ref|bad object|not a tree object|not a valid object|Not a valid (?:commit|object) name|unknown revision|"
+            r"not our ref|bad object|not a tree object|not a valid object|Not a valid (?:commit|object) name|"
+            r"unknown revision|"
             r"couldn't find remote ref|could not get object info|missing (?:commit|blob|tree)|bad revision|"
             r"does not exist in"
         ),
