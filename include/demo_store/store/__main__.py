@@ -23,9 +23,15 @@ def main() -> int:
     except (ConfigurationError, db.SchemaMissing) as error:
         print(f"The shop cannot start: {error}", file=sys.stderr)
         return 1
+    try:
+        server = waitress.create_server(app, host=settings.host, port=settings.port, threads=6, ident="shop")
+    except OSError as error:
+        print(f"The shop cannot start: {settings.host}:{settings.port} cannot be listened on ({error.strerror}).",
+              file=sys.stderr)
+        return 1
     print(f"{settings.shop_name} ({settings.environment}, {settings.commit[:12]}) "
           f"on http://{settings.host}:{settings.port}", flush=True)
-    waitress.serve(app, host=settings.host, port=settings.port, threads=6, ident="shop", _quiet=True)
+    server.run()
     return 0
 
 

@@ -13,7 +13,9 @@ def body() -> dict:
     """Return the request's JSON object, or raise ``Invalid``."""
     try:
         content = json.loads(bottle.request.body.read() or b"{}")
-    except ValueError:
+        # JSON can name halves of characters that no database can keep.
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         raise Invalid("The request must be JSON.") from None
     if not isinstance(content, dict):
         raise Invalid("The request must be a JSON object.")

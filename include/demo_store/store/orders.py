@@ -54,7 +54,7 @@ def place(db: sqlite3.Connection, cart: carts.Cart, quote: Quote, details: dict)
 
 def find(db: sqlite3.Connection, number: int, token: str) -> dict:
     """Return an order to whoever has its token, or raise ``Missing``."""
-    row = db.execute("SELECT * FROM orders WHERE number = ?", (number,)).fetchone()
+    row = db.execute("SELECT * FROM orders WHERE number = ?", (min(number, 2**63 - 1),)).fetchone()
     if row is None or not secrets.compare_digest(row["token"].encode(), token.encode()):
         raise Missing("There is no such order.")
     return dict(row) | {"quote": json.loads(row["quote"])}

@@ -30,10 +30,8 @@ DEPTH_LIMIT = 20
 LONGEST = timedelta(hours=24)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _SHELL_WORDS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"})
-# What every environment is told by its platform; a shop that could change these could leave its environment.
-_RESERVED = re.compile(
-    r"(HOST|PORT|DATA_DIR|DATABASE|BASE_URL|JUNIT_XML|PATH|HOME|TMPDIR|VIRTUAL_ENV|(DELIVERY|LD|DYLD|UV|PIP|PYTHON)_?.*)\Z"
-)
+# What every platform itself tells an environment; with other values the shop would not be found, or not be itself.
+_RESERVED = re.compile(r"(HOST|PORT|DATA_DIR|BASE_URL|JUNIT_XML|PATH|HOME|TMPDIR|VIRTUAL_ENV|DELIVERY_.*)\Z")
 
 
 def _duration(value: object) -> timedelta:

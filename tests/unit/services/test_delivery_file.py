@@ -136,11 +136,14 @@ def test_a_health_path_stays_on_the_shop(path):
         assert "`metrics.path`" in fault(LEAST, metrics={"path": path})
 
 
-@pytest.mark.parametrize(
-    "name", ["PORT", "PATH", "DELIVERY_COMMIT", "LD_PRELOAD", "PYTHONPATH", "DATA_DIR", "UV_INDEX_URL", "a-b", "1", ""]
-)
+@pytest.mark.parametrize("name", ["PORT", "HOST", "PATH", "DELIVERY_COMMIT", "DATA_DIR", "JUNIT_XML", "a-b", "1", ""])
 def test_a_variable_cannot_take_the_environment_over(name):
     assert "`variables" in fault(LEAST, variables={name: "x"})
+
+
+def test_a_variable_that_only_looks_like_one_of_ours_is_the_shops():
+    names = {"LDAP_URL": "x", "PORTAL": "x", "PATH_PREFIX": "x", "PYTHONPATH": "src", "DATABASE": "x", "HOSTNAME": "x"}
+    assert read(LEAST, variables=names).variables == names
 
 
 @pytest.mark.parametrize("value", [1, True, None, ["x"], "a\0b"])
@@ -227,3 +230,18 @@ def test_anything_in_any_field_gives_a_plan_or_a_sentence(field, value):
 def test_a_list_comes_back_word_for_word(words):
     words[0] = words[0].strip() or "x"
     assert read(LEAST, start=words).start == tuple(words)
+
+
+@given(
+    suite=st.sampled_from(["syntax", "unit", "load"]),
+    field=st.sampled_from(["command", "timeout", "x"]),
+    value=_anything,
+)
+def test_anything_inside_a_suite_gives_a_plan_or_a_sentence(suite, field, value):
+    try:
+        plan = read(LEAST, suites=SUITES | {suite: {"command": "true", field: value}})
+    except Misconfigured as error:
+        sentence = str(error)
+        assert f"suites.{suite}" in sentence
+    else:
+        assert plan.suites[Suite(suite)].timeout > timedelta(0)

@@ -60,3 +60,15 @@ def test_the_metrics_count_requests_by_route(customer):
     assert "http_request_duration_seconds_bucket" in text
     assert "shop_orders_placed_total" in text
     assert "shop_build_info" in text
+
+
+def test_nonsense_is_refused_and_never_an_error_of_ours(customer):
+    assert customer.get("/api/orders/99999999999999999999?token=x").status == 404
+    assert customer.get("/api/products/%00%ff").status == 404
+    assert customer.call("POST", "/api/checkout", body={"cart": "\ud800"}).status == 422
+    assert customer.call("POST", "/api/checkout", body=[1]).status == 422
+    assert customer.call("POST", "/api/checkout", body={"cart": "x" * 100_000}).status == 413
+    cart = customer.new_cart()
+    assert customer.call("PATCH", f"/api/carts/{cart}", body={"options": {"coupon": 5}}).status == 422
+    assert customer.call("PATCH", f"/api/carts/{cart}", body={"options": "x"}).status == 422
+    customer.call("DELETE", f"/api/carts/{cart}")
