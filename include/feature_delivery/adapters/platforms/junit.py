@@ -43,10 +43,10 @@ def read_report(path: Path) -> tuple[TestCase, ...]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise BadReportError(f"there is no report at {path.name!r} ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadReportError(f"the report {path.name!r} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadReportError(f"the report {path.name!r} is not a regular file")
         data = file.read(SIZE_LIMIT_BYTES + 1)
     return parse_report(data)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.local import forwarding, health, processes
 from feature_delivery.adapters.platforms.local.installation import Installer, inputs_of
-from feature_delivery.adapters.platforms.local.layout import new_staging, remove_tree
+from feature_delivery.adapters.platforms.local.layout import drop_staging, new_staging, remove_tree
 from feature_delivery.adapters.platforms.local.logs import ending
 from feature_delivery.adapters.platforms.local.place import release_role
 from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, ReleaseRecord, load, save
@@ -130,7 +130,9 @@ class Deployment:
         self.starter = Starter(place, self.launch, say)
         commit = commit_sha(release.commit)
         self.short = commit[:12]
-        self.target = ReleaseRecord(name=f"{self.short}-{self.launch}", commit=commit, venv="", plan=release.plan)
+        self.target = ReleaseRecord(
+            name=f"{self.short}-{self.launch}", commit=commit, venv="", plan=release.plan, launch=self.launch
+        )
 
     def run(self) -> None:
         """Do it, or leave everything as it was."""
@@ -157,8 +159,8 @@ class Deployment:
         self.say(f"{record.address} is {self.short} now.")
         if old is not None:
             self.starter.retire(old, record.forwarder)
-            with self.place.locked():
-                settled = load(self.place.layout)
+            with self.place.locked() as held:
+                settled = load(self.place.layout) if held else None
                 if settled is not None and not settled.launch:
                     self.place.remove_unused(settled)
 
@@ -196,7 +198,7 @@ class Deployment:
             with self.place.changing(launch=self.launch):
                 staging.rename(self.place.layout.releases / self.target.name)
         finally:
-            remove_tree(staging, inside=self.place.layout.root)
+            drop_staging(self.place.layout, staging)
 
     def _install(self) -> None:
         checkout = self.place.layout.releases / self.target.name
@@ -279,8 +281,8 @@ class Deployment:
             self.place.stop_release(self.target)
             if migrated:
                 self._undo_migration(error)
-            with self.place.locked():
-                record = load(self.place.layout)
+            with self.place.locked() as held:
+                record = load(self.place.layout) if held else None
                 if record is None:
                     return
                 if record.launch == self.launch:

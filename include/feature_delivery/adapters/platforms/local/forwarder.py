@@ -3,7 +3,7 @@
 Listens on the socket it inherits and passes each request to the release that ``environment.json`` names at that
 moment. The file is replaced atomically, so that a switch is one rename, and no connection ever sees half of it.
 
-Each connection carries one request: ``Connection: close`` is set on the way to the release. Otherwise a client with
+Each connection carries one request: ``Connection: close`` is set on the way there and back. Otherwise a client with
 a kept-alive connection would stay on the old release for ever, or be cut off when that one stops; this way the old
 release has nothing left to do a moment after the switch. Connections that upgrade (WebSocket) are left alone.
 
@@ -83,6 +83,7 @@ class Forwarder:
         request.write(head)
         upload = asyncio.ensure_future(pump(client, request))
         try:
+            await pass_head(response, answer)
             await pump(response, answer)
         finally:
             upload.cancel()
@@ -115,11 +116,30 @@ async def request_head(client: asyncio.StreamReader) -> bytes:
         return error.partial
     except asyncio.LimitOverrunError:
         return await client.read(CHUNK)
-    lines = head[:-4].split(b"\r\n")
-    if any(line.lower().startswith(b"upgrade:") for line in lines):
-        return head
-    kept = [line for line in lines if not line.lower().startswith(DROPPED)]
-    return b"\r\n".join([*kept, b"Connection: close", b"", b""])
+    return head if b"\nupgrade:" in head.lower() else closing(head)
+
+
+async def pass_head(response: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+    """Pass the response's head on and tell the client, too, that the connection ends with it: not every server does."""
+    while True:
+        try:
+            head = await response.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            answer.write(error.partial)
+            return
+        except asyncio.LimitOverrunError:
+            return
+        status = head.partition(b" ")[2][:3]
+        final = not status.startswith(b"1")
+        answer.write(closing(head) if final else head)
+        if final or status == b"101":
+            return
+
+
+def closing(head: bytes) -> bytes:
+    """Return a head that says that its connection carries nothing after it."""
+    lines = [line for line in head[:-4].split(b"\r\n") if not line.lower().startswith(DROPPED)]
+    return b"\r\n".join([*lines, b"Connection: close", b"", b""])
 
 
 async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

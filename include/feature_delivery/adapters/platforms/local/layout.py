@@ -28,6 +28,7 @@ from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import ProjectName, project_name
 
 STAGING = ".staging"
+FRESH_STATE = ".environment.json.new"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _REMOVAL_ROUNDS = 5
 
@@ -101,9 +102,9 @@ class Layout:
             directory.mkdir(parents=True, exist_ok=True)
 
     def is_leftover(self) -> bool:
-        """Say whether the directory holds nothing, or only a lock: what an interrupted destruction leaves."""
+        """Say whether the directory holds next to nothing: what an interruption leaves at the beginning or end."""
         with suppress(FileNotFoundError):
-            return all(entry.name == "lock" for entry in self.directory.iterdir())
+            return all(entry.name in {"lock", FRESH_STATE} for entry in self.directory.iterdir())
         return False
 
 
@@ -166,19 +167,27 @@ def _open_directories(path: Path) -> None:
 
 
 def new_staging(layout: Layout, *, launch: str) -> Path:
-    """Create an empty directory that is swept away when this process dies before it removes it."""
+    """Create an empty directory that is swept away when this process dies before it drops it."""
     path = layout.staging / f"{processes.myself()}-{launch}"
-    path.mkdir(parents=True)
-    return path
+    while True:
+        with suppress(FileNotFoundError):  # Whoever drops the last one removes the directory of all.
+            path.mkdir(parents=True)
+            return path
+
+
+def drop_staging(layout: Layout, path: Path) -> None:
+    """Remove what ``new_staging`` made, where it has not been moved away."""
+    remove_tree(path, inside=layout.root)
+    with suppress(OSError):
+        layout.staging.rmdir()
 
 
 def sweep_staging(layout: Layout) -> None:
     """Remove what processes left that died in the middle of a checkout."""
-    if not layout.staging.is_dir() or layout.staging.is_symlink():
+    if layout.staging.is_symlink() or not layout.staging.is_dir():
         return
-    for entry in layout.staging.iterdir():
-        owner = entry.name.rpartition("-")[0]
-        if not processes.lives(owner):
+    for entry in list(layout.staging.iterdir()):
+        if not processes.lives(entry.name.rpartition("-")[0]):
             remove_tree(entry, inside=layout.root)
     with suppress(OSError):
         layout.staging.rmdir()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.local import forwarding, health, logs
 from feature_delivery.adapters.platforms.local.deployment import Deployment, revive
-from feature_delivery.adapters.platforms.local.layout import layout_of, remove_tree, sweep_staging
+from feature_delivery.adapters.platforms.local.layout import FRESH_STATE, layout_of, remove_tree, sweep_staging
 from feature_delivery.adapters.platforms.local.place import Place
 from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, load, load_any, save
 from feature_delivery.adapters.platforms.local.suites import SuiteRun
@@ -124,7 +124,8 @@ class LocalPlatform:
         with self._translated("destroy", ref) as place:
             self._refuse_production(ref.kind, place)
             load_any(place.layout)
-            with place.locked():
+            # Created where nothing is, too: processes may have survived their directory.
+            with place.locked(create=True):
                 record = load_any(place.layout)
                 if record is not None:
                     place.admit(record)
@@ -173,8 +174,9 @@ class LocalPlatform:
         """Stop every process of our environments and keep their files: ``resume`` brings them back."""
         for status in self.list(project):
             if not status.foreign:
-                with self._translated("stop", status.ref) as place, place.locked():
-                    place.stop_everything()
+                with self._translated("stop", status.ref) as place, place.locked() as held:
+                    if held:
+                        place.stop_everything()
 
     def log_files(self, ref: EnvironmentRef) -> tuple[Path, ...]:
         """Return the logs of an environment, newest first: of servers, installs, suites, the forwarder."""
@@ -208,10 +210,10 @@ class LocalPlatform:
             port=0,
         )
         try:
-            layout.make()
-            layout.directory.chmod(0o700)
-            # Before the first process, so that whatever happens from here on is known to be ours.
+            # First of all, so that whatever happens from here on is known to be ours.
             save(layout, record)
+            layout.directory.chmod(0o700)
+            layout.make()
             port, process = forwarding.start_forwarder(layout, self.settings, port=None)
             record = record.changed(port=port, forwarder=process)
             save(layout, record)
@@ -237,7 +239,7 @@ class LocalPlatform:
         if record is not None and not record.leaving and layout.state_file.exists():
             with suppress(OSError):  # A full disk must not keep us from freeing it.
                 save(layout, record.changed(leaving=True, generation=max(record.generation, place.ref.generation)))
-        last = {layout.state_file.name, layout.lock_file.name}
+        last = {layout.state_file.name, layout.lock_file.name, FRESH_STATE}
         for _ in range(_GONE_ROUNDS):
             place.stop_everything()
             entries = list(layout.directory.iterdir()) if layout.directory.is_dir() else []
@@ -248,6 +250,7 @@ class LocalPlatform:
                 break
         else:
             raise Unavailable(f"Could not destroy {place.title}: something keeps writing to it. Try again.")
+        layout.state_file.with_name(FRESH_STATE).unlink(missing_ok=True)
         layout.state_file.unlink(missing_ok=True)
         layout.lock_file.unlink(missing_ok=True)
         with suppress(OSError):  # From here on somebody may be creating it anew; that one stays.

@@ -51,10 +51,10 @@ class Place:
         self.home = str(self.layout.directory)
 
     @contextmanager
-    def locked(self, *, create: bool = False) -> Iterator[None]:
-        """Hold the lock, whatever lies here."""
-        with locked(self.layout, timeout_seconds=self.settings.lock_timeout.total_seconds(), create=create):
-            yield
+    def locked(self, *, create: bool = False) -> Iterator[bool]:
+        """Hold the lock, whatever lies here; says whether there was one to hold."""
+        with locked(self.layout, timeout_seconds=self.settings.lock_timeout.total_seconds(), create=create) as held:
+            yield held
 
     @contextmanager
     def changing(self, *, launch: str | None = None) -> Iterator[EnvironmentRecord]:
@@ -64,8 +64,8 @@ class Place:
             Conflict: A newer generation has written, or ``launch`` is not the errand under way any more.
             NotFound: There is no such environment (any more).
         """
-        with self.locked():
-            record = load(self.layout)
+        with self.locked() as held:
+            record = load(self.layout) if held else None
             if record is None:
                 raise NotFound(f"There is no environment {self.title}: it was never provisioned, or destroyed since.")
             self.admit(record)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from feature_delivery.adapters.platforms.local.layout import FRESH_STATE
 from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
 from feature_delivery.domain.plan import DeliveryPlan
@@ -119,16 +120,30 @@ def load(layout: Layout) -> EnvironmentRecord | None:
 def load_any(layout: Layout) -> EnvironmentRecord | None:
     """Return the record, that of a leaving environment too."""
     try:
-        record = EnvironmentRecord.model_validate_json(layout.state_file.read_bytes())
-    except FileNotFoundError as error:
-        if not layout.directory.exists() or layout.is_leftover():
+        content = _read(layout)
+        if content is None:
             return None
-        raise foreign(layout, "it has no environment.json") from error
+        record = EnvironmentRecord.model_validate_json(content)
     except (NotADirectoryError, IsADirectoryError, ValidationError) as error:
+        if not layout.directory.exists():
+            raise  # Something above is no directory: the root is set wrongly.
         raise foreign(layout, "its environment.json cannot be understood") from error
     if (record.project, record.name) != (layout.project, layout.name):
         raise foreign(layout, f"its environment.json describes {record.project}/{record.name}")
     return record
+
+
+def _read(layout: Layout) -> bytes | None:
+    """Return the content of the record; ``None`` when there is no environment, or hardly the beginning of one."""
+    while True:
+        try:
+            return layout.state_file.read_bytes()
+        except FileNotFoundError as error:
+            if not layout.directory.exists() or layout.is_leftover():
+                return None
+            if not layout.state_file.exists():
+                raise foreign(layout, "it has no environment.json") from error
+            # Somebody created the environment between our two looks.
 
 
 def foreign(layout: Layout, why: str) -> Refused:
@@ -141,7 +156,7 @@ def foreign(layout: Layout, why: str) -> Refused:
 
 def save(layout: Layout, record: EnvironmentRecord) -> None:
     """Replace the record in one step: readers see the old one or the new one, after a crash too."""
-    fresh = layout.state_file.with_name(".environment.json.new")
+    fresh = layout.state_file.with_name(FRESH_STATE)
     try:
         with fresh.open("w", encoding="utf-8") as file:
             file.write(record.model_dump_json(indent=1))
@@ -155,10 +170,11 @@ def save(layout: Layout, record: EnvironmentRecord) -> None:
 
 
 @contextmanager
-def locked(layout: Layout, *, timeout_seconds: float, create: bool = False) -> Iterator[None]:
+def locked(layout: Layout, *, timeout_seconds: float, create: bool = False) -> Iterator[bool]:
     """Hold the environment's lock; the kernel frees it when its holder dies.
 
-    Without ``create`` an environment that is not there is simply not locked: there is nothing to protect.
+    Yields whether it is held: without ``create`` an environment that is not there cannot be locked, and whatever
+    appears at its place meanwhile is not ours to change.
 
     Raises:
         Unavailable: Somebody else holds it all the time.
@@ -167,11 +183,11 @@ def locked(layout: Layout, *, timeout_seconds: float, create: bool = False) -> I
     while True:
         descriptor = _open(layout.lock_file, create=create)
         if descriptor is None:
-            yield
+            yield False
             return
         try:
             if _lock(descriptor, end) and _is(descriptor, layout.lock_file):
-                yield
+                yield True
                 return
         finally:
             os.close(descriptor)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.junit import BadReportError, read_report
 from feature_delivery.adapters.platforms.local.commands import Running
-from feature_delivery.adapters.platforms.local.layout import new_staging, remove_tree
+from feature_delivery.adapters.platforms.local.layout import drop_staging, new_staging, remove_tree
 from feature_delivery.adapters.platforms.local.variables import variables_for
 from feature_delivery.domain.errors import Conflict, Error
 from feature_delivery.domain.names import slug
@@ -115,7 +115,7 @@ class SuiteRun:
                     log=self.log,
                 )
         finally:
-            remove_tree(staging, inside=self.place.layout.root)
+            drop_staging(self.place.layout, staging)
 
     def _extra(self) -> dict[str, str]:
         report = self._report_path(self.directory)
