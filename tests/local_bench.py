@@ -114,14 +114,15 @@ class Bench:
 
     def servers(self) -> list[psutil.Process]:
         """Return the processes of the root that are no forwarder."""
-        return [process for process in processes_of(self.root) if "forwarder.py" not in " ".join(process.cmdline())]
+        forwarders = self.running("forwarder")
+        return [process for process in processes_of(self.root) if process not in forwarders]
 
     def running(self, role: str) -> list[psutil.Process]:
-        """Return the processes that are marked for something: ``release``, ``install``, ``suite``."""
+        """Return the processes that are marked for something: ``forwarder``, ``release``, ``install``, ``suite``."""
         found = []
         for process in processes_of(self.root):
             try:
-                if process.environ().get("DELIVERY_MARK_ROLE", "").startswith(f"{role}:"):
+                if process.environ().get("DELIVERY_MARK_ROLE", "").partition(":")[0] == role:
                     found.append(process)
             except psutil.Error:
                 continue

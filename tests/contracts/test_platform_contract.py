@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from tests import shops
-from tests.fakes.fake_platform import FakePlatform
 
 from feature_delivery.adapters.platforms.local import LocalPlatform, Settings
 from feature_delivery.domain import suites
@@ -19,6 +17,8 @@ from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
+from tests import shops
+from tests.fakes.fake_platform import FakePlatform
 
 PROJECT = ProjectName("demo_store")
 
@@ -26,7 +26,8 @@ PROJECT = ProjectName("demo_store")
 class Bench(Protocol):
     """What the suite needs of a platform beside the port."""
 
-    platform: Platform
+    @property
+    def platform(self) -> Platform: ...
 
     def broken(self, label: str) -> Release: ...
 

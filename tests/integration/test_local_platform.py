@@ -18,6 +18,12 @@ from urllib.error import HTTPError
 
 import psutil
 import pytest
+
+from feature_delivery.adapters.platforms.local import LocalPlatform, processes
+from feature_delivery.adapters.platforms.local.layout import layout_of, remove_tree
+from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.ports.platform import Release
 from tests import shops
 from tests.local_bench import (
     PRODUCTION,
@@ -30,10 +36,6 @@ from tests.local_bench import (
     settings,
     wait_until,
 )
-
-from feature_delivery.adapters.platforms.local import LocalPlatform, processes
-from feature_delivery.adapters.platforms.local.layout import layout_of, remove_tree
-from feature_delivery.domain.errors import Conflict, NotFound, Refused
 
 
 @pytest.fixture
@@ -199,8 +201,9 @@ def test_a_strangers_answer_does_not_pass_for_the_releases(bench: Bench) -> None
     release = shops.release("one", {"shop.py": answers}, health="/", health_seconds=3)
     with pytest.raises(Exception, match="ports are always taken"):
         bench.platform.deploy(reference(), release, say=bench.say)
-    for pid in (bench.directory() / "data" / "stranger").read_text().split():
-        wait_until(lambda pid=pid: not psutil.pid_exists(int(pid)))
+    strangers = (bench.directory() / "data" / "stranger").read_text().split()
+    assert len(strangers) == 3
+    assert not any(processes.lives(processes.identity(int(pid))) for pid in strangers)
 
 
 def test_a_shop_whose_master_ends_on_a_signal_leaves_no_worker(bench: Bench) -> None:
@@ -223,9 +226,9 @@ def test_a_shop_whose_master_ends_on_a_signal_leaves_no_worker(bench: Bench) -> 
 
 def test_requirements_are_installed_once_per_content_and_really_used(bench: Bench, wheels: Path) -> None:
     shop = "import tinypriced\nprint(tinypriced.VERSION)\n" + shops.SHOP
-    install = (("uv", "pip", "install", "--no-index", "--find-links", str(wheels), "-r", "requirements.txt"),)
+    install = (("pip", "install", "--no-index", "--find-links", str(wheels), "-r", "requirements.txt"),)
 
-    def release(label: str, version: str) -> object:
+    def release(label: str, version: str) -> Release:
         files = {"shop.py": shop, "requirements.txt": f"tinypriced=={version}\n"}
         return shops.release(label, files, install=install, inputs=("requirements.txt",))
 
@@ -563,7 +566,7 @@ def test_a_name_that_could_leave_the_root_is_refused(bench: Bench, name: str) ->
         with pytest.raises(Refused):
             call(reference(name))
     with pytest.raises(Refused):
-        bench.platform.list("../etc")  # type: ignore[arg-type]
+        bench.platform.list(ProjectName("../etc"))
     assert not bench.root.exists()
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests import shops
-from tests.local_bench import PROJECT, Bench, get, processes_of, reference, run_python, settings, wait_until
 
 from feature_delivery.adapters.platforms.local import LocalPlatform
 from feature_delivery.domain import suites
 from feature_delivery.domain.errors import Conflict, Unavailable
 from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import Release
+from tests import shops
+from tests.local_bench import PROJECT, Bench, get, processes_of, reference, run_python, settings, wait_until
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
@@ -273,6 +273,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip("this machine does not let us mount a tmpfs")
     yield disk
+    Bench(disk / "environments").platform.stop_all(PROJECT)
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 

@@ -287,8 +287,8 @@ class Deployment:
                     return
                 if record.launch == self.launch:
                     record = record.changed(launch="")
+                    self.place.remove_unused(record)  # First: on a full disk this makes the room to save.
                     save(self.place.layout, record)
-                    self.place.remove_unused(record)
                 elif self.target.name not in {release.name for release in record.kept}:
                     remove_tree(self.place.layout.releases / self.target.name, inside=self.place.layout.root)
 

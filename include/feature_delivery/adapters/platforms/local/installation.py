@@ -102,12 +102,19 @@ def inputs_of(checkout: Path, plan: DeliveryPlan) -> str:
 
 
 def provide_uv(layout: Layout) -> None:
-    """Put ``uv`` on the ``PATH`` of the environment: the one from our own wheel, or the machine's."""
+    """Put ``uv`` (from our own wheel, or the machine's) and a ``pip`` that means it on the ``PATH``."""
     link = layout.commands / "uv"
     binary = _uv_binary()
     if not (link.is_symlink() and Path(os.readlink(link)) == binary):  # noqa: PTH115 - compares the text
         link.unlink(missing_ok=True)
         link.symlink_to(binary)
+
+    # Without this, a plain "pip install" would find the machine's pip and change the machine.
+    for name in ("pip", "pip3"):
+        shim = layout.commands / name
+        if not shim.exists():
+            shim.write_text('#!/bin/sh\nexec uv pip "$@"\n', encoding="utf-8")
+            shim.chmod(0o755)
 
 
 def _uv_binary() -> Path:

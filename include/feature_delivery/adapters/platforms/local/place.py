@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.local import forwarding, processes
 from feature_delivery.adapters.platforms.local.commands import Outcome, Running
-from feature_delivery.adapters.platforms.local.installation import MARKER
 from feature_delivery.adapters.platforms.local.layout import Layout, layout_of, remove_tree
 from feature_delivery.adapters.platforms.local.logs import prune
 from feature_delivery.adapters.platforms.local.processes import Marks
@@ -185,10 +184,6 @@ class Place:
         for entry in unused:
             remove_tree(entry, inside=self.layout.root)
         prune(self.layout.logs, keep=_LOGS_KEPT)
-
-    def is_finished(self, release: ReleaseRecord) -> bool:
-        """Say whether the virtual environment of a release was installed to its end."""
-        return (self.layout.directory / release.venv / MARKER).exists()
 
     def has_room(self) -> bool:
         """Say whether the disk still takes anything: an install that fails on a full one is not the commit's fault."""
