@@ -143,9 +143,10 @@ def test_suites_run_side_by_side_without_meeting(bench: Bench, release: Release)
 @pytest.mark.parametrize("ending", ["time.sleep(600)", "raise SystemExit(0)"])
 def test_nothing_that_a_suite_started_outlives_it(bench: Bench, release: Release, ending: str) -> None:
     """Children, grandchildren, one with a session of its own, one that dropped its marks; none listens to SIGTERM."""
+    sleeper = f"{SLEEPER} # {bench.root}"
     script = f"""
         import subprocess, sys, time, os
-        sleeper = {SLEEPER!r}
+        sleeper = {sleeper!r}
         child = "import subprocess, sys; subprocess.run([sys.executable, '-c', " + repr(sleeper) + "])"
         subprocess.Popen([sys.executable, "-c", child])
         subprocess.Popen([sys.executable, "-c", sleeper], start_new_session=True)
@@ -154,14 +155,13 @@ def test_nothing_that_a_suite_started_outlives_it(bench: Bench, release: Release
         time.sleep(1)
         {ending}
     """
-    before = {process.pid for process in psutil.process_iter()}
     report = run(bench, release, shops.suite(script, seconds=3, junit=None))
     if "sleep" in ending:
         assert "did not end within 3 seconds and was killed" in report.problem
     sleepers = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # zombies have no command line
-            if process.pid not in before and SLEEPER in " ".join(process.cmdline()):
+            if sleeper in process.cmdline():
                 sleepers.append(process)
     assert sleepers == []
     assert bench.running("suite") == []
