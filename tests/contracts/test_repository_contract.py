@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.git_world import PRODUCTION, GitWorld, git, git_over_http
 
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import BranchName, CommitSha
 from feature_delivery.ports.repository import FileChange, MergeConflictError, Repository
+from tests.support.git_world import PRODUCTION, GitWorld, git, git_over_http
 
 FEATURE = BranchName("feature/SHOP-1-gifts")
 CANDIDATE = BranchName("candidate/SHOP-1")

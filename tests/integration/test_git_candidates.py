@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.support.git_world import PRODUCTION, Content, GitWorld, git
 
 from feature_delivery.adapters.git.merging import Identity
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import BranchName, CommitSha
 from feature_delivery.ports.repository import Candidate, MergeConflictError, PastDelivery
+from tests.support.git_world import PRODUCTION, Content, GitWorld, git
 
 FEATURE = BranchName("feature/SHOP-1-gifts")
 OTHER = BranchName("feature/SHOP-2-cards")

@@ -14,12 +14,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.support.git_world import PRODUCTION, GitWorld
 
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import BranchName, CommitSha
 from feature_delivery.ports.repository import Candidate, PastDelivery
+from tests.support.git_world import PRODUCTION, GitWorld
 
 Wish = dict[str, str | None]
 """What a feature wants: a file's content, ``None`` for no such file; ``line N`` names a line of the shared cart."""

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.git_world import CLEAN_ENVIRONMENT, PRODUCTION, git
 
 from feature_delivery.adapters.git.bare import create_bare, install_post_receive
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import BranchName, ProjectName
+from tests.support.git_world import CLEAN_ENVIRONMENT, PRODUCTION, git
 
 SECRET = "s3cret"
 

@@ -17,7 +17,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.git_world import PRODUCTION, GitWorld, git, git_over_http
 
 from feature_delivery.adapters.git.address import GitAccess
 from feature_delivery.adapters.git.checkout import leads_out
@@ -25,6 +24,7 @@ from feature_delivery.adapters.git.mirror import MARKER, PACKS_BEFORE_REPACK
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.errors import Conflict, Error, Misconfigured, NotFound, RateLimited, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha
+from tests.support.git_world import PRODUCTION, GitWorld, git, git_over_http
 
 FEATURE = BranchName("feature/SHOP-1-gifts")
 

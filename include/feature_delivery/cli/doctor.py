@@ -38,7 +38,9 @@ def examine(home: Path) -> Iterator[Finding]:
     yield _disk(home)
     files = sorted((home / "projects").glob("*.y*ml"))
     if not files:
-        yield Finding("projects", well=False, sentence=f"{home / 'projects'} holds no project file. Run 'up' or 'demo'.")
+        yield Finding(
+            "projects", well=False, sentence=f"{home / 'projects'} holds no project file. Run 'up' or 'demo'."
+        )
     for file in files:
         try:
             project = read_project_file(file)
@@ -72,7 +74,9 @@ def _disk(home: Path) -> Finding:
     if not os.access(place, os.W_OK):
         return Finding("disk", well=False, sentence=f"{place} cannot be written. Set FEATURE_DELIVERY_HOME.")
     free = shutil.disk_usage(place).free
-    return Finding("disk", well=free > LEAST_FREE_BYTES, sentence=f"{free / (1 << 30):.1f} GiB free in {place}; 1 is needed.")
+    return Finding(
+        "disk", well=free > LEAST_FREE_BYTES, sentence=f"{free / (1 << 30):.1f} GiB free in {place}; 1 is needed."
+    )
 
 
 def _repository(home: Path, project: ProjectConfig) -> Finding:
@@ -104,7 +108,9 @@ def _hook(project: ProjectConfig) -> Finding:
     if not Path(project.repository).is_dir():
         return Finding(what, well=True, sentence="The repository is elsewhere; its host must send webhooks.")
     well = hook.exists() and os.access(hook, os.X_OK)
-    sentence = "Pushes are told at once." if well else "There is no hook: pushes are found by housekeeping only. Run 'up'."
+    sentence = (
+        "Pushes are told at once." if well else "There is no hook: pushes are found by housekeeping only. Run 'up'."
+    )
     return Finding(what, well=well, sentence=sentence)
 
 

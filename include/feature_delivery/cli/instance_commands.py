@@ -62,9 +62,12 @@ def demo(
 
 def up(
     repository: Annotated[
-        str, typer.Option("--repository", "-r", help="Path or address of the shop's Git repository.", metavar="PATH-OR-URL")
+        str,
+        typer.Option("--repository", "-r", help="Path or address of the shop's Git repository.", metavar="PATH-OR-URL"),
     ],
-    project: Annotated[str, typer.Option("--project", "-p", help="Its name here; from the address when left out.")] = "",
+    project: Annotated[
+        str, typer.Option("--project", "-p", help="Its name here; from the address when left out.")
+    ] = "",
     port: Port = 8080,
     database: Database = "",
     keep: Keep = False,

@@ -16,7 +16,7 @@ MARKS = {
     "waiting": ("◷", "yellow"),
     "failed": ("✗", "red"),
     "rejected": ("↩", "magenta"),
-    "skipped": ("–", "dim"),
+    "skipped": ("-", "dim"),
     "pending": ("·", "dim"),
 }
 WORST = ("failed", "rejected", "running", "waiting", "pending", "done", "skipped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -30,7 +30,7 @@ class Display:
         self._began = time.monotonic()
         self._live: Live | None = None
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         """Begin to show."""
         if self.console.is_terminal:
             self._live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=8)

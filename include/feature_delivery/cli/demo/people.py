@@ -74,7 +74,9 @@ class Stage:
                 return found
             if time.monotonic() > end:
                 gate = found.get("gate") or {}
-                where = f"at {gate.get('step')}: {gate.get('blocked') or gate.get('waits_for')}" if gate else "under way"
+                where = (
+                    f"at {gate.get('step')}: {gate.get('blocked') or gate.get('waits_for')}" if gate else "under way"
+                )
                 raise Unavailable(f"{key} did not come to {what} within {self.timeout_seconds:.0f} s. It is {where}")
             time.sleep(LOOK_EVERY_SECONDS)
 
