@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 SPARED = b"FEATURE_DELIVERY_ENVIRONMENT="
 _LOG_LIMIT_BYTES = 10_000_000
@@ -54,15 +54,15 @@ def process_table() -> list[Process]:
     if not _ON_LINUX:
         return _process_table_by_ps()
     table = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
             # The name, in parentheses, may hold anything, so what follows is read from the last parenthesis on.
-            fields = Path("/proc", entry, "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+            fields = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
             state, parent, _, session = fields[:4]
             if state not in "ZX":
-                table.append(Process(int(entry), int(parent), int(session)))
+                table.append(Process(int(entry.name), int(parent), int(session)))
     return table
 
 
@@ -101,6 +101,13 @@ def _is_spared(pid: int) -> bool:
         return False
 
 
+def kill(pids: Iterable[int], number: int) -> None:
+    """Sends a signal to each that still is."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
 def sweep(root: int, *, between: Callable[[], object] = lambda: None) -> None:
     """Ends every leftover of a guard: asked first, killed after a second; new forks are met by the next round.
 
@@ -114,11 +121,8 @@ def sweep(root: int, *, between: Callable[[], object] = lambda: None) -> None:
         late = time.monotonic() >= deadline
         if late and time.monotonic() >= deadline + 10:
             return  # in uninterruptible sleep: nobody can do more
-        for pid in pids:
-            if late or pid not in asked:
-                asked.add(pid)
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        kill([pid for pid in pids if late or pid not in asked], signal.SIGKILL if late else signal.SIGTERM)
+        asked.update(pids)
         between()
         time.sleep(0.02)
 
@@ -156,9 +160,12 @@ def _signals_as_bytes() -> int:
 class Guard:
     """The one part in the guard's care."""
 
-    def __init__(self, *, command: list[str], log: Path, stop_signal: int, grace_seconds: float) -> None:
+    def __init__(
+        self, *, command: list[str], log: Path, stop_signal: int, grace_seconds: float, children_first: bool
+    ) -> None:
         """Starts the command in a process group of its own, its output going to the log."""
         self._stop_signal, self._grace_seconds = stop_signal, grace_seconds
+        self._children_first = children_first
         self._log = LimitedLog(log)
         self._deadline: float | None = None
         self._wakeup = _signals_as_bytes()
@@ -204,6 +211,8 @@ class Guard:
 
     def _stop(self) -> None:
         if self._deadline is None:
+            if self._children_first:
+                kill([pid for pid in leftovers(os.getpid()) if pid != self._child.pid], signal.SIGKILL)
             self._signal_group(self._stop_signal)
             self._deadline = time.monotonic() + self._grace_seconds
 
@@ -230,12 +239,13 @@ class Guard:
 
 
 def main() -> int:
-    """``guard.py --log FILE --lock FILE --stop-signal N --grace-seconds S -- COMMAND …``."""
+    """``guard.py --log FILE --lock FILE [--stop-signal N] [--grace-seconds S] [--children-first] -- COMMAND …``."""
     parser = argparse.ArgumentParser(description="Runs a command that ends when standard input does.")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--lock", type=Path, required=True, help="locked (shared) while the guard lives")
     parser.add_argument("--stop-signal", type=int, default=int(signal.SIGTERM))
     parser.add_argument("--grace-seconds", type=float, default=10.0)
+    parser.add_argument("--children-first", action="store_true", help="kill the command's children before it is asked")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     if os.getpid() != os.getsid(0):
@@ -250,6 +260,7 @@ def main() -> int:
                 log=options.log,
                 stop_signal=options.stop_signal,
                 grace_seconds=options.grace_seconds,
+                children_first=options.children_first,
             )
         except OSError as error:
             LimitedLog(options.log).write(f"{options.command[0]}: {error.strerror}\n".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _LOCK_WAIT_SECONDS = 60
-_SECRET_NAMES = ("database", "fernet", "api", "jwt", "task_token")
+_SECRET_NAMES = ("database", "fernet", "api", "jwt", "task_token", "instance")
 
 
 def default_home() -> Path:
@@ -40,6 +41,7 @@ class Home:
         self.logs = self.path / "logs"
         self.parts_lock = self.path / "parts.lock"
         self._lock: IO[str] | None = None
+        self._outside: Path | None = None
 
     def __enter__(self) -> Self:
         """Locks.
@@ -79,6 +81,9 @@ class Home:
         self._unlock()
 
     def _unlock(self) -> None:
+        if self._outside is not None:
+            with contextlib.suppress(OSError):  # not empty: a server that could not be stopped still uses it
+                self._outside.rmdir()
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 self._lock.truncate(0)
@@ -120,7 +125,7 @@ class Home:
             self._lock.flush()
 
     def secrets(self) -> dict[str, str]:
-        """This instance's own secrets, made once: passwords and keys, none of which anybody needs to type."""
+        """What is made once for this instance: keys and passwords that nobody types, and its ``instance`` id."""
         path = self.path / "secrets.json"
         known = _read_json(path)
         missing = [name for name in _SECRET_NAMES if name not in known]
@@ -156,6 +161,7 @@ class Home:
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         there = Path("/tmp") / f"feature-delivery-{os.getuid()}-{digest}"  # noqa: S108 - owner and mode are checked
         there.mkdir(exist_ok=True, mode=0o700)
+        self._outside = there
         found = there.lstat()
         if not stat.S_ISDIR(found.st_mode) or (os.getuid() != 0 and found.st_uid != os.getuid()):
             raise Misconfigured(f"'{there}' is not a directory of yours. Remove it, then start again.")
@@ -163,11 +169,13 @@ class Home:
 
 
 def _new_secret(name: str) -> str:
-    if name != "fernet":
-        return secrets.token_urlsafe(32)
-    import base64  # noqa: PLC0415 - once in an instance's life
-
-    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    match name:
+        case "fernet":
+            return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        case "instance":
+            return secrets.token_hex(6)
+        case _:
+            return secrets.token_urlsafe(64)
 
 
 def _read_json(path: Path) -> dict[str, str]:

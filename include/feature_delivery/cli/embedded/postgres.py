@@ -127,7 +127,9 @@ class EmbeddedPostgres:
             )
             _run(
                 [*account.prefix, str(_binaries() / "postgres"), "--single", "-D", str(new), "postgres"],
-                input=f"CREATE ROLE {ROLE} LOGIN PASSWORD '{self._password}'\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n",
+                input=(
+                    f"CREATE ROLE {ROLE} LOGIN PASSWORD '{self._password}'\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n"
+                ),
             )
         finally:
             password_file.unlink()
@@ -138,8 +140,8 @@ class EmbeddedPostgres:
         ours = output.split()[-1].partition(".")[0]
         if found != ours:
             raise Misconfigured(
-                f"Could not use the database in '{self._data}': PostgreSQL {found} wrote it, the installed one is {ours}."
-                f" Dump and restore it, or set FEATURE_DELIVERY_HOME to another directory to begin afresh."
+                f"Could not use the database in '{self._data}': PostgreSQL {found} wrote it, this is {ours}. "
+                "Dump and restore it, or set FEATURE_DELIVERY_HOME to another directory to begin afresh."
             )
 
     def _clear_away_a_dead_server(self) -> None:
@@ -194,7 +196,9 @@ class _ServerAccount:
             # A checkout below /root, which only root may enter. The server gets the right to read past that rather
             # than /root a wider door; the role that Airflow uses is no superuser, so nobody can use it through SQL.
             prefix += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
-            if subprocess.run([*prefix, "test", "-x", str(_binaries() / "postgres")], check=False, timeout=10).returncode:
+            if subprocess.run(
+                [*prefix, "test", "-x", str(_binaries() / "postgres")], check=False, timeout=10
+            ).returncode:
                 raise Misconfigured(
                     f"Could not start PostgreSQL: it refuses to run as root, and user '{user.pw_name}' may not enter "
                     f"'{closed}'. Put the checkout and FEATURE_DELIVERY_HOME elsewhere (for example below /srv), or "

@@ -62,6 +62,8 @@ class Part:
         ready: Asked several times a second after each start; must answer quickly and raise nothing.
         prepare: Called before each start, the restarts included.
         grace_seconds: How long it may take to stop before it is killed.
+        children_first: Kill its children before it is asked to stop. Airflow's scheduler waits for running tasks, and
+            its workers tell them to fail; killed with their workers, they are run again by the next start.
     """
 
     name: str
@@ -69,8 +71,10 @@ class Part:
     environment: Mapping[str, str]
     ready: Callable[[], bool]
     prepare: Callable[[], None] = lambda: None
+    directory: Path = Path("/")
     stop_signal: signal.Signals = signal.SIGTERM
     grace_seconds: float = 10
+    children_first: bool = False
     start_timeout_seconds: float = 180
     restart: RestartPolicy = RestartPolicy()
 
@@ -219,8 +223,18 @@ class Supervisor:
         part = running.part
         part.prepare()
         command = [
-            *(sys.executable, "-I", "-S", guard.__file__, "--log", str(self._log(part)), "--lock", str(self._lock_path)),
+            *(
+                sys.executable,
+                "-I",
+                "-S",
+                guard.__file__,
+                "--log",
+                str(self._log(part)),
+                "--lock",
+                str(self._lock_path),
+            ),
             *("--stop-signal", str(int(part.stop_signal)), "--grace-seconds", str(part.grace_seconds)),
+            *(["--children-first"] if part.children_first else []),
             *("--", *part.command),
         ]
         running.process = subprocess.Popen(
@@ -229,6 +243,7 @@ class Supervisor:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=dict(part.environment),
+            cwd=part.directory,
             start_new_session=True,
         )
         running.start_at = None
