@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 
+from feature_delivery.cli.embedded import preloaded
 from feature_delivery.cli.embedded.airflow_settings import AirflowSettings
 from feature_delivery.cli.embedded.home import Home, write_private
 from feature_delivery.cli.embedded.postgres import EmbeddedPostgres, is_migrated, stamp_path
@@ -49,6 +50,7 @@ class Instance:
         extra_environment: Mapping[str, str] | None = None,
         port: int = 8080,
         parallelism: int = 6,
+        preload: Sequence[str] = (),
         triggerer: bool = False,
         durable: bool = True,
         on_event: Callable[[PartEvent], None] = lambda _event: None,
@@ -66,6 +68,7 @@ class Instance:
             extra_environment: For all of Airflow's processes; goes before everything else.
             port: The first one to try for Airflow.
             parallelism: Tasks at once.
+            preload: Modules that the DAG files import; imported once before workers are forked, not in each task.
             triggerer: Whether to run one; nothing of ours defers.
             durable: Off only in tests: see ``EmbeddedPostgres``.
             on_event: Told each change of a part; also of ``database`` (migrated) and ``dags`` (known).
@@ -79,6 +82,7 @@ class Instance:
         self._extra_environment = dict(extra_environment or {})
         self._preferred_port = port
         self._parallelism = parallelism
+        self._preload = tuple(preload)
         self._triggerer = triggerer
         self._durable = durable
         self._on_event = on_event
@@ -219,24 +223,28 @@ class Instance:
         health = _Health(self.address, since=datetime.now(UTC))
         environment = self.settings.environment()
 
-        def part(name: str, *options: str, ready: Callable[[], bool], children_first: bool = True) -> Part:
+        def part(name: str, command: list[str], *, ready: Callable[[], bool]) -> Part:
+            is_server = name == "api-server"
             return Part(
                 name=name,
-                command=_airflow(name, *options),
+                command=command,
                 environment=environment,
                 ready=ready,
                 directory=self._home.airflow,
-                grace_seconds=5,
-                children_first=children_first,
+                # The API server has answered what it was asked long before Python has taken it apart.
+                grace_seconds=2 if is_server else 5,
+                children_first=not is_server,
             )
 
+        scheduler = _airflow("scheduler", "--skip-serve-logs", preload=self._preload)
+        triggerer = _airflow("triggerer", "--skip-serve-logs")
         parts = [
-            part("api-server", ready=health.api_server, children_first=False),
-            part("scheduler", "--skip-serve-logs", ready=lambda: health.component("scheduler")),
-            part("dag-processor", ready=lambda: health.component("dag_processor")),
+            part("api-server", _airflow("api-server"), ready=health.api_server),
+            part("scheduler", scheduler, ready=lambda: health.component("scheduler")),
+            part("dag-processor", _airflow("dag-processor"), ready=lambda: health.component("dag_processor")),
         ]
         if self._triggerer:
-            parts.append(part("triggerer", "--skip-serve-logs", ready=lambda: health.component("triggerer")))
+            parts.append(part("triggerer", triggerer, ready=lambda: health.component("triggerer")))
         self._supervisor.start(*parts)
 
     def _await_dags(self, dag_ids: Sequence[str]) -> None:
@@ -265,9 +273,10 @@ class Instance:
         return client
 
 
-def _airflow(*arguments: str) -> list[str]:
+def _airflow(*arguments: str, preload: Sequence[str] | None = None) -> list[str]:
     # -P: nothing in the current directory can stand in for a module of Airflow's.
-    return [sys.executable, "-P", "-m", "airflow", *arguments]
+    program = ["airflow"] if preload is None else [preloaded.__name__, ",".join(preload)]
+    return [sys.executable, "-P", "-m", *program, *arguments]
 
 
 def _why_missing(client: httpx.Client, missing: set[str], folder: Path) -> str:

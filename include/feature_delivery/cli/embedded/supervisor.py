@@ -37,7 +37,7 @@ class PartState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartEvent:
-    """One change of a part; ``seconds``: how long what it leaves has lasted (``ready``: the start)."""
+    """One change of a part; ``seconds``: how long the change took."""
 
     part: str
     state: PartState
@@ -258,25 +258,28 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         for stage in sorted({running.stage for running in self._parts.values()}, reverse=True):
-            group = [running for running in self._parts.values() if running.stage == stage]
-            for running in group:
-                if running.process is not None and running.process.stdin is not None:
-                    running.process.stdin.close()
-            for running in group:
-                if running.process is not None:
-                    self._wait_for_end(running, running.process)
-                if running.state is not PartState.STOPPED:
-                    running.start_at = None
-                    self._enter(running, PartState.STOPPED)
+            self._stop_together([running for running in self._parts.values() if running.stage == stage])
 
-    def _wait_for_end(self, running: _Running, process: subprocess.Popen[bytes]) -> None:
-        """Closing the pipe was the request; a guard that hangs is killed, and what it guarded swept."""
-        deadline = time.monotonic() + running.part.grace_seconds + _GUARD_GRACE_SECONDS
-        while not has_ended(process):
-            if time.monotonic() > deadline:
-                process.kill()
+    def _stop_together(self, group: Sequence[_Running]) -> None:
+        """Closing the pipe is the request; a guard that hangs is killed, and what it guarded swept."""
+        started = time.monotonic()
+        for running in group:
+            running.start_at = None
+            if running.process is not None and running.process.stdin is not None:
+                running.process.stdin.close()
+        waiting = [running for running in group if running.state is not PartState.STOPPED]
+        while waiting:
+            for running in [*waiting]:
+                process, limit = running.process, running.part.grace_seconds + _GUARD_GRACE_SECONDS
+                if process is not None and not has_ended(process):
+                    if time.monotonic() - started > limit:
+                        process.kill()
+                    continue
+                self._reap(running)
+                running.since = started
+                self._enter(running, PartState.STOPPED)
+                waiting.remove(running)
             time.sleep(0.01)
-        self._reap(running)
 
     def _reap(self, running: _Running) -> None:
         """A guard that was killed may have left something: its session is swept before its number is given up."""
