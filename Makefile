@@ -8,7 +8,6 @@ UV := $(TOOLS)/bin/uv
 ARGS ?=
 
 export UV_PYTHON_DOWNLOADS := never
-export UV_NO_PROGRESS := $(CI)
 # Byte code is what makes the second start quick; another environment's variables are not ours.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 

@@ -12,7 +12,8 @@ fits() {
 python=
 for candidate in python3 python3.13 python3.12 python3.11; do
     if command -v "$candidate" >/dev/null 2>&1 && fits "$candidate"; then
-        python=$(command -v "$candidate")
+        # Not a shim nor an activated environment's, which may be gone tomorrow.
+        python=$("$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')
         break
     fi
 done
