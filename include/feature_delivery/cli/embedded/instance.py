@@ -109,6 +109,10 @@ class Instance:
         """Why everything was stopped, if it was not asked for."""
         return self._supervisor.failure
 
+    def is_ready(self) -> bool:
+        """Whether every part works now: not while one is being restarted."""
+        return self._supervisor.is_ready()
+
     def processes(self) -> dict[str, int]:
         """Each part's guard, by the part's name."""
         return self._supervisor.processes()

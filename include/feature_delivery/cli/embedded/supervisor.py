@@ -141,10 +141,15 @@ class Supervisor:
             Unavailable: A part ended or was not ready in time; everything has been stopped.
         """
         with self._changed:
-            while not all(running.state is PartState.READY for running in self._parts.values()):
+            while not self.is_ready():
                 self._raise_failure()
                 self._changed.wait(1)
             self._raise_failure()
+
+    def is_ready(self) -> bool:
+        """Whether every part works now."""
+        with self._changed:
+            return bool(self._parts) and all(one.state is PartState.READY for one in self._parts.values())
 
     def processes(self) -> dict[str, int]:
         """The process id of each part's guard, as far as it runs."""
