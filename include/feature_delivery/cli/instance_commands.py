@@ -82,7 +82,10 @@ def up(
     console, place = Console(), home_of(home)
     if (place / "demo").exists():
         raise Refused(f"{place} is the demo's home. Name another one with --home.")
-    say = lambda text: console.print(Text(text, style="dim"))  # noqa: E731
+
+    def say(text: str) -> None:
+        console.print(Text(text, style="dim"))
+
     shop = prepare(place, repository=repository, name=project, say=say)
     with running(
         (shop,),

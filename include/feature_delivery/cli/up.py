@@ -21,7 +21,7 @@ from feature_delivery.adapters.platforms.local.local_platform import LocalPlatfo
 from feature_delivery.adapters.platforms.local.settings import Settings as PlatformSettings
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.settings import URL_PREFIX
-from feature_delivery.cli.embedded.home import write_private
+from feature_delivery.cli.embedded.home import Home, write_private
 from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.cli.embedded.supervisor import PartEvent
 from feature_delivery.domain.errors import Error, Misconfigured, Refused, Unavailable
@@ -181,7 +181,7 @@ def running(
     on_failure: Callable[[Error], None] = lambda _error: None,
 ) -> Iterator[Running]:
     """Run Airflow and the shops' environments until the block ends; with ``keep`` the environments run on."""
-    users = {"admin": "admin", **{name: "op" for shop in shops for name in shop.project.people.persons}}
+    users = {"admin": "admin"} | {str(name): "op" for shop in shops for name in shop.project.people.persons}
     instance = Instance(
         home,
         dags_folder=CHECKOUT / "dags",
@@ -218,19 +218,14 @@ def running(
 
 
 def instance_id(home: Path) -> str:
-    """Return the id that marks everything this installation creates."""
-    path = home / "instance-id"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, secrets.token_hex(6))
-    return path.read_text("utf-8").strip()
+    """Return the id that marks everything this installation creates; needs the home to be entered once before."""
+    return Home(home).secrets()["instance"]
 
 
 def _environment(home: Path, *, demo: bool) -> dict[str, str]:
     return {
         "FEATURE_DELIVERY_HOME": str(home),
         "FEATURE_DELIVERY_PROJECTS": str(home / "projects"),
-        "FEATURE_DELIVERY_INSTANCE": instance_id(home),
         "FEATURE_DELIVERY_DEMO": "1" if demo else "",
     }
 
