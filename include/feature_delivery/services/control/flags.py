@@ -45,10 +45,14 @@ def voices(books: Books, project: ProjectConfig, feature: Feature) -> tuple[Voic
     Where sign-offs do not survive a refresh of the candidate, those given on an older candidate are left out.
     """
     candidate = books.candidate(feature, feature.attempt_number)
+    attempt = books.attempt(feature)
+    authors = set() if attempt is None or project.people.solo else set(attempt.authors)
     found = []
     for decision in books.decisions(feature, feature.attempt_number):
         if not decision.accepted:
             continue
+        if decision.step in SIGN_OFFS and decision.kind is DecisionKind.APPROVE and decision.person in authors:
+            continue  # who opened the request, or pushed, may become known after the approval
         bound = decision.step in {Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION}
         if (
             bound
