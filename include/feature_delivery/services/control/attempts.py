@@ -111,7 +111,9 @@ def _retire(unit: Unit, feature: Feature, attempt: Attempt | None, state: Attemp
         attempt.state, attempt.reason, attempt.ended_at = state, reason, now()
     for permit in unit.books.permits(feature):
         # What runs before the code is not about a commit: it goes on.
-        if permit.state == "granted" and (ORDER[permit.step] > ORDER[Step.WAIT_FOR_CODE] or state is AttemptState.DROPPED):
+        if permit.state == "granted" and (
+            ORDER[permit.step] > ORDER[Step.WAIT_FOR_CODE] or state is AttemptState.DROPPED
+        ):
             permit.state, permit.reason = "void", reason
 
 

@@ -122,6 +122,9 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     if why_not := rule(scene):
         raise Refused(f"{step} of {feature.key} has no permit: {why_not}")
     environment = _environment(scene)
+    for older in unit.books.permits(feature):
+        if older.step is step and older.state == "granted":
+            older.state, older.reason = "void", f"A newer try of {step} took over."
     permit = PermitRecord(
         feature_id=feature.id,
         attempt=feature.attempt_number,
