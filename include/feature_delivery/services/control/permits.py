@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import environment_name
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import CHECKS, GATES, TEARDOWNS, Step
+from feature_delivery.domain.process import CHECKS, GATES, SETUPS, TEARDOWNS, Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
@@ -161,6 +161,8 @@ def rule(scene: Scene) -> str:
         )
     if step is Step.DECIDE_ROLLBACK:
         return _rule_of_verdict(scene)
+    if step in SETUPS and not _rule_of_environment(scene):
+        return ""  # it is there: a setup that fails would keep its teardown from running
     if feature.state is not FeatureState.ACTIVE:
         return f"{feature.key} is {feature.state}; nothing is left to do for it. Start it again for a new delivery."
     if step in {
