@@ -208,6 +208,9 @@ def _rule_of_attempt(scene: Scene) -> str:
         return f"attempt {attempt.number} is {attempt.state}{reason}. Push a new commit to {feature.branch}."
     if promotion is not None and promotion.state in OPEN_PROMOTIONS:
         return "its candidate is in production and waits for the verdict."
+    begun = promotion is not None and promotion.state is PromotionState.INTENDED
+    if begun and step not in {Step.REFRESH_CANDIDATE, Step.PROMOTE}:
+        return f"its promotion has begun and may have moved production. Clear {Step.PROMOTE} to finish it."
     match step:
         case Step.DEPLOY_DEVELOPMENT:
             return _rule_of_environment(scene)
@@ -236,7 +239,8 @@ def _rule_of_candidate(scene: Scene) -> str:
         return _rule_of_environment(scene)
     if step is Step.TEST_PREPROD:
         return _deployed(scene, candidate.commit)
-    if red := flags.untested(books, feature, candidate):
+    # A refresh that was killed left a new candidate that nothing has tested yet: it goes on there itself.
+    if step is not Step.REFRESH_CANDIDATE and (red := flags.untested(books, feature, candidate)):
         return red
     if step in {Step.NOTIFY_TESTERS, Step.NOTIFY_MANAGER}:
         return ""
@@ -338,9 +342,8 @@ def _intend(scene: Scene) -> None:
     if known is not None and known.state in OPEN_PROMOTIONS:
         return
     if known is not None and known.state is PromotionState.INTENDED:
-        if known.candidate == candidate.commit:
-            return
-        known.state = PromotionState.DROPPED
+        assert known.candidate == candidate.commit, "nothing builds a candidate while a promotion is intended"
+        return
     books.add(
         Promotion(
             project=scene.project.name,
@@ -405,8 +408,16 @@ def _work(scene: Scene, permit: PermitRecord, environment: Environment | None) -
         executed_in_production=books.executed_in_production(scene.project.name) if _tests(step) else {},
         branch_leases=_leases(scene) if step is Step.DELETE_BRANCHES else {},
         verdict=verdict,
-        done=promotion is not None and promotion.state in OPEN_PROMOTIONS and step is Step.PROMOTE,
+        done=_done_already(step, promotion),
     )
+
+
+def _done_already(step: Step, promotion: Promotion | None) -> bool:
+    if promotion is None:
+        return False
+    if step is Step.REFRESH_CANDIDATE:  # once the intent is written, the candidate must stay what it is
+        return promotion.state is PromotionState.INTENDED
+    return step is Step.PROMOTE and promotion.state in OPEN_PROMOTIONS
 
 
 def _tests(step: Step) -> bool:
