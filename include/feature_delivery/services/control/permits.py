@@ -407,6 +407,7 @@ def _work(scene: Scene, permit: PermitRecord, environment: Environment | None) -
         past=past,
         executed_in_production=books.executed_in_production(scene.project.name) if _tests(step) else {},
         branch_leases=_leases(scene) if step is Step.DELETE_BRANCHES else {},
+        own_branches=_own_branches(scene) if step is Step.DELETE_BRANCHES else (),
         verdict=verdict,
         done=_done_already(step, promotion),
     )
@@ -445,18 +446,26 @@ def _other_branches(scene: Scene) -> dict[BranchName, CommitSha]:
     return {name: commit for name, commit in branches.items() if name != scene.feature.branch}
 
 
+def _succeeded(scene: Scene) -> bool:
+    """Say whether the issue is under delivery again: its branches are the newer delivery's then."""
+    newest = scene.unit.books.feature(scene.project.name, scene.feature.key)
+    return newest is not None and newest.id != scene.feature.id
+
+
+def _own_branches(scene: Scene) -> tuple[BranchName, ...]:
+    """Return the branches that are ours alone: they go whatever they hold.
+
+    A build that was killed, or was late, has put a commit on the candidate's branch that the ledger never heard of.
+    """
+    return () if _succeeded(scene) else (scene.project.branches.candidate(scene.feature.key),)
+
+
 def _leases(scene: Scene) -> dict[BranchName, CommitSha]:
     """Return the branches teardown may delete, each at the one commit it may be deleted at."""
     feature, books = scene.feature, scene.unit.books
     leases: dict[BranchName, CommitSha] = {}
-    candidate = books.candidate(feature, feature.attempt_number)
-    for number in range(feature.attempt_number, 0, -1):
-        if candidate is None:
-            candidate = books.candidate(feature, number)
-    if candidate is not None:
-        leases[scene.project.branches.candidate(feature.key)] = candidate.commit
     attempt = books.attempt(feature)
-    if feature.branch is None:
+    if feature.branch is None or _succeeded(scene):
         return leases
     if attempt is not None and attempt.state is AttemptState.SHIPPED:
         leases[feature.branch] = attempt.commit
