@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.domain.names import environment_name
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import CHECKS, GATES, SETUPS, TEARDOWNS, Step
@@ -106,6 +106,7 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
 
     Raises:
         Refused: The rule of the step says no; the sentence says what changed and what to do.
+        Unavailable: An earlier delivery of the issue still has the environment; it is being torn down.
         Conflict: The feature is under delivery in another run.
         NotFound: No such run or feature.
     """
@@ -271,7 +272,10 @@ def _rule_of_rollback(scene: Scene) -> str:
     if scene.step is Step.RELEASE_PREPROD:
         return ""
     if promotion.state is PromotionState.ROLLED_BACK:
-        return "it is rolled back already; production has moved on."
+        told = scene.step is Step.NOTIFY_ROLLBACK
+        return "" if told else "it is rolled back already; production has moved on."
+    if not scene.holds_production:
+        return f"it does not hold production. Clear {Step.RESTORE_BRANCH} when production is free."
     if scene.step is Step.DEPLOY_ROLLBACK and promotion.restored is None:
         return f"production's branch has not been restored. Clear {Step.RESTORE_BRANCH}."
     if scene.step is Step.TEST_ROLLBACK and promotion.restored is not None:
@@ -282,7 +286,8 @@ def _rule_of_rollback(scene: Scene) -> str:
 def _deployed(scene: Scene, commit: CommitSha) -> str:
     name, _ = environment_of(scene)
     found = scene.unit.books.environment(scene.project.name, name)
-    if found is None or found.commit != commit:
+    ours = found is not None and found.feature_id in {None, scene.feature.id}
+    if found is None or not ours or found.commit != commit:
         at = found.commit[:10] if found and found.commit else "nothing"
         return f"{name} runs {at}, not {commit[:10]}. Clear its deploy."
     return ""
@@ -314,9 +319,9 @@ def _environment(scene: Scene) -> Environment | None:
         if found.feature_id != scene.feature.id and step in DESTRUCTIONS:
             return None  # the name has passed to a later delivery of the same issue
         if found.feature_id != scene.feature.id:
-            raise Refused(
-                f"Environment {name} still belongs to an earlier delivery of {scene.feature.key}; "
-                "it must be torn down first."
+            raise Unavailable(
+                f"Environment {name} still belongs to an earlier delivery of {scene.feature.key}, which is being torn "
+                "down. This is tried again; look at that run's teardown if it lasts."
             )
     if gone:
         found = Environment(
