@@ -76,7 +76,8 @@ def red_checks(books: Books, feature: Feature, attempt: Attempt) -> str:
     for step in sorted(CHECKS, key=ORDER.__getitem__):
         result = books.suite_result(feature, attempt.number, step)
         if result is None or result.commit != attempt.commit:
-            return last_failure(books, feature) or f"{step} has no result for {attempt.commit[:10]}."
+            failure = last_failure(books, feature, before=Step.WAIT_FOR_MERGE_REQUEST)
+            return failure or f"{step} has no result for {attempt.commit[:10]}."
         if result.red:
             return result.red
     return ""
@@ -85,20 +86,24 @@ def red_checks(books: Books, feature: Feature, attempt: Attempt) -> str:
 def untested(books: Books, feature: Feature, candidate: CandidateRecord | None) -> str:
     """Return why the candidate does not count as tested in pre-production; empty when it does."""
     if candidate is None:
-        return last_failure(books, feature) or "No candidate has been built."
+        return last_failure(books, feature, before=Step.WAIT_FOR_ACCEPTANCE) or "No candidate has been built."
     result = books.suite_result(feature, feature.attempt_number, Step.TEST_PREPROD)
     if candidate.integration_green and result is not None and result.commit == candidate.commit and not result.red:
         return ""
     if result is not None and result.commit == candidate.commit and result.red:
         return result.red
-    return last_failure(books, feature) or f"Candidate {candidate.commit[:10]} has not passed integration tests."
+    failure = last_failure(books, feature, before=Step.WAIT_FOR_VERDICT)
+    return failure or f"Candidate {candidate.commit[:10]} has not passed integration tests."
 
 
-def last_failure(books: Books, feature: Feature) -> str:
-    """Return what the newest unsuccessful step of the attempt said; empty when the newest permits went well."""
+def last_failure(books: Books, feature: Feature, *, before: Step) -> str:
+    """Return what the newest unsuccessful step of the attempt before a gate said; empty when they went well.
+
+    Steps behind the gate say nothing about it: they failed on an earlier way through, and come again.
+    """
     newest: dict[Step, str] = {}
     for permit in books.permits(feature):
-        if permit.attempt == feature.attempt_number:
+        if permit.attempt == feature.attempt_number and ORDER[permit.step] < ORDER[before]:
             newest[permit.step] = f"{permit.step}: {permit.reason}" if permit.state == "failed" else ""
     return next((text for _step, text in sorted(newest.items(), key=lambda i: -ORDER[i[0]]) if text), "")
 
@@ -127,7 +132,7 @@ def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
 
 
 def _start(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
-    if failure := last_failure(books, feature):
+    if failure := last_failure(books, feature, before=Step.WAIT_FOR_START):
         return Flag(blocked=failure)
     if feature.started or not project.choices.start_gate:
         return Flag(outcome="started")
@@ -139,7 +144,8 @@ def _code(books: Books, feature: Feature) -> Flag:
     if attempt is not None and attempt.state is AttemptState.ACTIVE:
         return Flag(outcome=f"attempt {attempt.number}: {attempt.commit}")
     if feature.branch is None:
-        return Flag(blocked=last_failure(books, feature) or f"{feature.key} has no branch.")
+        failure = last_failure(books, feature, before=Step.WAIT_FOR_CODE)
+        return Flag(blocked=failure or f"{feature.key} has no branch.")
     what = "A commit that is not the rejected one" if feature.rejected_commit else "The first commit"
     return Flag(waits_for=f"{what} on {feature.branch}.")
 
@@ -149,7 +155,8 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     if promotion is None or promotion.state in {PromotionState.DROPPED, PromotionState.INTENDED}:
         if feature.state is not FeatureState.ACTIVE:
             return Flag(over=True)
-        return Flag(blocked=last_failure(books, feature) or "Nothing was promoted.")
+        failure = last_failure(books, feature, before=Step.WAIT_FOR_VERDICT)
+        return Flag(blocked=failure or "Nothing was promoted.")
     if promotion.state is PromotionState.KEPT:
         return Flag(outcome=DecisionKind.KEEP)
     if promotion.state in {PromotionState.ROLLING_BACK, PromotionState.ROLLED_BACK}:
@@ -223,7 +230,8 @@ def production_evidence(books: Books, feature: Feature) -> Evidence:
     if promotion is None or promotion.state not in OPEN_PROMOTIONS:
         return Evidence("no_data", "Nothing is promoted.")
     if promotion.state in {PromotionState.UNCERTAIN, PromotionState.MOVED}:
-        return Evidence("fail", last_failure(books, feature) or "The deploy to production has not succeeded.")
+        failure = last_failure(books, feature, before=Step.WAIT_FOR_VERDICT)
+        return Evidence("fail", failure or "The deploy to production has not succeeded.")
     result = books.suite_result(feature, feature.attempt_number, Step.TEST_PRODUCTION)
     if result is None or result.commit != promotion.candidate:
         return Evidence("no_data", "No integration test has run in production.")
