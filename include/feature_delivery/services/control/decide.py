@@ -111,7 +111,7 @@ def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answ
         return stage
     if say.gate is Step.WAIT_FOR_VERDICT:
         try:
-            verdict.open_promotion(unit, feature)
+            verdict.may_be_given(unit, feature, keep=say.kind is DecisionKind.KEEP)
         except Refused as error:
             return Answer(yes=False, reason=str(error))
     if say.gate is Step.WAIT_FOR_DEMONSTRATION and feature.state is not FeatureState.SHIPPED:

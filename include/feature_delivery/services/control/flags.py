@@ -112,8 +112,13 @@ def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
     """Return the state of ``gate`` for ``feature`` as of now."""
     if feature.state.ended_without_shipping:
         return Flag(over=True, waits_for=f"{feature.key} was {feature.state}: {feature.reason}")
-    if feature.state is not FeatureState.ACTIVE and gate not in {Step.WAIT_FOR_DEMONSTRATION, Step.WAIT_FOR_VERDICT}:
-        return Flag(over=True, waits_for=f"{feature.key} has shipped.")
+    late = {Step.WAIT_FOR_DEMONSTRATION, Step.WAIT_FOR_VERDICT}
+    if feature.state is not FeatureState.ACTIVE and gate not in late:
+        # Skipped gates would skip the verdict and with it the completion: let the run come to it.
+        return Flag(over=True) if gate is Step.WAIT_FOR_REWORK else Flag(outcome="shipped")
+    promotion = books.promotion(feature, feature.attempt_number)
+    if promotion is not None and promotion.state in OPEN_PROMOTIONS and ORDER[gate] < ORDER[Step.WAIT_FOR_VERDICT]:
+        return Flag(outcome="in production")  # a run cleared by hand must come to the verdict
     if gate in DEFAULT_POLICIES and gate not in project.people.policies:
         return Flag(outcome="not asked in this project")
     match gate:
@@ -124,7 +129,7 @@ def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
         case Step.WAIT_FOR_VERDICT:
             return _verdict(books, project, feature)
         case Step.WAIT_FOR_REWORK:
-            return Flag(waits_for=f"A new commit on {feature.branch}, or the cancellation of {feature.key}.")
+            return _rework(books, feature)
         case Step.WAIT_FOR_DEMONSTRATION:
             return _demonstration(books, project, feature)
         case _:
@@ -166,6 +171,16 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     return Flag(waits_for=f"Keep or roll back: {who} may say so. {evidence.text}")
 
 
+def _rework(books: Books, feature: Feature) -> Flag:
+    promotion = books.promotion(feature, feature.attempt_number)
+    if promotion is not None and promotion.state is PromotionState.ROLLING_BACK:
+        failure = last_failure(books, feature, before=Step.WAIT_FOR_REWORK)
+        return Flag(blocked=failure or "The rollback is not finished: production stays locked.")
+    if promotion is not None and promotion.state in OPEN_PROMOTIONS:
+        return Flag(blocked=f"{feature.key} is in production: keep it or roll it back.")
+    return Flag(waits_for=f"A new commit on {feature.branch}, or the cancellation of {feature.key}.")
+
+
 def _demonstration(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     if feature.state is FeatureState.DELIVERED or project.people.satisfied(
         Step.WAIT_FOR_DEMONSTRATION, voices(books, project, feature)
@@ -203,10 +218,10 @@ def _turn(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     if lacking := missing_sign_offs(books, project, feature, *sign_offs(project)):
         return Flag(blocked=lacking)
     record = books.project(project.name)
-    if record is not None and record.lock_feature_id == feature.id:
-        return Flag(outcome="turn")
     if record is not None and record.frozen_reason:
         return Flag(waits_for=f"Production is frozen: {record.frozen_reason}")
+    if record is not None and record.lock_feature_id == feature.id:
+        return Flag(outcome="turn")
     holder = books.feature_by_id(record.lock_feature_id).key if record and record.lock_feature_id else "nobody"
     return Flag(waits_for=f"Production is held by {holder}.")
 
@@ -237,7 +252,11 @@ def production_evidence(books: Books, feature: Feature) -> Evidence:
         return Evidence("no_data", "No integration test has run in production.")
     if result.red:
         return Evidence("fail", result.red)
-    observed = [p for p in books.permits(feature) if p.step is Step.OBSERVE_PRODUCTION and p.state == "done"]
+    observed = [
+        p
+        for p in books.permits(feature)
+        if p.step is Step.OBSERVE_PRODUCTION and p.attempt == promotion.attempt and p.result.get("kind") == "observed"
+    ]
     found = observed[-1].result if observed else {}
     outcome = found.get("outcome", "no_data")
     said = " ".join(found.get("evidence", ()))

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import NotFound, Refused
 from feature_delivery.domain.process import GATES, ORDER, Step, Who
-from feature_delivery.domain.records import Feature, FeatureState, Gate, GateState, now
+from feature_delivery.domain.records import (
+    AttemptState,
+    Feature,
+    FeatureState,
+    Gate,
+    GateState,
+    PromotionState,
+    now,
+)
 from feature_delivery.domain.work import GateAnswer
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control import turn
@@ -65,6 +73,8 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
     if now_open is not None and now_open.step is not task.step:
         now_open.state = GateState.CLOSED
         now_open = None
+    if task.step is Step.WAIT_FOR_VERDICT:
+        _before_verdict(unit, project, feature)
     found = flag(unit.books, project, feature, task.step)
     if found.over:
         if now_open is not None:
@@ -86,6 +96,21 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
     return _park(unit, project, feature, now_open or _new_gate(unit, project, feature, task.step), found)
 
 
+def _before_verdict(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Take in what the steps before the verdict could not report themselves: killed ones report nothing."""
+    promotion = unit.books.promotion(feature, feature.attempt_number)
+    row = unit.books.lock_project(project.name)
+    attempt = unit.books.attempt(feature)
+    begun = promotion is not None and promotion.state is not PromotionState.DROPPED
+    if promotion is not None and promotion.state is PromotionState.MOVED:
+        promotion.state = PromotionState.UNCERTAIN
+        text = f"{feature.key}: production's branch moved, the deploy has not ended. Decide: roll back or keep."
+        record(unit, feature, "production_uncertain", text, step=Step.WAIT_FOR_VERDICT)
+        notify(unit, feature, "uncertain", text, to=project.people.with_role(Who.OPERATOR, Who.MANAGER))
+    elif row.frozen_reason and not begun and attempt is not None and attempt.state is AttemptState.ACTIVE:
+        feature.rewind_to = feature.rewind_to or Step.WAIT_FOR_TURN  # it waits there until production is thawed
+
+
 def _new_gate(unit: Unit, project: ProjectConfig, feature: Feature, step: Step) -> Gate:
     policy = project.people.policies.get(step)
     gate = Gate(
@@ -104,7 +129,7 @@ def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, foun
     unit.runs.shelve(run_of(feature), until=until)
     waits_for = found.blocked or found.waits_for
     record(unit, feature, "waiting", f"{gate.step} waits: {waits_for}", step=gate.step)
-    if found.blocked:
+    if found.blocked and feature.rewind_to is None:
         notify(
             unit,
             feature,
