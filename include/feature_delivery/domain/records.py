@@ -16,9 +16,18 @@ from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 
 
+def system_time() -> datetime:
+    """Return the time of this machine, with its zone."""
+    return datetime.now(UTC)
+
+
+time_source = system_time
+"""Where ``now`` reads the time; deadlines are tested in virtual time."""
+
+
 def now() -> datetime:
     """Return the time, with its zone."""
-    return datetime.now(UTC)
+    return time_source()
 
 
 class FeatureState(StrEnum):

@@ -58,6 +58,8 @@ class Work:
         permit: Number of the permit; the result names it.
         production_commit: What the ledger believes production is at; anything else there is foreign.
         executed_in_production: Tests the last green run of each suite executed on production's code.
+        branch_leases: Branches that teardown deletes, each only while it is at this commit.
+        own_branches: Branches that teardown deletes wherever they are: nobody else writes to them.
         verdict: At ``decide_rollback``: ``keep`` or ``roll_back``.
         done: The effect is known to have happened already; the task only confirms it.
     """
@@ -83,6 +85,7 @@ class Work:
     past: tuple[PastWork, ...] = ()
     executed_in_production: dict[str, int] = field(default_factory=dict)
     branch_leases: dict[BranchName, CommitSha] = field(default_factory=dict)
+    own_branches: tuple[BranchName, ...] = ()
     verdict: str = ""
     done: bool = False
 

@@ -59,8 +59,9 @@ def observe_branch(unit: Unit, project: ProjectConfig, feature: Feature, facts: 
     feature.branch_seen_gone = None
     feature.branch_head = facts.head
     attempt = unit.books.attempt(feature)
-    if attempt is not None and attempt.commit == facts.head:
+    if attempt is not None and attempt.commit == facts.head and attempt.state is not AttemptState.SUPERSEDED:
         feature.next_commit = None
+        attempt.authors = sorted({*attempt.authors, *_people(project, feature, facts)})
         return f"{feature.branch} is at the commit of attempt {attempt.number} already"
     promotion = unit.books.promotion(feature, feature.attempt_number)
     if promotion is not None and promotion.state in OPEN_PROMOTIONS | {PromotionState.INTENDED}:
@@ -79,13 +80,8 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
     _retire(unit, feature, before, AttemptState.SUPERSEDED, f"A newer commit, {facts.head[:10]}, was pushed.")
     feature.attempt_number += 1
     feature.next_commit, feature.rejected_commit, feature.rewind_to = None, None, None
-    authors = set(project.people.by_emails(facts.emails))
-    for login in (facts.pusher, feature.request_author):
-        if login and (name := project.people.by_login(login)):
-            authors.add(name)
-    unit.books.add(
-        Attempt(feature_id=feature.id, number=feature.attempt_number, commit=facts.head, authors=sorted(authors))
-    )
+    authors = sorted(_people(project, feature, facts))
+    unit.books.add(Attempt(feature_id=feature.id, number=feature.attempt_number, commit=facts.head, authors=authors))
     turn.free(unit, project, feature)
     record(unit, feature, "attempt", f"Attempt {feature.attempt_number} begins with {facts.head[:10]}.")
     gate = unit.books.open_gate(feature)
@@ -101,11 +97,23 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
     return f"attempt {feature.attempt_number} begins"
 
 
+def _people(project: ProjectConfig, feature: Feature, facts: BranchFacts) -> set[PersonName]:
+    """Return everybody of the project who wrote, pushed or opened what the branch holds."""
+    found = set(project.people.by_emails(facts.emails))
+    for login in (facts.pusher, feature.request_author):
+        if login and (name := project.people.by_login(login)):
+            found.add(name)
+    return found
+
+
 def _retire(unit: Unit, feature: Feature, attempt: Attempt | None, state: AttemptState, reason: str) -> None:
     if attempt is not None and attempt.state is AttemptState.ACTIVE:
         attempt.state, attempt.reason, attempt.ended_at = state, reason, now()
     for permit in unit.books.permits(feature):
-        if permit.state == "granted" and permit.attempt == feature.attempt_number and permit.attempt > 0:
+        # What runs before the code is not about a commit: it goes on.
+        if permit.state == "granted" and (
+            ORDER[permit.step] > ORDER[Step.WAIT_FOR_CODE] or state is AttemptState.DROPPED
+        ):
             permit.state, permit.reason = "void", reason
 
 

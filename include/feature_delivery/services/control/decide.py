@@ -111,7 +111,7 @@ def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answ
         return stage
     if say.gate is Step.WAIT_FOR_VERDICT:
         try:
-            verdict.open_promotion(unit, feature)
+            verdict.may_be_given(unit, feature, keep=say.kind is DecisionKind.KEEP)
         except Refused as error:
             return Answer(yes=False, reason=str(error))
     if say.gate is Step.WAIT_FOR_DEMONSTRATION and feature.state is not FeatureState.SHIPPED:
@@ -135,7 +135,9 @@ def _may_sign(unit: Unit, feature: Feature, attempt: Attempt | None) -> Answer:
         promotion is None or promotion.state not in OPEN_PROMOTIONS | {PromotionState.INTENDED}
     ):
         return Answer(yes=True)
-    state = "in production" if promotion is not None else str(attempt.state)
+    state = str(attempt.state)
+    if promotion is not None and promotion.state is not PromotionState.DROPPED:
+        state = "being promoted" if promotion.state is PromotionState.INTENDED else "in production"
     return Answer(yes=False, reason=f"Attempt {attempt.number} of {feature.key} is {state}: its sign-offs are closed.")
 
 
@@ -184,7 +186,9 @@ def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, pers
     if feature.state is not FeatureState.ACTIVE:
         raise Refused(f"{feature.key} is {feature.state}: there is nothing to cancel.")
     promotion = unit.books.promotion(feature)
-    if promotion is not None and promotion.state in OPEN_PROMOTIONS | {PromotionState.INTENDED}:
+    if promotion is not None and promotion.state is PromotionState.INTENDED:
+        raise Refused(f"{feature.key} is being promoted: let {Step.PROMOTE} end, or clear it when it has stopped.")
+    if promotion is not None and promotion.state in OPEN_PROMOTIONS:
         raise Refused(f"{feature.key} is in production and waits for its verdict: roll it back or keep it first.")
     text = f"{person} cancelled it. {reason}".strip()
     attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text)

@@ -45,10 +45,14 @@ def voices(books: Books, project: ProjectConfig, feature: Feature) -> tuple[Voic
     Where sign-offs do not survive a refresh of the candidate, those given on an older candidate are left out.
     """
     candidate = books.candidate(feature, feature.attempt_number)
+    attempt = books.attempt(feature)
+    authors = set() if attempt is None or project.people.solo else set(attempt.authors)
     found = []
     for decision in books.decisions(feature, feature.attempt_number):
         if not decision.accepted:
             continue
+        if decision.step in SIGN_OFFS and decision.kind is DecisionKind.APPROVE and decision.person in authors:
+            continue  # who opened the request, or pushed, may become known after the approval
         bound = decision.step in {Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION}
         if (
             bound
@@ -72,7 +76,8 @@ def red_checks(books: Books, feature: Feature, attempt: Attempt) -> str:
     for step in sorted(CHECKS, key=ORDER.__getitem__):
         result = books.suite_result(feature, attempt.number, step)
         if result is None or result.commit != attempt.commit:
-            return last_failure(books, feature) or f"{step} has no result for {attempt.commit[:10]}."
+            failure = last_failure(books, feature, before=Step.WAIT_FOR_MERGE_REQUEST)
+            return failure or f"{step} has no result for {attempt.commit[:10]}."
         if result.red:
             return result.red
     return ""
@@ -81,20 +86,24 @@ def red_checks(books: Books, feature: Feature, attempt: Attempt) -> str:
 def untested(books: Books, feature: Feature, candidate: CandidateRecord | None) -> str:
     """Return why the candidate does not count as tested in pre-production; empty when it does."""
     if candidate is None:
-        return last_failure(books, feature) or "No candidate has been built."
+        return last_failure(books, feature, before=Step.WAIT_FOR_ACCEPTANCE) or "No candidate has been built."
     result = books.suite_result(feature, feature.attempt_number, Step.TEST_PREPROD)
     if candidate.integration_green and result is not None and result.commit == candidate.commit and not result.red:
         return ""
     if result is not None and result.commit == candidate.commit and result.red:
         return result.red
-    return last_failure(books, feature) or f"Candidate {candidate.commit[:10]} has not passed integration tests."
+    failure = last_failure(books, feature, before=Step.WAIT_FOR_VERDICT)
+    return failure or f"Candidate {candidate.commit[:10]} has not passed integration tests."
 
 
-def last_failure(books: Books, feature: Feature) -> str:
-    """Return what the newest unsuccessful step of the attempt said; empty when the newest permits went well."""
+def last_failure(books: Books, feature: Feature, *, before: Step) -> str:
+    """Return what the newest unsuccessful step of the attempt before a gate said; empty when they went well.
+
+    Steps behind the gate say nothing about it: they failed on an earlier way through, and come again.
+    """
     newest: dict[Step, str] = {}
     for permit in books.permits(feature):
-        if permit.attempt == feature.attempt_number:
+        if permit.attempt == feature.attempt_number and ORDER[permit.step] < ORDER[before]:
             newest[permit.step] = f"{permit.step}: {permit.reason}" if permit.state == "failed" else ""
     return next((text for _step, text in sorted(newest.items(), key=lambda i: -ORDER[i[0]]) if text), "")
 
@@ -103,8 +112,13 @@ def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
     """Return the state of ``gate`` for ``feature`` as of now."""
     if feature.state.ended_without_shipping:
         return Flag(over=True, waits_for=f"{feature.key} was {feature.state}: {feature.reason}")
-    if feature.state is not FeatureState.ACTIVE and gate not in {Step.WAIT_FOR_DEMONSTRATION, Step.WAIT_FOR_VERDICT}:
-        return Flag(over=True, waits_for=f"{feature.key} has shipped.")
+    late = {Step.WAIT_FOR_DEMONSTRATION, Step.WAIT_FOR_VERDICT}
+    if feature.state is not FeatureState.ACTIVE and gate not in late:
+        # Skipped gates would skip the verdict and with it the completion: let the run come to it.
+        return Flag(over=True) if gate is Step.WAIT_FOR_REWORK else Flag(outcome="shipped")
+    promotion = books.promotion(feature, feature.attempt_number)
+    if promotion is not None and promotion.state in OPEN_PROMOTIONS and ORDER[gate] < ORDER[Step.WAIT_FOR_VERDICT]:
+        return Flag(outcome="in production")  # a run cleared by hand must come to the verdict
     if gate in DEFAULT_POLICIES and gate not in project.people.policies:
         return Flag(outcome="not asked in this project")
     match gate:
@@ -115,7 +129,7 @@ def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
         case Step.WAIT_FOR_VERDICT:
             return _verdict(books, project, feature)
         case Step.WAIT_FOR_REWORK:
-            return Flag(waits_for=f"A new commit on {feature.branch}, or the cancellation of {feature.key}.")
+            return _rework(books, feature)
         case Step.WAIT_FOR_DEMONSTRATION:
             return _demonstration(books, project, feature)
         case _:
@@ -123,7 +137,7 @@ def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
 
 
 def _start(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
-    if failure := last_failure(books, feature):
+    if failure := last_failure(books, feature, before=Step.WAIT_FOR_START):
         return Flag(blocked=failure)
     if feature.started or not project.choices.start_gate:
         return Flag(outcome="started")
@@ -135,7 +149,8 @@ def _code(books: Books, feature: Feature) -> Flag:
     if attempt is not None and attempt.state is AttemptState.ACTIVE:
         return Flag(outcome=f"attempt {attempt.number}: {attempt.commit}")
     if feature.branch is None:
-        return Flag(blocked=last_failure(books, feature) or f"{feature.key} has no branch.")
+        failure = last_failure(books, feature, before=Step.WAIT_FOR_CODE)
+        return Flag(blocked=failure or f"{feature.key} has no branch.")
     what = "A commit that is not the rejected one" if feature.rejected_commit else "The first commit"
     return Flag(waits_for=f"{what} on {feature.branch}.")
 
@@ -145,7 +160,8 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     if promotion is None or promotion.state in {PromotionState.DROPPED, PromotionState.INTENDED}:
         if feature.state is not FeatureState.ACTIVE:
             return Flag(over=True)
-        return Flag(blocked=last_failure(books, feature) or "Nothing was promoted.")
+        failure = last_failure(books, feature, before=Step.WAIT_FOR_VERDICT)
+        return Flag(blocked=failure or "Nothing was promoted.")
     if promotion.state is PromotionState.KEPT:
         return Flag(outcome=DecisionKind.KEEP)
     if promotion.state in {PromotionState.ROLLING_BACK, PromotionState.ROLLED_BACK}:
@@ -153,6 +169,16 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     who = ", ".join(project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles)) or "nobody"
     evidence = production_evidence(books, feature)
     return Flag(waits_for=f"Keep or roll back: {who} may say so. {evidence.text}")
+
+
+def _rework(books: Books, feature: Feature) -> Flag:
+    promotion = books.promotion(feature, feature.attempt_number)
+    if promotion is not None and promotion.state is PromotionState.ROLLING_BACK:
+        failure = last_failure(books, feature, before=Step.WAIT_FOR_REWORK)
+        return Flag(blocked=failure or "The rollback is not finished: production stays locked.")
+    if promotion is not None and promotion.state in OPEN_PROMOTIONS:
+        return Flag(blocked=f"{feature.key} is in production: keep it or roll it back.")
+    return Flag(waits_for=f"A new commit on {feature.branch}, or the cancellation of {feature.key}.")
 
 
 def _demonstration(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
@@ -192,10 +218,10 @@ def _turn(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     if lacking := missing_sign_offs(books, project, feature, *sign_offs(project)):
         return Flag(blocked=lacking)
     record = books.project(project.name)
-    if record is not None and record.lock_feature_id == feature.id:
-        return Flag(outcome="turn")
     if record is not None and record.frozen_reason:
         return Flag(waits_for=f"Production is frozen: {record.frozen_reason}")
+    if record is not None and record.lock_feature_id == feature.id:
+        return Flag(outcome="turn")
     holder = books.feature_by_id(record.lock_feature_id).key if record and record.lock_feature_id else "nobody"
     return Flag(waits_for=f"Production is held by {holder}.")
 
@@ -219,13 +245,18 @@ def production_evidence(books: Books, feature: Feature) -> Evidence:
     if promotion is None or promotion.state not in OPEN_PROMOTIONS:
         return Evidence("no_data", "Nothing is promoted.")
     if promotion.state in {PromotionState.UNCERTAIN, PromotionState.MOVED}:
-        return Evidence("fail", last_failure(books, feature) or "The deploy to production has not succeeded.")
+        failure = last_failure(books, feature, before=Step.WAIT_FOR_VERDICT)
+        return Evidence("fail", failure or "The deploy to production has not succeeded.")
     result = books.suite_result(feature, feature.attempt_number, Step.TEST_PRODUCTION)
     if result is None or result.commit != promotion.candidate:
         return Evidence("no_data", "No integration test has run in production.")
     if result.red:
         return Evidence("fail", result.red)
-    observed = [p for p in books.permits(feature) if p.step is Step.OBSERVE_PRODUCTION and p.state == "done"]
+    observed = [
+        p
+        for p in books.permits(feature)
+        if p.step is Step.OBSERVE_PRODUCTION and p.attempt == promotion.attempt and p.result.get("kind") == "observed"
+    ]
     found = observed[-1].result if observed else {}
     outcome = found.get("outcome", "no_data")
     said = " ".join(found.get("evidence", ()))

@@ -11,8 +11,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import NotFound, Refused
-from feature_delivery.domain.process import ORDER, Step, Who
-from feature_delivery.domain.records import Feature, FeatureState, Gate, GateState, now
+from feature_delivery.domain.process import GATES, ORDER, Step, Who
+from feature_delivery.domain.records import (
+    AttemptState,
+    Feature,
+    FeatureState,
+    Gate,
+    GateState,
+    PromotionState,
+    now,
+)
 from feature_delivery.domain.work import GateAnswer
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control import turn
@@ -22,6 +30,9 @@ from feature_delivery.services.control.history import notify, record
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
+
+ON_ITS_WAY = frozenset({"running", "queued", "scheduled", "restarting", "up_for_retry"})
+"""States of a gate's task that may still park."""
 
 FOR_EVER = timedelta(days=3650)
 """A gate without a deadline shelves its run this long; a decision ends it at any time."""
@@ -62,6 +73,8 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
     if now_open is not None and now_open.step is not task.step:
         now_open.state = GateState.CLOSED
         now_open = None
+    if task.step is Step.WAIT_FOR_VERDICT:
+        _before_verdict(unit, project, feature)
     found = flag(unit.books, project, feature, task.step)
     if found.over:
         if now_open is not None:
@@ -78,8 +91,24 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
             "",
         )
         unit.runs.unshelve(run_of(feature))
+        _come_back(unit, project, feature)
         return GateAnswer(outcome=found.outcome)
     return _park(unit, project, feature, now_open or _new_gate(unit, project, feature, task.step), found)
+
+
+def _before_verdict(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Take in what the steps before the verdict could not report themselves: killed ones report nothing."""
+    promotion = unit.books.promotion(feature, feature.attempt_number)
+    row = unit.books.lock_project(project.name)
+    attempt = unit.books.attempt(feature)
+    begun = promotion is not None and promotion.state is not PromotionState.DROPPED
+    if promotion is not None and promotion.state is PromotionState.MOVED:
+        promotion.state = PromotionState.UNCERTAIN
+        text = f"{feature.key}: production's branch moved, the deploy has not ended. Decide: roll back or keep."
+        record(unit, feature, "production_uncertain", text, step=Step.WAIT_FOR_VERDICT)
+        notify(unit, feature, "uncertain", text, to=project.people.with_role(Who.OPERATOR, Who.MANAGER))
+    elif row.frozen_reason and not begun and attempt is not None and attempt.state is AttemptState.ACTIVE:
+        feature.rewind_to = feature.rewind_to or Step.WAIT_FOR_TURN  # it waits there until production is thawed
 
 
 def _new_gate(unit: Unit, project: ProjectConfig, feature: Feature, step: Step) -> Gate:
@@ -100,7 +129,7 @@ def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, foun
     unit.runs.shelve(run_of(feature), until=until)
     waits_for = found.blocked or found.waits_for
     record(unit, feature, "waiting", f"{gate.step} waits: {waits_for}", step=gate.step)
-    if found.blocked:
+    if found.blocked and feature.rewind_to is None:
         notify(
             unit,
             feature,
@@ -131,6 +160,8 @@ def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool
     if not (found.outcome or found.over):
         return False
     resolve(unit, feature, gate, found.outcome or "over", locked=locked)
+    if locked and gate.ended:
+        _come_back(unit, project, feature)
     return True
 
 
@@ -146,6 +177,10 @@ def resolve(unit: Unit, feature: Feature, gate: Gate, outcome: str, *, locked: b
 def end(unit: Unit, feature: Feature, gate: Gate) -> bool:
     """End the parked task of a resolved gate, or do the rewind that waits for it; needs the run's lock."""
     run = run_of(feature)
+    newest = unit.books.gate(feature, gate.step)
+    if gate.state is GateState.CLOSED or (newest is not None and newest.id != gate.id):
+        gate.ended = True  # what is parked there now asked anew: an older resolution must not end it
+        return True
     if feature.rewind_to is not None:
         return _rewind_when_parked(unit, feature, gate)
     if gate.state is GateState.OPEN:
@@ -156,7 +191,7 @@ def end(unit: Unit, feature: Feature, gate: Gate) -> bool:
         unit.runs.unshelve(run)
         return True
     # A task that is gone for good (cleared, marked by hand) asks again by itself or never: nothing to end.
-    if unit.runs.states(run).get(gate.step, "none") not in {"running", "queued", "scheduled", "up_for_retry"}:
+    if unit.runs.states(run).get(gate.step, "none") not in ON_ITS_WAY:
         gate.ended = True
         unit.runs.unshelve(run)
         return True
@@ -164,13 +199,16 @@ def end(unit: Unit, feature: Feature, gate: Gate) -> bool:
 
 
 def _rewind_when_parked(unit: Unit, feature: Feature, gate: Gate) -> bool:
-    run = run_of(feature)
-    if unit.runs.states(run).get(gate.step, "none") in {"running", "queued", "restarting"}:
-        return False
     assert feature.rewind_to is not None
+    if unit.runs.states(run_of(feature)).get(gate.step, "none") in ON_ITS_WAY:
+        return False
+    if ORDER[gate.step] < ORDER[feature.rewind_to]:
+        # Somebody cleared the run further back meanwhile: it comes past the place by itself.
+        feature.rewind_to = None
+        return end(unit, feature, gate)
     rewind(unit, feature, feature.rewind_to)
-    gate.ended = feature.rewind_to is None
-    return gate.ended
+    gate.ended = True
+    return True
 
 
 def rewind(unit: Unit, feature: Feature, to: Step) -> None:
@@ -179,11 +217,15 @@ def rewind(unit: Unit, feature: Feature, to: Step) -> None:
     A gate's task that is on its way to parking is let park first: clearing it while it runs would cost a restart.
     """
     gate = unit.books.open_gate(feature)
-    if gate is not None and unit.runs.states(run_of(feature)).get(gate.step) in {"running", "queued"}:
+    behind = gate is not None and ORDER[gate.step] >= ORDER[to]
+    if gate is not None and behind and unit.runs.states(run_of(feature)).get(gate.step) in ON_ITS_WAY:
         feature.rewind_to, gate.ended = to, False
         return
-    if gate is not None and ORDER[gate.step] >= ORDER[to]:
-        gate.state, gate.ended = GateState.CLOSED, True
+    for known in unit.books.gates(feature):
+        if ORDER[known.step] >= ORDER[to]:
+            known.ended = True  # a resolution whose task is cleared now must not end the next one that parks
+            if known.state is GateState.OPEN:
+                known.state = GateState.CLOSED
     feature.rewind_to = None
     unit.runs.rewind(run_of(feature), to=to)
     record(unit, feature, "rewound", f"The run goes back to {to}.", step=to)
@@ -194,4 +236,21 @@ def finish(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     feature = enter(unit, project, run_id)
     left = [gate for gate in unit.books.gates_to_end() if gate.feature_id == feature.id]
     ended = [end(unit, feature, gate) for gate in left]
+    settle(unit, project, feature)
+    _come_back(unit, project, feature)
     return all(ended)
+
+
+def _come_back(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Open the gate again whose task is parked while the ledger waits nowhere.
+
+    That is so after somebody cleared a single task before the gate: it asked in between, and only one gate is open.
+    """
+    if unit.books.open_gate(feature) is not None:
+        return
+    states = unit.runs.states(run_of(feature))
+    parked = [step for step in GATES if states.get(step) == "awaiting_input"]
+    if parked:
+        # Not shelved: whatever was cleared together with the gate in between may still have to run.
+        _new_gate(unit, project, feature, min(parked, key=ORDER.__getitem__))
+        settle(unit, project, feature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.records import Errand, Event, Feature, OutboxEntry
@@ -30,16 +31,28 @@ def record(unit: Unit, feature: Feature, kind: str, text: str, *, person: str = 
 
 
 def send(unit: Unit, feature: Feature, errand: Errand, marker: str, payload: dict[str, Any]) -> None:
-    """Put an errand into the outbox; it is run after this transaction, and again until it succeeds."""
+    """Put an errand into the outbox; it is run after this transaction, and again until it succeeds.
+
+    The same word with the same marker is said once per attempt, however often its task is cleared; another word
+    under that marker is told as well.
+    """
+    marker = f"{feature.run_id}:{feature.attempt_number}:{errand}:{marker}"
+    known = [entry for entry in unit.books.outbox(feature) if _base(entry.marker) == marker]
+    if any(entry.payload == payload for entry in known):
+        return
     unit.books.add(
         OutboxEntry(
             project=feature.project,
             feature_id=feature.id,
             kind=errand,
             payload=payload,
-            marker=f"{feature.run_id}:{feature.attempt_number}:{errand}:{marker}",
+            marker=f"{marker}#{len(known) + 1}" if known else marker,
         )
     )
+
+
+def _base(marker: str) -> str:
+    return re.sub(r"#\d+$", "", marker)
 
 
 def notify(unit: Unit, feature: Feature, marker: str, text: str, *, to: Iterable[str] = ()) -> None:

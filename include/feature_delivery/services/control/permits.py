@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.domain.names import environment_name
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import CHECKS, GATES, TEARDOWNS, Step
+from feature_delivery.domain.process import CHECKS, GATES, SETUPS, TEARDOWNS, Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
@@ -106,6 +106,7 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
 
     Raises:
         Refused: The rule of the step says no; the sentence says what changed and what to do.
+        Unavailable: An earlier delivery of the issue still has the environment; it is being torn down.
         Conflict: The feature is under delivery in another run.
         NotFound: No such run or feature.
     """
@@ -122,6 +123,9 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     if why_not := rule(scene):
         raise Refused(f"{step} of {feature.key} has no permit: {why_not}")
     environment = _environment(scene)
+    for older in unit.books.permits(feature):
+        if older.step is step and older.state == "granted":
+            older.state, older.reason = "void", f"A newer try of {step} took over."
     permit = PermitRecord(
         feature_id=feature.id,
         attempt=feature.attempt_number,
@@ -158,6 +162,8 @@ def rule(scene: Scene) -> str:
         )
     if step is Step.DECIDE_ROLLBACK:
         return _rule_of_verdict(scene)
+    if step in SETUPS and not _rule_of_environment(scene):
+        return ""  # it is there: a setup that fails would keep its teardown from running
     if feature.state is not FeatureState.ACTIVE:
         return f"{feature.key} is {feature.state}; nothing is left to do for it. Start it again for a new delivery."
     if step in {
@@ -203,6 +209,9 @@ def _rule_of_attempt(scene: Scene) -> str:
         return f"attempt {attempt.number} is {attempt.state}{reason}. Push a new commit to {feature.branch}."
     if promotion is not None and promotion.state in OPEN_PROMOTIONS:
         return "its candidate is in production and waits for the verdict."
+    begun = promotion is not None and promotion.state is PromotionState.INTENDED
+    if begun and step not in {Step.REFRESH_CANDIDATE, Step.PROMOTE}:
+        return f"its promotion has begun and may have moved production. Clear {Step.PROMOTE} to finish it."
     match step:
         case Step.DEPLOY_DEVELOPMENT:
             return _rule_of_environment(scene)
@@ -231,7 +240,8 @@ def _rule_of_candidate(scene: Scene) -> str:
         return _rule_of_environment(scene)
     if step is Step.TEST_PREPROD:
         return _deployed(scene, candidate.commit)
-    if red := flags.untested(books, feature, candidate):
+    # A refresh that was killed left a new candidate that nothing has tested yet: it goes on there itself.
+    if step is not Step.REFRESH_CANDIDATE and (red := flags.untested(books, feature, candidate)):
         return red
     if step in {Step.NOTIFY_TESTERS, Step.NOTIFY_MANAGER}:
         return ""
@@ -262,7 +272,10 @@ def _rule_of_rollback(scene: Scene) -> str:
     if scene.step is Step.RELEASE_PREPROD:
         return ""
     if promotion.state is PromotionState.ROLLED_BACK:
-        return "it is rolled back already; production has moved on."
+        told = scene.step is Step.NOTIFY_ROLLBACK
+        return "" if told else "it is rolled back already; production has moved on."
+    if not scene.holds_production:
+        return f"it does not hold production. Clear {Step.RESTORE_BRANCH} when production is free."
     if scene.step is Step.DEPLOY_ROLLBACK and promotion.restored is None:
         return f"production's branch has not been restored. Clear {Step.RESTORE_BRANCH}."
     if scene.step is Step.TEST_ROLLBACK and promotion.restored is not None:
@@ -273,7 +286,8 @@ def _rule_of_rollback(scene: Scene) -> str:
 def _deployed(scene: Scene, commit: CommitSha) -> str:
     name, _ = environment_of(scene)
     found = scene.unit.books.environment(scene.project.name, name)
-    if found is None or found.commit != commit:
+    ours = found is not None and found.feature_id in {None, scene.feature.id}
+    if found is None or not ours or found.commit != commit:
         at = found.commit[:10] if found and found.commit else "nothing"
         return f"{name} runs {at}, not {commit[:10]}. Clear its deploy."
     return ""
@@ -305,9 +319,9 @@ def _environment(scene: Scene) -> Environment | None:
         if found.feature_id != scene.feature.id and step in DESTRUCTIONS:
             return None  # the name has passed to a later delivery of the same issue
         if found.feature_id != scene.feature.id:
-            raise Refused(
-                f"Environment {name} still belongs to an earlier delivery of {scene.feature.key}; "
-                "it must be torn down first."
+            raise Unavailable(
+                f"Environment {name} still belongs to an earlier delivery of {scene.feature.key}, which is being torn "
+                "down. This is tried again; look at that run's teardown if it lasts."
             )
     if gone:
         found = Environment(
@@ -333,9 +347,8 @@ def _intend(scene: Scene) -> None:
     if known is not None and known.state in OPEN_PROMOTIONS:
         return
     if known is not None and known.state is PromotionState.INTENDED:
-        if known.candidate == candidate.commit:
-            return
-        known.state = PromotionState.DROPPED
+        assert known.candidate == candidate.commit, "nothing builds a candidate while a promotion is intended"
+        return
     books.add(
         Promotion(
             project=scene.project.name,
@@ -399,9 +412,18 @@ def _work(scene: Scene, permit: PermitRecord, environment: Environment | None) -
         past=past,
         executed_in_production=books.executed_in_production(scene.project.name) if _tests(step) else {},
         branch_leases=_leases(scene) if step is Step.DELETE_BRANCHES else {},
+        own_branches=_own_branches(scene) if step is Step.DELETE_BRANCHES else (),
         verdict=verdict,
-        done=promotion is not None and promotion.state in OPEN_PROMOTIONS and step is Step.PROMOTE,
+        done=_done_already(step, promotion),
     )
+
+
+def _done_already(step: Step, promotion: Promotion | None) -> bool:
+    if promotion is None:
+        return False
+    if step is Step.REFRESH_CANDIDATE:  # once the intent is written, the candidate must stay what it is
+        return promotion.state is PromotionState.INTENDED
+    return step is Step.PROMOTE and promotion.state in OPEN_PROMOTIONS
 
 
 def _tests(step: Step) -> bool:
@@ -429,18 +451,26 @@ def _other_branches(scene: Scene) -> dict[BranchName, CommitSha]:
     return {name: commit for name, commit in branches.items() if name != scene.feature.branch}
 
 
+def _succeeded(scene: Scene) -> bool:
+    """Say whether the issue is under delivery again: its branches are the newer delivery's then."""
+    newest = scene.unit.books.feature(scene.project.name, scene.feature.key)
+    return newest is not None and newest.id != scene.feature.id
+
+
+def _own_branches(scene: Scene) -> tuple[BranchName, ...]:
+    """Return the branches that are ours alone: they go whatever they hold.
+
+    A build that was killed, or was late, has put a commit on the candidate's branch that the ledger never heard of.
+    """
+    return () if _succeeded(scene) else (scene.project.branches.candidate(scene.feature.key),)
+
+
 def _leases(scene: Scene) -> dict[BranchName, CommitSha]:
     """Return the branches teardown may delete, each at the one commit it may be deleted at."""
     feature, books = scene.feature, scene.unit.books
     leases: dict[BranchName, CommitSha] = {}
-    candidate = books.candidate(feature, feature.attempt_number)
-    for number in range(feature.attempt_number, 0, -1):
-        if candidate is None:
-            candidate = books.candidate(feature, number)
-    if candidate is not None:
-        leases[scene.project.branches.candidate(feature.key)] = candidate.commit
     attempt = books.attempt(feature)
-    if feature.branch is None:
+    if feature.branch is None or _succeeded(scene):
         return leases
     if attempt is not None and attempt.state is AttemptState.SHIPPED:
         leases[feature.branch] = attempt.commit

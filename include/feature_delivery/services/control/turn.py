@@ -14,12 +14,12 @@ from feature_delivery.domain.records import (
     QueuePlace,
     now,
 )
-from feature_delivery.services.control.flags import missing_sign_offs, sign_offs
+from feature_delivery.services.control.flags import missing_sign_offs, sign_offs, untested
 from feature_delivery.services.control.history import record
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
-    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.ports.ledger import Books, Unit
 
 
 def ask(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
@@ -29,28 +29,48 @@ def ask(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
         unit.books.add(QueuePlace(project=project.name, feature_id=feature.id))
     else:
         place.waiting = True
-    grant(unit, project)
+    grant(unit, project, asking=feature)
 
 
-def grant(unit: Unit, project: ProjectConfig) -> Feature | None:
-    """Give production to the first of the queue that may have it, when it is free; return who got it."""
+def grant(unit: Unit, project: ProjectConfig, *, asking: Feature | None = None) -> Feature | None:
+    """Give production to the first of the queue that may have it, when it is free; return who got it.
+
+    Only a feature that stands at the gate gets it: one that was cleared further back meanwhile would hold it idle.
+    """
     books = unit.books
     row = books.lock_project(project.name)
     if row.lock_feature_id is not None or row.frozen_reason:
         return None
     for place in books.queue(project.name):
         feature = books.feature_by_id(place.feature_id)
-        ready = place.waiting and feature.state is FeatureState.ACTIVE and feature.rewind_to is None
-        if ready and not missing_sign_offs(books, project, feature, *sign_offs(project)):
+        gate = books.open_gate(feature)
+        here = (gate is not None and gate.step is Step.WAIT_FOR_TURN) or (asking is not None and asking.id == feature.id)
+        ready = place.waiting and here and feature.state is FeatureState.ACTIVE and feature.rewind_to is None
+        if ready and may_go(books, project, feature):
             row.lock_feature_id, row.lock_since = feature.id, now()
             place.waiting = False
             record(unit, feature, "turn", f"{feature.key} holds production.", step=Step.WAIT_FOR_TURN)
-            gate = books.open_gate(feature)
             if gate is not None and gate.step is Step.WAIT_FOR_TURN:
                 # Its run is not locked by us: the finisher ends the parked task after this transaction.
                 gate.state, gate.outcome, gate.resolved_at, gate.ended = GateState.RESOLVED, "turn", now(), False
             return feature
     return None
+
+
+def may_go(books: Books, project: ProjectConfig, feature: Feature) -> bool:
+    """Say whether nothing but production itself is missing for a promotion."""
+    candidate = books.candidate(feature, feature.attempt_number)
+    lacking = missing_sign_offs(books, project, feature, *sign_offs(project))
+    return not lacking and not untested(books, feature, candidate)
+
+
+def take_back(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Give production back to a feature that lost it by break glass and is rolled back now, when it is free."""
+    row = unit.books.lock_project(project.name)
+    if row.lock_feature_id is None:
+        row.lock_feature_id, row.lock_since = feature.id, now()
+        if row.frozen_commit is None:
+            row.frozen_reason = ""
 
 
 def free(unit: Unit, project: ProjectConfig, feature: Feature, *, keep_place: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Refused
-from feature_delivery.domain.process import Who
+from feature_delivery.domain.process import ORDER, Step, Who
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
@@ -18,7 +18,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import turn
-from feature_delivery.services.control.gates import settle
+from feature_delivery.services.control.gates import rewind, settle
 from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
 
 if TYPE_CHECKING:
@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Unit
 
 
-def open_promotion(unit: Unit, feature: Feature) -> Promotion:
+def may_be_given(unit: Unit, feature: Feature, *, keep: bool) -> Promotion:
     """Return the promotion that waits for its verdict.
 
     Raises:
-        Refused: There is none.
+        Refused: There is none, or it cannot be kept because nothing of it runs in production yet.
     """
     promotion = unit.books.promotion(feature, feature.attempt_number)
     if promotion is None or promotion.state not in OPEN_PROMOTIONS - {PromotionState.ROLLING_BACK}:
         raise Refused(f"{feature.key} has nothing in production that waits for a verdict: it is {where(feature)}.")
+    if keep and promotion.state is PromotionState.MOVED:
+        raise Refused(f"{feature.key} is not deployed to production yet: wait for {Step.DEPLOY_PRODUCTION}.")
     return promotion
 
 
@@ -45,7 +47,7 @@ def where(feature: Feature) -> str:
 
 def keep(unit: Unit, project: ProjectConfig, feature: Feature, reason: str, *, person: str) -> None:
     """Keep what was promoted: the feature has shipped, production is free for the next."""
-    promotion = open_promotion(unit, feature)
+    promotion = may_be_given(unit, feature, keep=True)
     promotion.state, promotion.ended_at = PromotionState.KEPT, now()
     attempt = unit.books.attempt(feature)
     assert attempt is not None
@@ -58,12 +60,12 @@ def keep(unit: Unit, project: ProjectConfig, feature: Feature, reason: str, *, p
     if feature.next_commit is not None:
         text = f"{feature.next_commit[:10]} was pushed after {feature.key} was promoted; it has not shipped."
         tell_issue(unit, feature, "left_over", text)
-    settle(unit, project, feature)
+    _carry_on(unit, project, feature)
 
 
 def roll_back(unit: Unit, project: ProjectConfig, feature: Feature, reason: str, *, person: str) -> None:
     """Take back what was promoted; the lock stays until production is verified again."""
-    promotion = open_promotion(unit, feature)
+    promotion = may_be_given(unit, feature, keep=False)
     promotion.state = PromotionState.ROLLING_BACK
     attempt = unit.books.attempt(feature)
     assert attempt is not None
@@ -74,4 +76,14 @@ def roll_back(unit: Unit, project: ProjectConfig, feature: Feature, reason: str,
     tell_issue(unit, feature, "rolled_back", text, state=IssueState.OPEN)
     tell_request(unit, feature, "rolled_back", text)
     notify(unit, feature, "rolling_back", text, to=project.people.with_role(Who.MANAGER, Who.OPERATOR))
-    settle(unit, project, feature)
+    turn.take_back(unit, project, feature)
+    _carry_on(unit, project, feature)
+
+
+def _carry_on(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Wake the run at its verdict gate; one that was marked past it by hand comes back to act on the verdict."""
+    gate = unit.books.open_gate(feature)
+    if gate is not None and ORDER[gate.step] > ORDER[Step.WAIT_FOR_VERDICT]:
+        rewind(unit, feature, Step.WAIT_FOR_VERDICT)
+    else:
+        settle(unit, project, feature)
