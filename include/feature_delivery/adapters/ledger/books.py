@@ -1,0 +1,195 @@
+"""The ledger's books in SQL: projects, features, attempts, gates, decisions, permits; mail in and out."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, cast
+
+from sqlalchemy import select
+
+from feature_delivery.adapters.ledger import tables as t
+from feature_delivery.adapters.ledger.reader import insert_unless_there
+from feature_delivery.adapters.ledger.releases import ReleaseBooks
+from feature_delivery.domain.errors import NotFound
+from feature_delivery.domain.records import (
+    Attempt,
+    Decision,
+    Event,
+    Feature,
+    FeatureState,
+    Gate,
+    GateState,
+    OutboxEntry,
+    PermitRecord,
+    Project,
+    WebhookDelivery,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
+    from feature_delivery.domain.process import Step
+    from feature_delivery.ports.ledger import Record
+
+
+class SqlBooks(ReleaseBooks):
+    """``Books`` on a SQLAlchemy session.
+
+    Raises, from any method:
+        Conflict: A unique rule was broken. The transaction is over, the sentence says which rule.
+    """
+
+    def instance(self) -> str:
+        """Return the id of this installation, made up at its first use."""
+        query = select(t.instance.c.value).where(t.instance.c.id == 1)
+        known = self._first(query)
+        if known is None:
+            insert_unless_there(self._session, t.instance, id=1, value=uuid.uuid4().hex[:12])
+            known = self._first(query)
+        return cast("str", known)
+
+    def lock_project(self, name: ProjectName) -> Project:
+        """Return the project's row, locked until the end of the transaction; created when new.
+
+        Every record that the session has read before is read again: it may be older than the lock.
+        """
+        query = select(Project).where(t.project.c.name == name).with_for_update()
+        project = self._first(query)
+        if project is None:
+            insert_unless_there(self._session, t.project, name=name, frozen_reason="", last_delivery=0)
+            project = self._first(query)
+        self._refresh(besides=project)
+        return cast("Project", project)
+
+    def project(self, name: ProjectName) -> Project | None:
+        """Return the project's row, not locked."""
+        return cast("Project | None", self._first(select(Project).where(t.project.c.name == name)))
+
+    def add(self, record: Record) -> None:
+        """Store a new record; its ``id`` is set at once."""
+        self._session.add(record)
+        self._session.flush()
+
+    def feature(self, project: ProjectName, key: FeatureKey) -> Feature | None:
+        """Return the newest delivery of an issue."""
+        f = t.feature.c
+        query = select(Feature).where(f.project == project, f.key == key).order_by(f.delivery.desc())
+        return cast("Feature | None", self._first(query))
+
+    def feature_of_run(self, project: ProjectName, run_id: str) -> Feature | None:
+        """Return the feature that a run carries."""
+        f = t.feature.c
+        return cast("Feature | None", self._first(select(Feature).where(f.project == project, f.run_id == run_id)))
+
+    def feature_by_id(self, feature_id: int) -> Feature:
+        """Return a feature that is known to exist."""
+        feature = self._first(select(Feature).where(t.feature.c.id == feature_id))
+        if feature is None:
+            raise NotFound(f"The ledger knows no feature number {feature_id}. Look at `feature-delivery status`.")
+        return cast("Feature", feature)
+
+    def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
+        """Return features, newest first; all states when none is named."""
+        query = select(Feature).order_by(t.feature.c.id.desc())
+        if project is not None:
+            query = query.where(t.feature.c.project == project)
+        if wanted := list(states):
+            query = query.where(t.feature.c.state.in_(wanted))
+        return self._rows(query)
+
+    def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
+        """Return an attempt, the current one by default."""
+        wanted = feature.attempt_number if number is None else number
+        query = select(Attempt).where(t.attempt.c.feature_id == feature.id, t.attempt.c.number == wanted)
+        return cast("Attempt | None", self._first(query))
+
+    def attempts(self, feature: Feature) -> Sequence[Attempt]:
+        """Return the attempts of a feature, oldest first."""
+        return self._of(Attempt, feature, order=t.attempt.c.number)
+
+    def gate(self, feature: Feature, step: Step) -> Gate | None:
+        """Return the newest record of a gate."""
+        g = t.gate.c
+        query = select(Gate).where(g.feature_id == feature.id, g.step == step).order_by(g.id.desc())
+        return cast("Gate | None", self._first(query))
+
+    def gates(self, feature: Feature) -> Sequence[Gate]:
+        """Return every gate record of a feature, oldest first."""
+        return self._of(Gate, feature)
+
+    def open_gate(self, feature: Feature) -> Gate | None:
+        """Return the gate the feature waits at, if any."""
+        g = t.gate.c
+        return cast(
+            "Gate | None", self._first(select(Gate).where(g.feature_id == feature.id, g.state == GateState.OPEN))
+        )
+
+    def gates_to_end(self) -> Sequence[Gate]:
+        """Return resolved gates whose parked task has not been ended yet."""
+        g = t.gate.c
+        return self._rows(select(Gate).where(~g.ended, g.state == GateState.RESOLVED).order_by(g.id))
+
+    def gates_past_deadline(self, at: datetime) -> Sequence[Gate]:
+        """Return open gates whose deadline has passed."""
+        g = t.gate.c
+        return self._rows(select(Gate).where(g.state == GateState.OPEN, g.deadline <= at).order_by(g.deadline, g.id))
+
+    def open_gates(self) -> Sequence[Gate]:
+        """Return every open gate."""
+        return self._rows(select(Gate).where(t.gate.c.state == GateState.OPEN).order_by(t.gate.c.id))
+
+    def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
+        """Return decisions, oldest first, refused ones included; of one attempt when named."""
+        query = select(Decision).where(t.decision.c.feature_id == feature.id).order_by(t.decision.c.id)
+        return self._rows(query if attempt is None else query.where(t.decision.c.attempt == attempt))
+
+    def permit(self, permit_id: int) -> PermitRecord | None:
+        """Return a permit by its number."""
+        return cast("PermitRecord | None", self._first(select(PermitRecord).where(t.permit.c.id == permit_id)))
+
+    def permits(self, feature: Feature) -> Sequence[PermitRecord]:
+        """Return every permit of a feature, oldest first."""
+        return self._of(PermitRecord, feature)
+
+    def feature_branches(self, project: ProjectName) -> dict[BranchName, CommitSha]:
+        """Return the branch and current commit of every active feature that has both.
+
+        The current commit is the one of the current attempt: a branch without an attempt holds nothing of its own.
+        """
+        f, a = t.feature.c, t.attempt.c
+        query = (
+            select(f.branch, a.commit)
+            .join_from(t.feature, t.attempt, (a.feature_id == f.id) & (a.number == f.attempt_number))
+            .where(f.project == project, f.state == FeatureState.ACTIVE, f.branch.is_not(None))
+            .order_by(f.id)
+        )
+        self._session.flush()
+        return dict(self._session.execute(query).all())
+
+    def webhook(self, project: ProjectName, delivery_id: str) -> WebhookDelivery | None:
+        """Return a webhook by the id its host gave it."""
+        w = t.webhook.c
+        query = select(WebhookDelivery).where(w.project == project, w.delivery_id == delivery_id)
+        return cast("WebhookDelivery | None", self._first(query))
+
+    def webhooks_to_process(self, limit: int = 100) -> Sequence[WebhookDelivery]:
+        """Return stored webhooks that wait, oldest first; rows that another process holds are passed over."""
+        w = t.webhook.c
+        query = select(WebhookDelivery).where(w.processed_at.is_(None)).order_by(w.id).limit(limit)
+        return self._rows(query.with_for_update(skip_locked=True))
+
+    def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
+        """Return unsent entries that are due, oldest first; rows that another process holds are passed over."""
+        o = t.outbox.c
+        query = select(OutboxEntry).where(o.sent_at.is_(None), o.due_at <= at).order_by(o.id).limit(limit)
+        return self._rows(query.with_for_update(skip_locked=True))
+
+    def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
+        """Return every entry of a feature, oldest first."""
+        return self._of(OutboxEntry, feature)
+
+    def events(self, feature: Feature) -> Sequence[Event]:
+        """Return a feature's history, oldest first."""
+        return self._of(Event, feature)

@@ -1,0 +1,131 @@
+"""The part of the books about what runs where: candidates, environments, tests, promotions, the queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sqlalchemy import delete, func, or_, select
+
+from feature_delivery.adapters.ledger import tables as t
+from feature_delivery.adapters.ledger.mapping import RECORDS
+from feature_delivery.adapters.ledger.reader import Reader
+from feature_delivery.domain.records import (
+    CandidateRecord,
+    Deployment,
+    Environment,
+    EnvironmentState,
+    Promotion,
+    PromotionState,
+    QueuePlace,
+    SuiteResult,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from feature_delivery.domain.names import CommitSha, ProjectName
+    from feature_delivery.domain.process import Step
+    from feature_delivery.domain.records import Feature
+
+R = TypeVar("R")
+
+
+class ReleaseBooks(Reader):
+    """The reads of ``Books`` that follow a commit."""
+
+    def _of(self, kind: type[R], feature: Feature, *, order: ColumnElement[Any] | None = None) -> list[R]:
+        """Return every record of a kind that belongs to a feature, oldest first."""
+        columns = RECORDS[kind].c
+        return self._rows(
+            select(kind).where(columns.feature_id == feature.id).order_by(columns.id if order is None else order)
+        )
+
+    def candidate(self, feature: Feature, attempt: int) -> CandidateRecord | None:
+        """Return the newest candidate of an attempt."""
+        c = t.candidate.c
+        query = select(CandidateRecord).where(c.feature_id == feature.id, c.attempt == attempt).order_by(c.id.desc())
+        return cast("CandidateRecord | None", self._first(query))
+
+    def candidates_of(self, commit: CommitSha) -> Sequence[CandidateRecord]:
+        """Return every record of a candidate commit, newest first."""
+        c = t.candidate.c
+        return self._rows(select(CandidateRecord).where(c.commit == commit).order_by(c.id.desc()))
+
+    def environment(self, project: ProjectName, name: str) -> Environment | None:
+        """Return the newest environment of that name."""
+        e = t.environment.c
+        query = select(Environment).where(e.project == project, e.name == name).order_by(e.id.desc())
+        return cast("Environment | None", self._first(query))
+
+    def environments(self, project: ProjectName | None = None, feature: Feature | None = None) -> Sequence[Environment]:
+        """Return environments that are not destroyed, oldest first."""
+        e = t.environment.c
+        query = select(Environment).where(e.state != EnvironmentState.DESTROYED).order_by(e.id)
+        if project is not None:
+            query = query.where(e.project == project)
+        if feature is not None:
+            query = query.where(e.feature_id == feature.id)
+        return self._rows(query)
+
+    def deployment(self, environment: Environment) -> Deployment | None:
+        """Return the newest deployment of an environment."""
+        d = t.deployment.c
+        query = select(Deployment).where(d.environment_id == environment.id).order_by(d.id.desc())
+        return cast("Deployment | None", self._first(query))
+
+    def deployments(self, feature: Feature) -> Sequence[Deployment]:
+        """Return the deployments of a feature, oldest first."""
+        return self._of(Deployment, feature)
+
+    def suite_result(self, feature: Feature, attempt: int, step: Step) -> SuiteResult | None:
+        """Return the newest result of a suite's step in an attempt."""
+        s = t.suite_result.c
+        query = select(SuiteResult).where(s.feature_id == feature.id, s.attempt == attempt, s.step == step)
+        return cast("SuiteResult | None", self._first(query.order_by(s.id.desc())))
+
+    def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
+        """Return every suite result of a feature, oldest first."""
+        return self._of(SuiteResult, feature)
+
+    def executed_in_production(self, project: ProjectName) -> dict[str, int]:
+        """Return, per suite, the tests executed by the last green run on code that was shipped and kept.
+
+        That code is the promoted candidate, and the feature's commit in it for the suites that run before there is
+        a candidate. Candidates of the attempt that were replaced by a refresh do not count.
+        """
+        s, p, a = t.suite_result.c, t.promotion.c, t.attempt.c
+        newest = func.row_number().over(partition_by=s.suite, order_by=(p.id.desc(), s.id.desc()))
+        runs = (
+            select(s.suite, s.executed, newest.label("place"))
+            .join_from(t.suite_result, t.promotion, (p.feature_id == s.feature_id) & (p.attempt == s.attempt))
+            .join(t.attempt, (a.feature_id == s.feature_id) & (a.number == s.attempt))
+            .where(p.project == project, p.state == PromotionState.KEPT, s.red == "")
+            .where(or_(s.commit == p.candidate, s.commit == a.commit))
+            .subquery()
+        )
+        self._session.flush()
+        found = self._session.execute(select(runs.c.suite, runs.c.executed).where(runs.c.place == 1))
+        return dict(found.all())
+
+    def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
+        """Return the newest promotion of a feature, or of one of its attempts."""
+        query = select(Promotion).where(t.promotion.c.feature_id == feature.id).order_by(t.promotion.c.id.desc())
+        if attempt is not None:
+            query = query.where(t.promotion.c.attempt == attempt)
+        return cast("Promotion | None", self._first(query))
+
+    def promotions(self, project: ProjectName) -> Sequence[Promotion]:
+        """Return the promotions of a project, oldest first."""
+        return self._rows(select(Promotion).where(t.promotion.c.project == project).order_by(t.promotion.c.id))
+
+    def queue(self, project: ProjectName) -> Sequence[QueuePlace]:
+        """Return the queue for production, first come first; places kept for a feature that does not wait included."""
+        q = t.queue_place.c
+        return self._rows(select(QueuePlace).where(q.project == project).order_by(q.since, q.id))
+
+    def leave_queue(self, feature: Feature) -> None:
+        """Take the feature out of the queue; not being in it is done."""
+        self._session.flush()
+        self._session.execute(delete(QueuePlace).where(t.queue_place.c.feature_id == feature.id))
