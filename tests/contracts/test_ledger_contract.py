@@ -15,7 +15,7 @@ from feature_delivery.adapters.ledger import SqlBooks, ledger_begin
 from feature_delivery.domain.errors import Conflict, Misconfigured, NotFound, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, PersonName, ProjectName, TreeSha
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     Attempt,
     AttemptState,
@@ -64,6 +64,9 @@ def begin(request: pytest.FixtureRequest) -> Iterator[Begin]:
     yield books
     if close:
         close()
+
+
+SHA_OF_CANDIDATE = CommitSha("c" * 40)
 
 
 def sha(letter: str) -> CommitSha:
@@ -410,7 +413,7 @@ def test_gates_are_found_by_feature_state_and_deadline(begin: Begin) -> None:
         assert books.gate(one, Step.WAIT_FOR_REVIEW) is late
         assert books.gate(two, Step.WAIT_FOR_START) is None
         assert books.gates(one) == [closed, to_end, ended, late]
-        assert books.gates_to_end() == [to_end]
+        assert books.gates_to_end() == [closed, to_end]
         assert books.open_gates() == [late, endless]
         assert books.gates_past_deadline(NOON) == [late]
         assert books.gates_past_deadline(NOON - timedelta(microseconds=1)) == []
@@ -436,7 +439,7 @@ def test_decisions_are_kept_with_the_refused_ones(begin: Begin) -> None:
         }
         refused = Decision(attempt=1, commit=sha("a"), kind=DecisionKind.APPROVE, accepted=False, **common)
         accepted = Decision(
-            attempt=2, commit=None, kind=DecisionKind.REJECT, accepted=True, role=Who.REVIEWER, **common
+            attempt=2, commit=None, kind=DecisionKind.REJECT, accepted=True, candidate=SHA_OF_CANDIDATE, **common
         )
         books.add(refused)
         books.add(accepted)
@@ -445,7 +448,7 @@ def test_decisions_are_kept_with_the_refused_ones(begin: Begin) -> None:
         assert books.decisions(feature, 0) == []
     with begin() as books:
         found = books.decisions(books.feature_by_id(1), 2)[0]
-        assert (found.kind, found.role, found.accepted) == (DecisionKind.REJECT, Who.REVIEWER, True)
+        assert (found.kind, found.candidate, found.accepted) == (DecisionKind.REJECT, SHA_OF_CANDIDATE, True)
         assert isinstance(found.step, Step)
 
 

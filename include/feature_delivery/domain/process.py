@@ -46,6 +46,7 @@ class Step(StrEnum):
     DEPLOY_ROLLBACK = "rollback.deploy"
     TEST_ROLLBACK = "rollback.integration_tests"
     NOTIFY_ROLLBACK = "rollback.notify"
+    RELEASE_PREPROD = "rollback.release_preprod"
     WAIT_FOR_REWORK = "rollback.wait_for_rework"
     DELETE_BRANCHES = "teardown.delete_branches"
     DESTROY_DEVELOPMENT = "teardown.destroy_development"
@@ -126,7 +127,7 @@ PROCESS: tuple[Row, ...] = (
         "R2",
         (Who.AUTOMATIC, Who.DEVELOPER),
         "Redeploy production, verify, tell everyone; rework",
-        (Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK, Step.NOTIFY_ROLLBACK, Step.WAIT_FOR_REWORK),
+        (Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK, Step.NOTIFY_ROLLBACK, Step.RELEASE_PREPROD, Step.WAIT_FOR_REWORK),
     ),
     Row(
         "21",

@@ -123,7 +123,7 @@ class Books(Protocol):
         """Return the gate the feature waits at, if any."""
 
     def gates_to_end(self) -> Sequence[Gate]:
-        """Return resolved gates whose parked task has not been ended yet."""
+        """Return gates of which something is left to end: a parked task, or a rewind that waits for the parking."""
 
     def gates_past_deadline(self, at: datetime) -> Sequence[Gate]:
         """Return open gates whose deadline has passed."""
@@ -163,6 +163,9 @@ class Books(Protocol):
 
     def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
         """Return unsent entries that are due, oldest first; rows that another process holds are passed over."""
+
+    def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
+        """Return one entry of the outbox."""
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""

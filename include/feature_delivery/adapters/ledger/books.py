@@ -46,7 +46,7 @@ class SqlBooks(ReleaseBooks):
         query = select(t.instance.c.value).where(t.instance.c.id == 1)
         known = self._first(query)
         if known is None:
-            insert_unless_there(self._session, t.instance, id=1, value=uuid.uuid4().hex[:12])
+            insert_unless_there(self._session, t.instance, id=1, value=self._new_instance or uuid.uuid4().hex[:12])
             known = self._first(query)
         return cast("str", known)
 
@@ -127,9 +127,9 @@ class SqlBooks(ReleaseBooks):
         )
 
     def gates_to_end(self) -> Sequence[Gate]:
-        """Return resolved gates whose parked task has not been ended yet."""
+        """Return gates of which something is left to end: a parked task, or a rewind that waits for the parking."""
         g = t.gate.c
-        return self._rows(select(Gate).where(~g.ended, g.state == GateState.RESOLVED).order_by(g.id))
+        return self._rows(select(Gate).where(~g.ended).order_by(g.id))
 
     def gates_past_deadline(self, at: datetime) -> Sequence[Gate]:
         """Return open gates whose deadline has passed."""
@@ -185,6 +185,11 @@ class SqlBooks(ReleaseBooks):
         o = t.outbox.c
         query = select(OutboxEntry).where(o.sent_at.is_(None), o.due_at <= at).order_by(o.id).limit(limit)
         return self._rows(query.with_for_update(skip_locked=True))
+
+    def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
+        """Return one entry of the outbox."""
+        found = self._first(select(OutboxEntry).where(t.outbox.c.id == entry_id))
+        return cast("OutboxEntry | None", found)
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""

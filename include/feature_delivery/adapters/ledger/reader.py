@@ -31,10 +31,14 @@ class Reader:
     COMMITTED that is everything others have committed until now.
     """
 
-    def __init__(self, session: Session) -> None:
-        """Work inside ``session``; whoever opened it ends it."""
+    def __init__(self, session: Session, *, new_instance: str = "") -> None:
+        """Work inside ``session``; whoever opened it ends it.
+
+        ``new_instance``: the id that a ledger without one takes; made up when empty.
+        """
         map_records()
         self._session = session
+        self._new_instance = new_instance
 
     def _rows(self, query: Select[Any]) -> list[Any]:
         self._session.flush()

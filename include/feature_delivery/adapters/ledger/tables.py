@@ -11,7 +11,7 @@ from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint
 
 from feature_delivery.adapters.ledger.columns import FreeText, Short, UtcDateTime, json_dict, json_list, word
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
@@ -129,6 +129,8 @@ feature = table(
     short("branch_head", SHA, nullable=True),
     short("next_commit", SHA, nullable=True),
     short("rejected_commit", SHA, nullable=True),
+    truth("branch_is_ours"),
+    Column("rewind_to", word(Step), nullable=True),
     moment("run_after", nullable=True),
     moment("created_at"),
     moment("ended_at", nullable=True),
@@ -260,7 +262,7 @@ decision = table(
     short("source", 40),
     text("comment"),
     text("reason"),
-    Column("role", word(Who), nullable=True),
+    short("candidate", SHA, nullable=True),
     moment("at"),
     Index("ix_fd_decision_feature_id_attempt", "feature_id", "attempt"),
 )

@@ -45,6 +45,7 @@ PREPROD_STEPS = frozenset(
         Step.DEPLOY_PREPROD,
         Step.TEST_PREPROD,
         Step.REFRESH_CANDIDATE,
+        Step.RELEASE_PREPROD,
         Step.DESTROY_PREPROD,
     }
 )
@@ -57,6 +58,9 @@ PRODUCTION_STEPS = frozenset(
         Step.TEST_ROLLBACK,
     }
 )
+ROLLBACK_STEPS = frozenset(
+    {Step.RESTORE_BRANCH, Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK, Step.NOTIFY_ROLLBACK, Step.RELEASE_PREPROD}
+)
 WRITES = frozenset(
     {
         Step.PROVISION_DEVELOPMENT,
@@ -65,12 +69,15 @@ WRITES = frozenset(
         Step.PROVISION_PREPROD,
         Step.DEPLOY_PREPROD,
         Step.REFRESH_CANDIDATE,
+        Step.RELEASE_PREPROD,
         Step.DESTROY_PREPROD,
         Step.DEPLOY_PRODUCTION,
         Step.DEPLOY_ROLLBACK,
     }
 )
 """Steps that change an environment: their permit is worth a new generation."""
+DESTRUCTIONS = frozenset({Step.DESTROY_DEVELOPMENT, Step.DESTROY_PREPROD, Step.RELEASE_PREPROD})
+"""Steps that remove an environment; one that is gone already, or has passed to another delivery, is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +191,7 @@ def _rule_of_attempt(scene: Scene) -> str:
     attempt = books.attempt(feature)
     if attempt is None:
         return f"nothing has been pushed to {feature.branch} yet."
-    if step in {Step.RESTORE_BRANCH, Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK, Step.NOTIFY_ROLLBACK}:
+    if step in ROLLBACK_STEPS:
         return _rule_of_rollback(scene)
     promotion = scene.promotion
     if step in {Step.DEPLOY_PRODUCTION, Step.TEST_PRODUCTION, Step.OBSERVE_PRODUCTION}:
@@ -252,6 +259,8 @@ def _rule_of_rollback(scene: Scene) -> str:
     promotion = scene.promotion
     if promotion is None or promotion.state not in {PromotionState.ROLLING_BACK, PromotionState.ROLLED_BACK}:
         return "nobody has decided to roll it back."
+    if scene.step is Step.RELEASE_PREPROD:
+        return ""
     if promotion.state is PromotionState.ROLLED_BACK:
         return "it is rolled back already; production has moved on."
     if scene.step is Step.DEPLOY_ROLLBACK and promotion.restored is None:
@@ -290,10 +299,10 @@ def _environment(scene: Scene) -> Environment | None:
     name, kind = environment_of(scene)
     found = books.environment(scene.project.name, name)
     gone = found is None or found.state is EnvironmentState.DESTROYED
-    if gone and step in TEARDOWNS:
+    if gone and step in DESTRUCTIONS:
         return None
     if found is not None and not gone and kind is not EnvironmentKind.PRODUCTION:
-        if found.feature_id != scene.feature.id and step in TEARDOWNS:
+        if found.feature_id != scene.feature.id and step in DESTRUCTIONS:
             return None  # the name has passed to a later delivery of the same issue
         if found.feature_id != scene.feature.id:
             raise Refused(

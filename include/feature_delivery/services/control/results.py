@@ -277,7 +277,7 @@ def _done(scene: Scene) -> str:
             _refreshed(scene)
         case Step.NOTIFY_ROLLBACK:
             return _rolled_back(scene)
-        case Step.DESTROY_DEVELOPMENT | Step.DESTROY_PREPROD:
+        case Step.DESTROY_DEVELOPMENT | Step.DESTROY_PREPROD | Step.RELEASE_PREPROD:
             name, _ = environment_of(scene)
             found = unit.books.environment(project.name, name)
             if found is not None and found.feature_id == feature.id:

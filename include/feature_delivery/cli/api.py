@@ -1,0 +1,144 @@
+"""The web app's people API, as one of its users."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from feature_delivery.domain.errors import (
+    Conflict,
+    Error,
+    Misconfigured,
+    NotFound,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
+
+PREFIX = "/feature-delivery"
+TIMEOUT_SECONDS = 30
+_BY_STATUS: dict[int, type[Error]] = {
+    401: Refused,
+    403: Refused,
+    404: NotFound,
+    409: Conflict,
+    422: Misconfigured,
+    429: RateLimited,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where the instance answers and who is speaking."""
+
+    address: str
+    user: str
+    password: str
+
+
+def find_login(home: Path, *, user: str | None = None) -> Login:
+    """Return how to reach the instance: from the environment, else from the embedded instance in ``home``.
+
+    ``FEATURE_DELIVERY_URL``, ``FEATURE_DELIVERY_USER`` and ``FEATURE_DELIVERY_PASSWORD`` name any installation.
+
+    Raises:
+        Unavailable: Nothing runs in ``home``.
+        Misconfigured: The user is unknown there.
+    """
+    address = os.environ.get("FEATURE_DELIVERY_URL", "").rstrip("/")
+    if address:
+        name = user or os.environ.get("FEATURE_DELIVERY_USER", "")
+        password = os.environ.get("FEATURE_DELIVERY_PASSWORD", "")
+        if not name or not password:
+            raise Misconfigured(
+                "FEATURE_DELIVERY_URL is set: set FEATURE_DELIVERY_USER and FEATURE_DELIVERY_PASSWORD too."
+            )
+        return Login(address, name, password)
+    running = _read(home / "instance.lock")
+    if not running.get("address"):
+        raise Unavailable(
+            f"Nothing runs in {str(home)!r}. Start it with 'feature-delivery up' or 'make demo', "
+            "or name an installation by FEATURE_DELIVERY_URL."
+        )
+    name = user or os.environ.get("FEATURE_DELIVERY_USER") or str(_read(home / "cli.json").get("user", "admin"))
+    passwords = _read(home / "airflow" / "passwords.json")
+    if name not in passwords:
+        raise Misconfigured(f"{name!r} is no user of this instance. Its users: {', '.join(sorted(passwords))}.")
+    return Login(str(running["address"]), name, str(passwords[name]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Api:
+    """Calls of one user; every answer is JSON, every refusal one of our errors with the server's sentence."""
+
+    def __init__(self, login: Login, *, transport: httpx.BaseTransport | None = None) -> None:
+        """Nothing is sent before the first call; ``transport`` is for tests."""
+        self.login = login
+        self._client = httpx.Client(
+            base_url=login.address, timeout=TIMEOUT_SECONDS, trust_env=False, transport=transport
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def get(self, path: str) -> Any:
+        """Return what is at ``path`` below the web app's address."""
+        return self._call("GET", PREFIX + path)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Send ``body`` to ``path`` below the web app's address."""
+        return self._call("POST", PREFIX + path, body or {})
+
+    def airflow(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Call Airflow's own REST API."""
+        return self._call(method, "/api/v2" + path, body)
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        if "Authorization" not in self._client.headers:
+            self._log_in()
+        answer = self._send(method, path, body)
+        if answer.status_code == 401:
+            self._log_in()
+            answer = self._send(method, path, body)
+        if answer.is_success:
+            return answer.json() if answer.content else None
+        raise self._error(answer)
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        try:
+            return self._client.request(method, path, json=body if method != "GET" else None)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"{self.login.address} does not answer ({type(error).__name__}). Is the instance running?"
+            ) from error
+
+    def _log_in(self) -> None:
+        self._client.headers.pop("Authorization", None)
+        answer = self._send("POST", "/auth/token", {"username": self.login.user, "password": self.login.password})
+        if answer.status_code != 201:
+            raise Refused(f"{self.login.address} did not let {self.login.user!r} in. Check the password.")
+        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def _error(self, answer: httpx.Response) -> Error:
+        try:
+            body = answer.json()
+        except ValueError:
+            body = {}
+        sentence = body.get("message") if isinstance(body, dict) else None
+        if not sentence and isinstance(body, dict) and isinstance(body.get("detail"), str):
+            sentence = body["detail"]
+        kind = _BY_STATUS.get(answer.status_code, Unavailable)
+        return kind(sentence or f"{answer.request.url.path} answered {answer.status_code} without a reason.")

@@ -1,0 +1,61 @@
+"""What the commands share: options, the user who speaks, the project meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from feature_delivery.bootstrap.settings import settings
+from feature_delivery.cli.api import Api, find_login
+from feature_delivery.domain.errors import Misconfigured, Refused
+from feature_delivery.domain.names import feature_key, project_name
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="FEATURE_DELIVERY_HOME", help="State of the instance (default: .feature-delivery)."),
+]
+Project = Annotated[str, typer.Option("--project", "-p", help="The project; needed only where there are several.")]
+As = Annotated[str, typer.Option("--as", help="Speak as another user; in the demo only.", metavar="USER")]
+Key = Annotated[str, typer.Argument(help="The issue key, like SHOP-123.", metavar="KEY", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def home_of(home: Path | None) -> Path:
+    """Return the home that is meant."""
+    return home.expanduser().absolute() if home else settings().home
+
+
+def connect(home: Path | None, *, speak_as: str = "") -> Api:
+    """Return the API as the user who speaks.
+
+    Raises:
+        Refused: ``--as`` outside of the demo.
+    """
+    place = home_of(home)
+    if speak_as and not (place / "demo").exists():
+        raise Refused("--as speaks for others and works in the demo only. Let them speak for themselves.")
+    return Api(find_login(place, user=speak_as or None))
+
+
+def pick_project(api: Api, wanted: str) -> str:
+    """Return the project named, or the only one there is."""
+    if wanted:
+        return project_name(wanted)
+    names = [str(project["name"]) for project in api.get("/projects")]
+    if len(names) != 1:
+        raise Misconfigured(f"Name the project with --project: {', '.join(names) or 'there is none'}.")
+    return names[0]
+
+
+def feature_path(api: Api, project: str, key: str) -> str:
+    """Return the API path of a feature; the key is checked before anything is sent."""
+    return f"/projects/{pick_project(api, project)}/features/{feature_key(key)}"
+
+
+def fetch_feature(api: Api, project: str, key: str) -> dict[str, Any]:
+    """Return everything known of a feature."""
+    found = api.get(feature_path(api, project, key))
+    assert isinstance(found, dict)
+    return found

@@ -1,0 +1,59 @@
+"""Commands for whoever operates production: break the lock, adopt a foreign commit, look at the project."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from feature_delivery.cli.context import As, Home, Project, connect, pick_project
+from feature_delivery.domain.names import commit_sha
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("break-lock")(break_lock)
+    app.command()(adopt)
+    app.command()(production)
+
+
+def break_lock(
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the history.")],
+    project: Project = "",
+    home: Home = None,
+    speak_as: As = "",
+) -> None:
+    """Break glass: free production from the feature that holds it.
+
+    Example: [bold]feature-delivery break-lock --reason "Rolled back by hand at the provider"[/bold]
+    """
+    api = connect(home, speak_as=speak_as)
+    answer = api.post(f"/projects/{pick_project(api, project)}/lock/break", {"reason": reason})
+    sys.stdout.write(f"Production is free; {answer['holder']} held it.\n")
+
+
+def adopt(
+    commit: Annotated[str, typer.Argument(help="The commit production is at, in full.", metavar="COMMIT")],
+    project: Project = "",
+    home: Home = None,
+    speak_as: As = "",
+) -> None:
+    """Accept a commit that somebody pushed to production by hand, and go on promoting from it.
+
+    Example: [bold]feature-delivery adopt $(git rev-parse origin/main)[/bold]
+    """
+    api = connect(home, speak_as=speak_as)
+    api.post(f"/projects/{pick_project(api, project)}/adopt", {"commit": commit_sha(commit)})
+    sys.stdout.write(f"Production goes on from {commit[:10]}.\n")
+
+
+def production(project: Project = "", home: Home = None, speak_as: As = "") -> None:
+    """Show who holds production, who queues for it, and whether it is frozen.
+
+    Example: [bold]feature-delivery production[/bold]
+    """
+    api = connect(home, speak_as=speak_as)
+    found = api.get(f"/projects/{pick_project(api, project)}")
+    for name, value in found.items():
+        sys.stdout.write(f"{name}: {value if value not in (None, '', []) else '-'}\n")
