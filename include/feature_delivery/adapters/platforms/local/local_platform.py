@@ -282,6 +282,7 @@ class LocalPlatform:
             previous=record.previous.commit if record.previous else None,
             healthy=healthy,
             foreign=record.instance != self.settings.instance,
+            unsettled=record.unsettled.commit if record.unsettled else None,
         )
 
     def _answers(self, port: int, path: str) -> bool:
