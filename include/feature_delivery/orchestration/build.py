@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, TaskGroup, TriggerRule
+from airflow.sdk.definitions.param import ParamsDict
 
 from feature_delivery.domain.names import BRANCH_PATTERN, KEY_PATTERN
 from feature_delivery.domain.people import DEFAULT_POLICIES
@@ -104,12 +105,13 @@ def build_dag(project: ProjectConfig) -> DAG:
         catchup=False,
         max_active_runs=MAX_ACTIVE_RUNS,
         is_paused_upon_creation=False,
-        params=params(),
         tags=["feature-delivery", project.name],
         doc_md=dag_doc(project),
     ) as dag:
         tasks = _tasks(project)
     _connect(tasks)
+    # Not before: every task would copy them, deep, which took longer than all the rest of this file.
+    dag.params = ParamsDict(params())
     return dag
 
 
