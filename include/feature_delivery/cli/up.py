@@ -196,9 +196,7 @@ def running(
     )
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
         stack.callback(instance.stop)
-        platform = LocalPlatform(
-            PlatformSettings(root=home / "environments", instance=instance_id(home), uv_cache=home / "cache" / "uv")
-        )
+        platform = local_platform(home)
         if not keep:
             for shop in shops:
                 stack.callback(platform.stop_all, shop.project.name)
@@ -215,6 +213,11 @@ def running(
         production = {name: future.result() for name, future in coming.items()}
         _remember_user(home, shops)
         yield Running(instance=instance, shops=shops, production=production)
+
+
+def local_platform(home: Path) -> LocalPlatform:
+    """Return the platform as the tasks of this instance see it."""
+    return LocalPlatform(PlatformSettings(root=home / "environments", instance=instance_id(home)))
 
 
 def instance_id(home: Path) -> str:

@@ -14,8 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from feature_delivery.adapters.git.bare import create_bare
-from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
-from feature_delivery.adapters.platforms.local.settings import Settings as PlatformSettings
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.cli.demo.checks import Expectation, Facts, NotAsExpectedError
 from feature_delivery.cli.demo.display import Display
@@ -25,7 +23,7 @@ from feature_delivery.cli.demo.report import make_report, write_report
 from feature_delivery.cli.demo.scenarios import Play, Scenario, play_scenario
 from feature_delivery.cli.embedded.home import write_private
 from feature_delivery.cli.status_view import feature_view
-from feature_delivery.cli.up import CHECKOUT, Running, Shop, instance_id, running, wait_for_signal
+from feature_delivery.cli.up import CHECKOUT, Running, Shop, local_platform, running, wait_for_signal
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.names import branch_name, project_name
 
@@ -147,7 +145,7 @@ def _play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float)
         watch=display.feature,
         timeout_seconds=timeout_seconds,
     )
-    platform = LocalPlatform(PlatformSettings(root=shop.home / "environments", instance=instance_id(shop.home)))
+    platform = local_platform(shop.home)
     facts = Facts(
         get=lambda rest: stage.api("max").get(stage.path(rest)),
         repository=shop.repository,

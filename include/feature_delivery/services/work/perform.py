@@ -52,6 +52,7 @@ PERFORM: dict[Step, Callable[[Job], Result]] = {
     Step.DEPLOY_ROLLBACK: environments.deploy_rollback,
     Step.TEST_ROLLBACK: suites.run_suite,
     Step.NOTIFY_ROLLBACK: production.notify,
+    Step.RELEASE_PREPROD: environments.destroy,
     Step.DELETE_BRANCHES: closing.delete_branches,
     Step.DESTROY_DEVELOPMENT: environments.destroy,
     Step.DESTROY_PREPROD: environments.destroy,
