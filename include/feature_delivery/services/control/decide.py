@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import CommitSha, PersonName
-from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind
+from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind, Voice
 from feature_delivery.domain.process import Step, Who
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
@@ -56,7 +56,7 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
     """
     feature = enter(unit, project, run_id)
     answer = _may(unit, project, feature, say)
-    if answer and _said_already(unit, feature, say):
+    if answer and _said_already(unit, project, feature, say):
         return Answer(yes=True, reason=f"{say.person} has said so already.")
     candidate = unit.books.candidate(feature, feature.attempt_number)
     attempt = unit.books.attempt(feature)
@@ -89,13 +89,17 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
     return answer
 
 
-def _said_already(unit: Unit, feature: Feature, say: Say) -> bool:
+def _said_already(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> bool:
     mine = [
         d
         for d in unit.books.decisions(feature, feature.attempt_number)
         if d.accepted and d.person == say.person and d.step is say.gate
     ]
-    return bool(mine) and mine[-1].kind is say.kind
+    if not mine or mine[-1].kind is not say.kind:
+        return False
+    # An approval that a refreshed candidate has voided may be given again.
+    counts = Voice(gate=say.gate, person=say.person, kind=say.kind) in voices(unit.books, project, feature)
+    return counts or say.kind is not DecisionKind.APPROVE
 
 
 def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
