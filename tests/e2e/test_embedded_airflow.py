@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support.airflow_instance import TRIVIAL_DAG, free_port, running_instance
 
 from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.domain.errors import Conflict, Misconfigured
+from tests.support.airflow_instance import TRIVIAL_DAG, free_port, running_instance
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 LONG_TIME_SECONDS = 180

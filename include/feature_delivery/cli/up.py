@@ -243,7 +243,7 @@ def _remember_user(home: Path, shops: tuple[Shop, ...]) -> None:
 
 
 def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentStatus:
-    """Bring production up as it was; deploy the head of its branch the first time, and where ``shop.follow`` says so."""
+    """Bring production up as it was; deploy its branch the first time, and where ``shop.follow`` says so."""
     project = shop.project
     ref = EnvironmentRef(
         instance=instance_id(shop.home),
