@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.support.airflow_instance", "tests.support.postgres"]
+pytest_plugins = ["tests.support.postgres", "tests.support.airflow", "tests.support.airflow_instance"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

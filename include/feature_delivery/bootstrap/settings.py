@@ -104,3 +104,21 @@ def project(name: str) -> ProjectConfig:
         known = ", ".join(found.projects) or "none"
         raise NotFound(f"There is no project {name[:60]!r} here. Known: {known}.{broken}")
     return found.projects[ProjectName(name)]
+
+
+def new_instance() -> str:
+    """Return the id that a ledger without one takes (``FEATURE_DELIVERY_INSTANCE``); empty: it makes one up."""
+    return os.environ.get("FEATURE_DELIVERY_INSTANCE", "")
+
+
+def webhook_secret(name: ProjectName) -> bytes:
+    """Return what a project's webhooks are signed with; empty: none is set, and none is accepted.
+
+    ``FEATURE_DELIVERY_WEBHOOK_SECRET_<PROJECT>``, else the file ``secrets/webhook-<project>`` in the home.
+    """
+    if given := os.environ.get(f"FEATURE_DELIVERY_WEBHOOK_SECRET_{name.upper()}"):
+        return given.encode()
+    try:
+        return (settings().home / "secrets" / f"webhook-{name}").read_bytes().strip()
+    except FileNotFoundError:
+        return b""

@@ -39,11 +39,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A shop that is set up to be delivered: its project, its bare repository, its files in the home."""
+    """A shop that is set up to be delivered: its project, its bare repository, its files in the home.
+
+    ``follow``: the commit that production must run from the start, when somebody moved its branch by hand.
+    """
 
     project: ProjectConfig
     repository: Path
     home: Path
+    follow: CommitSha | None = None
 
 
 def project_name_of(repository: str) -> ProjectName:
@@ -196,9 +200,7 @@ def running(
     )
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
         stack.callback(instance.stop)
-        platform = LocalPlatform(
-            PlatformSettings(root=home / "environments", instance=instance_id(home), uv_cache=home / "cache" / "uv")
-        )
+        platform = local_platform(home)
         if not keep:
             for shop in shops:
                 stack.callback(platform.stop_all, shop.project.name)
@@ -215,6 +217,11 @@ def running(
         production = {name: future.result() for name, future in coming.items()}
         _remember_user(home, shops)
         yield Running(instance=instance, shops=shops, production=production)
+
+
+def local_platform(home: Path) -> LocalPlatform:
+    """Return the platform as the tasks of this instance see it."""
+    return LocalPlatform(PlatformSettings(root=home / "environments", instance=instance_id(home)))
 
 
 def instance_id(home: Path) -> str:
@@ -236,7 +243,7 @@ def _remember_user(home: Path, shops: tuple[Shop, ...]) -> None:
 
 
 def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentStatus:
-    """Bring production up as it was; at the very first time deploy the head of its branch."""
+    """Bring production up as it was; deploy its branch the first time, and where ``shop.follow`` says so."""
     project = shop.project
     ref = EnvironmentRef(
         instance=instance_id(shop.home),
@@ -248,8 +255,10 @@ def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentS
     )
     platform.resume(project.name, say=say)
     found = platform.status(ref)
-    if found is not None and found.commit is not None:
+    if found is not None and found.commit is not None and shop.follow in {None, found.commit}:
         return found
+    if found is not None:
+        ref = found.ref
     repository = GitRepository(
         project.repository, shop.home / "mirrors" / f"{project.name}.git", production=project.branches.production
     )
