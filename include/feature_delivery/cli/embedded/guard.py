@@ -10,7 +10,8 @@ Standard library only and no import of the package: it starts in some 20 ms and 
 * On Linux it adopts what its descendants orphan (``PR_SET_CHILD_SUBREAPER``), so that double forks and ``setsid``
   do not escape; the part itself dies with the guard (``PR_SET_PDEATHSIG``).
 * Processes whose environment says ``DELIVERY_MARK_OWNER=`` (nobody's: the local platform's mark) belong to an
-  environment of the shop, not to Airflow: they and their children are spared, so that a restart of the scheduler does not stop production.
+  environment of the shop, not to Airflow: they and their children are spared, so that a restart of the scheduler
+  does not stop production.
 """
 
 from __future__ import annotations
