@@ -125,6 +125,8 @@ class Histories(RuleBasedStateMachine):
             changes: Wish = {"cart.py": "\n".join(lines) + "\n"}
         else:
             changes = {path: content}
+        if all(have.get(name) == text for name, text in changes.items()):
+            return  # A merge took it away already, so the developer finds nothing to take back.
         head = self.world.commit(feature.branch, changes, on=on)
         feature.heads.append((head, {**feature.wish, path: content}))
 
@@ -262,7 +264,7 @@ class Histories(RuleBasedStateMachine):
                 assert self.world.merge_base(old, new) == old
 
 
-EXAMPLES = int(os.environ.get("FEATURE_DELIVERY_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("FEATURE_DELIVERY_EXAMPLES", "10"))
 
 Histories.TestCase.settings = settings(
     max_examples=max(EXAMPLES // 2, 5),
