@@ -423,7 +423,7 @@ def test_a_gate_that_waits_off_the_shelf_is_put_back(shop: Shop) -> None:
 
 def test_the_health_is_open_and_shows_the_workers(shop: Shop) -> None:
     found = shop.nobody.get("/health").json()
-    assert found["workers"] == {name: True for name in ("finisher", "asker", "webhooks", "outbox", "shelf")}
+    assert found["workers"] == dict.fromkeys(("finisher", "asker", "webhooks", "outbox", "shelf"), True)
     assert found["instance"]
 
 

@@ -204,7 +204,7 @@ def serve(app: Any) -> Iterator[str]:
     thread.start()
     eventually(lambda: server.started)
     try:
-        yield "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(30)
