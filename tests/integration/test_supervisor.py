@@ -27,7 +27,8 @@ FAMILY = """
 import os, subprocess, sys, time
 from pathlib import Path
 numbers = Path(sys.argv[1])
-sleep = [sys.executable, "-S", "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"]
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+sleep = [sys.executable, "-S", "-c", deaf]
 def note(pid):
     with numbers.open("a") as file:
         file.write(f"{pid}\\n")
@@ -91,11 +92,8 @@ def supervising(home: Path, **options: object) -> Iterator[Supervisor]:
 
 
 def members(numbers: Path) -> list[psutil.Process]:
-    found = []
-    for line in numbers.read_text().split():
-        if line.isdigit() and psutil.pid_exists(int(line)):
-            found.append(psutil.Process(int(line)))
-    return found
+    pids = [int(line) for line in numbers.read_text().split() if line.isdigit()]
+    return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
@@ -227,7 +225,7 @@ def test_the_shops_processes_outlive_a_restart_of_the_part_that_started_them(tmp
     numbers = tmp_path / "number"
     program = (
         "import os, subprocess, sys, time\n"
-        f"environment = {{'PATH': os.environ['PATH'], {SPARED.decode().rstrip('=')!r}: 'i1/production'}}\n"
+        f"environment = {{'PATH': os.environ['PATH'], {SPARED.decode().rstrip('=')!r}: ''}}\n"
         "shop = subprocess.Popen(['sh', '-c', 'sleep 600 & wait'], env=environment, start_new_session=True)\n"
         "open(sys.argv[1], 'w').write(str(shop.pid))\n"
         "time.sleep(600)"

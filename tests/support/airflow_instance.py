@@ -55,7 +55,7 @@ def running_instance(directory: Path, *, dag_ids: tuple[str, ...] = (), **option
 
 @pytest.fixture(scope="session")
 def airflow_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """A running Airflow with the DAG ``trivial``; tests write further DAG files to ``instance.settings.dags_folder``."""
+    """A running Airflow with the DAG ``trivial``; more DAG files go to ``instance.settings.dags_folder``."""
     directory = tmp_path_factory.mktemp("airflow")
     (directory / "dags_folder").mkdir()
     (directory / "dags_folder" / "trivial.py").write_text(TRIVIAL_DAG)

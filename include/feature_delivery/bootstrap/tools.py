@@ -37,7 +37,7 @@ def control(through: Channel, *, task_instance: str = "") -> Control:
     return HttpControl(through, task_instance=task_instance)
 
 
-def platform(project: ProjectConfig, *, instance: str) -> Platform:
+def platform(project: ProjectConfig, instance: str) -> Platform:
     """Return where the project's commits run; ``instance``: whose environments we may touch.
 
     Raises:
@@ -74,7 +74,7 @@ class ProjectTools:
 
     def platform(self, instance: str) -> Platform:
         """Where the project's commits run."""
-        return platform(self.project, instance=instance)
+        return platform(self.project, instance)
 
     @cached_property
     def tracker(self) -> Tracker:

@@ -39,11 +39,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A shop that is set up to be delivered: its project, its bare repository, its files in the home."""
+    """A shop that is set up to be delivered: its project, its bare repository, its files in the home.
+
+    ``follow``: the commit that production must run from the start, when somebody moved its branch by hand.
+    """
 
     project: ProjectConfig
     repository: Path
     home: Path
+    follow: CommitSha | None = None
 
 
 def project_name_of(repository: str) -> ProjectName:
@@ -239,7 +243,7 @@ def _remember_user(home: Path, shops: tuple[Shop, ...]) -> None:
 
 
 def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentStatus:
-    """Bring production up as it was; at the very first time deploy the head of its branch."""
+    """Bring production up as it was; deploy its branch the first time, and where ``shop.follow`` says so."""
     project = shop.project
     ref = EnvironmentRef(
         instance=instance_id(shop.home),
@@ -251,8 +255,10 @@ def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentS
     )
     platform.resume(project.name, say=say)
     found = platform.status(ref)
-    if found is not None and found.commit is not None:
+    if found is not None and found.commit is not None and shop.follow in {None, found.commit}:
         return found
+    if found is not None:
+        ref = found.ref
     repository = GitRepository(
         project.repository, shop.home / "mirrors" / f"{project.name}.git", production=project.branches.production
     )

@@ -66,11 +66,13 @@ def why_red(report: SuiteReport, *, production_executed: int | None) -> str | No
     if broken:
         first = next(c for c in report.cases if c.state in {CaseState.FAILED, CaseState.ERROR})
         return f"{broken} of {report.executed} {report.suite} tests failed, first {first.name!r}."
-    if report.executed == 0:
-        return f"The {report.suite} suite ran no test."
-    if production_executed and report.executed < production_executed * FEWER_TESTS_TOLERATED:
-        return (
-            f"The {report.suite} suite ran {report.executed} tests where production ran {production_executed}: "
-            "tests were lost."
-        )
+    return why_too_few(report.suite, executed=report.executed, in_production=production_executed)
+
+
+def why_too_few(suite: str, *, executed: int, in_production: int | None) -> str | None:
+    """Return why a suite that failed nowhere proves nothing: it ran no test, or clearly fewer than production's."""
+    if executed == 0:
+        return f"The {suite} suite ran no test."
+    if in_production and executed < in_production * FEWER_TESTS_TOLERATED:
+        return f"The {suite} suite ran {executed} tests where production ran {in_production}: tests were lost."
     return None

@@ -171,10 +171,14 @@ class CandidateBuilt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """Production was moved to ``commit``, or was there already."""
+    """Production was moved to ``commit``, or was there already.
+
+    ``irreversible``: the commit migrates data in a way that its plan does not take back.
+    """
 
     kind: Literal["moved"] = "moved"
     commit: CommitSha
+    irreversible: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

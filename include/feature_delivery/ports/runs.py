@@ -66,7 +66,11 @@ class Runs(Protocol):
         """Clear ``to`` and everything after it, running tasks included, and unshelve."""
 
     def stop(self, run: RunRef) -> None:
-        """Skip everything unfinished except teardowns, and unshelve: teardown follows."""
+        """Skip everything unfinished, let teardown follow (again, if it had run), and unshelve.
+
+        Setups become ``success``, not skipped: a rewind has cleared them while what they reserved is still there, and
+        no teardown runs for a setup that was skipped or failed. Teardowns that have ended are cleared.
+        """
 
     def unshelve_stranded(self, projects: Collection[ProjectName]) -> int:
         """Unshelve every shelved run of ``projects`` without a parked task; return how many."""

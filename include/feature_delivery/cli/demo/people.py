@@ -18,7 +18,7 @@ from feature_delivery.cli.demo.overlay import DemoCommit, apply_overlay
 from feature_delivery.domain.errors import Unavailable
 
 GIT_TIMEOUT_SECONDS = 60
-LOOK_EVERY_SECONDS = 0.15
+LOOK_EVERY_SECONDS = 0.3
 
 CAST = {
     "max": ("manager",),

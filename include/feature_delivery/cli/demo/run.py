@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -25,7 +26,7 @@ from feature_delivery.cli.embedded.home import write_private
 from feature_delivery.cli.status_view import feature_view
 from feature_delivery.cli.up import CHECKOUT, Running, Shop, local_platform, running, wait_for_signal
 from feature_delivery.domain.errors import Error
-from feature_delivery.domain.names import branch_name, project_name
+from feature_delivery.domain.names import CommitSha, branch_name, commit_sha, project_name
 
 PROJECT = project_name("demo_store")
 STORE = CHECKOUT / "include" / "demo_store"
@@ -67,6 +68,7 @@ def run_demo(
             )
         )
         play = _play(shop, now, display, timeout_seconds=timeout_seconds)
+        _adopt_seed(play)
         before = play.facts.production_commit()
         try:
             key, expected = play_scenario(scenario, play)
@@ -101,36 +103,65 @@ def _last_look(play: Play, key: str) -> dict[str, Any] | None:
 
 
 def _set_stage(home: Path) -> Shop:
-    """Make the demo's home: the shop's repository with one commit, and its project file."""
+    """Make the demo's home: the shop's repository as it is before any feature, and its project file."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "demo").touch()
     bare = home / "repositories" / f"{PROJECT}.git"
-    if not (bare / "refs" / "heads" / "preprod").exists():
-        _seed(home, bare)
+    create_bare(bare, branch_name("production"))
+    head = _seed(home / "seed", bare)
     file = home / "projects" / f"{PROJECT}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     template = (CHECKOUT / "include" / "projects" / "demo_store.yaml").read_text("utf-8")
     write_private(file, template.replace("@REPOSITORY@", json.dumps(str(bare))))
-    return Shop(project=read_project_file(file), repository=bare, home=home)
+    return Shop(project=read_project_file(file), repository=bare, home=home, follow=head)
 
 
-def _seed(home: Path, bare: Path) -> None:
-    work = home / "seed"
+def _seed(work: Path, bare: Path) -> CommitSha:
+    """Bring production to the shop as it is before any feature, by a commit of somebody's hand; returns the commit.
+
+    After a first demo, production holds what that one shipped: the commit takes it out again, and the operator adopts
+    it, as with any commit that no delivery brought there.
+    """
     shutil.rmtree(work, ignore_errors=True)
-    shutil.rmtree(bare, ignore_errors=True)
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".pytest_cache", "*.db")
-    shutil.copytree(STORE, work, ignore=ignored)
-    create_bare(bare, branch_name("production"))
-    identity = ["-c", "user.name=Max", "-c", "user.email=max@shop.example"]
+    work.mkdir(parents=True)
     _git(work, "init", "--quiet", "--initial-branch", "production")
+    known = _git(work, "ls-remote", str(bare), "refs/heads/production")
+    if known:
+        _git(work, "fetch", "--quiet", str(bare), "production")
+        _git(work, "update-ref", "refs/heads/production", "FETCH_HEAD")
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".pytest_cache", "data", "reports")
+    shutil.copytree(STORE, work, ignore=ignored, dirs_exist_ok=True)
     _git(work, "add", "--all")
-    _git(work, *identity, "commit", "--quiet", "--message", "The shop as it is")
-    _git(work, "push", "--quiet", str(bare), "production", "production:preprod")
+    if _git(work, "status", "--porcelain"):
+        identity = ["-c", "user.name=Max", "-c", "user.email=max@shop.example"]
+        _git(work, *identity, "commit", "--quiet", "--message", "The shop as it is")
+        _git(work, "push", "--quiet", "--force", str(bare), "production", "production:preprod")
+    head = commit_sha(_git(work, "rev-parse", "HEAD"))
     shutil.rmtree(work)
+    return head
 
 
-def _git(directory: Path, *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=directory, check=True, capture_output=True, timeout=GIT_TIMEOUT_SECONDS)
+def _git(directory: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=directory,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=GIT_TIMEOUT_SECONDS,
+    )
+    return done.stdout.strip()
+
+
+def _adopt_seed(play: Play) -> None:
+    """Let the operator adopt the commit that reset the shop, when the ledger knows another one."""
+    head = play.facts.production_commit()
+    if play.facts.project()["production_commit"] not in {None, head}:
+        play.operator.say("adopts the commit that takes the features of the last demo out again")
+        play.operator.post("/adopt", {"commit": head})
 
 
 def _play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float) -> Play:

@@ -91,6 +91,7 @@ class Instance:
         )
         self._running = ExitStack()
         self._settings: AirflowSettings | None = None
+        self._started_at = datetime.now(UTC)
 
     @property
     def settings(self) -> AirflowSettings:
@@ -224,7 +225,8 @@ class Instance:
         }
 
     def _start_airflow(self) -> None:
-        health = _Health(self.address, since=datetime.now(UTC))
+        self._started_at = datetime.now(UTC)
+        health = _Health(self.address)
         environment = self.settings.environment()
 
         def part(name: str, command: list[str], *, ready: Callable[[], bool]) -> Part:
@@ -234,6 +236,7 @@ class Instance:
                 command=command,
                 environment=environment,
                 ready=ready,
+                prepare=lambda: health.expect_anew(name),
                 directory=self._home.airflow,
                 # The API server has answered what it was asked long before Python has taken it apart.
                 grace_seconds=2 if is_server else 5,
@@ -261,8 +264,12 @@ class Instance:
             while missing := {one for one in missing if client.get(f"/api/v2/dags/{one}").status_code != 200}:
                 if self.failure is not None:
                     raise self.failure
+                _raise_import_error(client, missing, since=self._started_at)
                 if time.monotonic() - started > _DAG_TIMEOUT_SECONDS:
-                    raise Misconfigured(_why_missing(client, missing, self._dags_folder))
+                    raise Misconfigured(
+                        f"Airflow found no DAG {_quoted(missing)} in '{self._dags_folder}' within "
+                        f"{_DAG_TIMEOUT_SECONDS} seconds. Check the files there and the projects they read."
+                    )
                 time.sleep(0.1)
         self._on_event(PartEvent("dags", PartState.READY, time.monotonic() - started))
 
@@ -283,24 +290,37 @@ def _airflow(*arguments: str, preload: Sequence[str] | None = None) -> list[str]
     return [sys.executable, "-P", "-m", *program, *arguments]
 
 
-def _why_missing(client: httpx.Client, missing: set[str], folder: Path) -> str:
-    names = ", ".join(f"'{one}'" for one in sorted(missing))
-    errors = client.get("/api/v2/importErrors").json().get("import_errors", [])
-    if not errors:
-        return f"Airflow found no DAG {names} in '{folder}' within {_DAG_TIMEOUT_SECONDS} seconds. Check the projects."
-    last = str(errors[0]["stack_trace"]).strip().splitlines()[-1]
-    return f"Airflow could not import '{errors[0]['filename']}' and so does not know {names}: {last}"
+def _raise_import_error(client: httpx.Client, missing: set[str], *, since: datetime) -> None:
+    """Errors of an earlier run are not looked at: the file may have been mended since."""
+    for error in client.get("/api/v2/importErrors").json().get("import_errors", []):
+        if datetime.fromisoformat(error["timestamp"]) > since:
+            last = str(error["stack_trace"]).strip().splitlines()[-1].strip()
+            raise Misconfigured(
+                f"Airflow could not import '{error['filename']}', so that it does not know {_quoted(missing)}: {last}. "
+                "Mend that, then start again."
+            )
+
+
+def _quoted(names: set[str]) -> str:
+    return ", ".join(f"'{one}'" for one in sorted(names))
 
 
 class _Health:
     """Airflow's own word on its components, asked at most five times a second for all of them."""
 
-    def __init__(self, address: str, *, since: datetime) -> None:
-        """``since``: heartbeats from before are those of an earlier run."""
-        self._client = httpx.Client(base_url=address, timeout=10, trust_env=False)
-        self._since = since
+    def __init__(self, address: str) -> None:
+        """Nothing is asked yet."""
+        # No connection is kept: nothing is left to close when the parts have been stopped.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=address, timeout=10, trust_env=False, limits=limits)
+        self._since: dict[str, datetime] = {}
         self._asked = 0.0
         self._answer: dict[str, dict[str, str | None]] = {}
+
+    def expect_anew(self, part: str) -> None:
+        """The part is about to start: heartbeats from before are those of an earlier life."""
+        self._since[part.replace("-", "_")] = datetime.now(UTC)
+        self._asked = 0.0
 
     def api_server(self) -> bool:
         """Also asks the side that tasks talk to: its first answer takes seconds, which no task shall wait for."""
@@ -310,9 +330,12 @@ class _Health:
             return False
 
     def component(self, name: str) -> bool:
+        """Whether a scheduler, ``dag_processor`` or triggerer has begun to work since it was last started."""
         about = self._ask().get(name, {})
         beat = about.get(f"latest_{name}_heartbeat")
-        return about.get("status") == "healthy" and beat is not None and datetime.fromisoformat(beat) > self._since
+        return (
+            about.get("status") == "healthy" and beat is not None and datetime.fromisoformat(beat) > self._since[name]
+        )
 
     def _ask(self) -> dict[str, dict[str, str | None]]:
         now = time.monotonic()

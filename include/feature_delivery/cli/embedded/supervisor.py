@@ -174,8 +174,8 @@ class Supervisor:
                 try:
                     for running in self._parts.values():
                         self._look_at(running)
-                except Error as error:
-                    self.failure = error
+                except Exception as error:  # noqa: BLE001 - a callback's mistake must not leave parts unwatched
+                    self.failure = error if isinstance(error, Error) else Unavailable(f"Supervision failed: {error!r}.")
                     self._ended.set()
                     self._stop_all()
                 self._changed.notify_all()
@@ -300,7 +300,10 @@ class Supervisor:
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether it ended, without reaping it, so that its number stays its own."""
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # somebody else in this process has reaped it
+        return True
 
 
 def last_line(log: Path) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import CommitSha, PersonName
-from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind
+from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind, Voice
 from feature_delivery.domain.process import Step, Who
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
@@ -20,7 +20,7 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import attempts, turn, verdict
+from feature_delivery.services.control import attempts, production, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import record, tell_issue, tell_request
@@ -56,7 +56,7 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
     """
     feature = enter(unit, project, run_id)
     answer = _may(unit, project, feature, say)
-    if answer and _said_already(unit, feature, say):
+    if answer and _said_already(unit, project, feature, say):
         return Answer(yes=True, reason=f"{say.person} has said so already.")
     candidate = unit.books.candidate(feature, feature.attempt_number)
     attempt = unit.books.attempt(feature)
@@ -89,13 +89,17 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
     return answer
 
 
-def _said_already(unit: Unit, feature: Feature, say: Say) -> bool:
+def _said_already(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> bool:
     mine = [
         d
         for d in unit.books.decisions(feature, feature.attempt_number)
         if d.accepted and d.person == say.person and d.step is say.gate
     ]
-    return bool(mine) and mine[-1].kind is say.kind
+    if not mine or mine[-1].kind is not say.kind:
+        return False
+    # An approval that a refreshed candidate has voided may be given again.
+    counts = Voice(gate=say.gate, person=say.person, kind=say.kind) in voices(unit.books, project, feature)
+    return counts or say.kind is not DecisionKind.APPROVE
 
 
 def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
@@ -197,6 +201,9 @@ def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, pers
 def break_lock(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName) -> str:
     """Break glass: free production from its holder, whatever its promotion says; returns the holder's key.
 
+    A promotion without a verdict freezes production: nobody may build upon it until an operator has adopted what is
+    there, or has rolled it back.
+
     Raises:
         Refused: The person is no operator, gives no reason, or nobody holds production.
     """
@@ -211,6 +218,12 @@ def break_lock(unit: Unit, project: ProjectConfig, reason: str, *, person: Perso
     row.lock_feature_id, row.lock_since = None, None
     unit.books.leave_queue(holder)
     record(unit, holder, "lock_broken", f"{person} broke the lock: {reason}", person=person)
+    if production.lost_without_verdict(unit, project, holder.id) is not None:
+        text = (
+            f"{holder.key} lost production's lock without a verdict. Bring production to a good state, "
+            "then adopt its commit."
+        )
+        production.freeze(unit, project, None, text)
     turn.grant(unit, project)
     return holder.key
 
@@ -218,7 +231,7 @@ def break_lock(unit: Unit, project: ProjectConfig, reason: str, *, person: Perso
 def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: PersonName) -> None:
     """Accept a foreign commit on production as its new head, and thaw promotions.
 
-    Features that stopped because of it take their turn anew.
+    Features that stopped because of it go on.
 
     Raises:
         Refused: The person is no operator, or the commit is not the one production was frozen for.
@@ -226,12 +239,9 @@ def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: Pers
     row = unit.books.lock_project(project.name)
     if person not in project.people.with_role(Who.OPERATOR):
         raise Refused(f"{person} is no operator of {project.name}: only an operator may adopt a commit.")
-    if row.frozen_reason and row.frozen_commit != commit:
+    if row.frozen_commit is not None and row.frozen_commit != commit:
         raise Refused(f"Production is frozen for {row.frozen_commit}, not for {commit}: look at what is there now.")
-    row.production_commit, row.frozen_commit, row.frozen_reason = commit, None, ""
-    for feature in unit.books.features(project.name, [FeatureState.ACTIVE]):
-        gate = unit.books.open_gate(feature)
-        if gate is not None and gate.step is Step.WAIT_FOR_VERDICT and gate.blocked:
-            # Their runs are not locked here: the finisher rewinds them after this transaction.
-            feature.rewind_to, gate.ended = Step.WAIT_FOR_TURN, False
-    turn.grant(unit, project)
+    row.production_commit = commit
+    production.settle_lost(unit, project, commit)
+    production.wake_stopped(unit, project)
+    production.thaw(unit, project, row)

@@ -40,7 +40,8 @@ def observe_request(unit: Unit, project: ProjectConfig, run_id: str, request: Me
     settle(unit, project, feature)
     if attempt is None:
         return
-    heard = {(d.person, d.kind, d.commit) for d in unit.books.decisions(feature) if d.step is Step.WAIT_FOR_REVIEW}
+    known = unit.books.decisions(feature, attempt.number)
+    heard = {(d.person, d.kind, d.commit) for d in known if d.step is Step.WAIT_FOR_REVIEW}
     for review in request.reviews:
         person = project.people.by_login(review.person)
         kind = DecisionKind.APPROVE if review.kind is ReviewKind.APPROVE else DecisionKind.REJECT

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, assert_never
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.process import CHECKS, Step, Who
 from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
     AttemptState,
     CandidateRecord,
     Deployment,
+    Environment,
     EnvironmentState,
     FeatureState,
     PermitRecord,
@@ -19,6 +21,7 @@ from feature_delivery.domain.records import (
     SuiteResult,
     now,
 )
+from feature_delivery.domain.suites import why_too_few
 from feature_delivery.domain.work import (
     BranchesDeleted,
     BranchReady,
@@ -33,7 +36,7 @@ from feature_delivery.domain.work import (
     Result,
     SuiteDone,
 )
-from feature_delivery.services.control import attempts, turn, verdict
+from feature_delivery.services.control import attempts, production, turn, verdict
 from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import notify, record, tell_issue
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from feature_delivery.ports.runs import TaskRef
 
 FACTS = frozenset({Step.PROMOTE, Step.RESTORE_BRANCH})
-"""Steps that move production: what they report has happened, whatever the permit has become since."""
+"""Steps that move production: a move they report has happened, whatever the permit has become since."""
 
 
 def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: int, result: Result) -> str:
@@ -68,11 +71,11 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
     if permit.task_instance != task.task_instance or permit.step is not task.step:
         raise Refused(f"Permit {permit_id} was given to another task than {task.step} of {feature.key}.")
     facts = asdict(result)
+    if permit.result == _plain(facts) and permit.state != "void":
+        return permit.reason
     if permit.state in {"done", "failed"}:
-        if permit.result == _plain(facts):
-            return permit.reason
         raise Refused(f"Permit {permit_id} for {task.step} of {feature.key} has ended already.")
-    if permit.state == "void" and task.step not in FACTS:
+    if permit.state == "void" and not (task.step in FACTS and isinstance(result, Moved)):
         raise Conflict(f"{task.step} of {feature.key} came too late: {permit.reason} The run starts over by itself.")
     permit.result = _plain(facts)
     problem = _take_in(Scene(unit, project, feature, task.step), permit, result)
@@ -105,25 +108,15 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
         case BranchReady():
             _branch(scene, result)
         case EnvironmentReady():
-            _environment_ready(scene, result)
+            _environment_ready(scene, permit, result)
         case Deployed():
             _deployed(scene, permit, result)
         case SuiteDone():
             return _suite(scene, result)
         case CandidateBuilt():
-            unit.books.add(
-                CandidateRecord(
-                    feature_id=feature.id,
-                    attempt=feature.attempt_number,
-                    commit=result.commit,
-                    tree=result.tree,
-                    base=result.base,
-                    feature_commit=result.feature,
-                    plan_changed=result.plan_changed,
-                )
-            )
+            _built(scene, result)
         case Moved():
-            _moved(scene, result)
+            _moved(scene, permit, result)
         case Observed():
             record(unit, feature, "observed", f"{result.outcome}: {' '.join(result.evidence)}", step=scene.step)
             _judge_automatically(scene, result.outcome)
@@ -131,7 +124,7 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
             if result.kept:
                 tell_issue(unit, feature, "kept_branches", f"Kept, somebody pushed since: {', '.join(result.kept)}.")
         case Done():
-            return _done(scene)
+            return _done(scene, permit)
         case Failed():
             _failed(scene, permit, result)
             return result.reason
@@ -154,10 +147,39 @@ def _branch(scene: Scene, result: BranchReady) -> None:
         attempts.observe_branch(scene.unit, scene.project, feature, facts)
 
 
-def _environment_ready(scene: Scene, result: EnvironmentReady) -> None:
+def _built(scene: Scene, result: CandidateBuilt) -> None:
+    feature, books = scene.feature, scene.unit.books
+    attempt = books.attempt(feature)
+    if attempt is None or result.feature != attempt.commit:
+        raise Conflict(f"Candidate {result.commit[:10]} was built from another commit than the attempt's.")
+    books.add(
+        CandidateRecord(
+            feature_id=feature.id,
+            attempt=feature.attempt_number,
+            commit=result.commit,
+            tree=result.tree,
+            base=result.base,
+            feature_commit=result.feature,
+            plan_changed=result.plan_changed,
+        )
+    )
+
+
+def _written(scene: Scene, permit: PermitRecord) -> Environment:
+    """Return the environment that the permit's task has written to.
+
+    Raises:
+        Conflict: A newer task has been let to write to it, or it has been destroyed.
+    """
     name, _ = environment_of(scene)
     found = scene.unit.books.environment(scene.project.name, name)
-    assert found is not None
+    if found is None or permit.generation < found.generation or found.state is EnvironmentState.DESTROYED:
+        raise Conflict(f"{name} belongs to a newer task by now; what {scene.step} did there does not count.")
+    return found
+
+
+def _environment_ready(scene: Scene, permit: PermitRecord, result: EnvironmentReady) -> None:
+    found = _written(scene, permit)
     found.state, found.address = EnvironmentState.READY, result.address
     if not result.address:
         found.state = EnvironmentState.RESERVED
@@ -165,11 +187,7 @@ def _environment_ready(scene: Scene, result: EnvironmentReady) -> None:
 
 def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
     unit, feature = scene.unit, scene.feature
-    name, _ = environment_of(scene)
-    found = unit.books.environment(scene.project.name, name)
-    assert found is not None
-    if permit.generation < found.generation:
-        raise Conflict(f"{name} was written by a newer task meanwhile; this deploy does not count.")
+    found = _written(scene, permit)
     found.state, found.address, found.commit = EnvironmentState.READY, result.address, result.commit
     unit.books.add(
         Deployment(
@@ -183,7 +201,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
             ended_at=now(),
         )
     )
-    record(unit, feature, "deployed", f"{result.commit[:10]} runs at {result.address} ({name}).", step=scene.step)
+    record(unit, feature, "deployed", f"{result.commit[:10]} runs at {result.address} ({found.name}).", step=scene.step)
     if scene.step is Step.DEPLOY_PRODUCTION:
         promotion = _promotion(scene)
         if promotion.state in {PromotionState.MOVED, PromotionState.UNCERTAIN}:
@@ -193,6 +211,9 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
 def _suite(scene: Scene, result: SuiteDone) -> str:
     unit, feature = scene.unit, scene.feature
     step = Step.TEST_PREPROD if scene.step is Step.REFRESH_CANDIDATE else scene.step
+    known = unit.books.executed_in_production(scene.project.name)
+    lost = why_too_few(result.suite, executed=result.executed, in_production=known.get(result.suite))
+    red = result.red or lost or (f"{result.failed} tests failed." if result.failed else "")
     unit.books.add(
         SuiteResult(
             feature_id=feature.id,
@@ -204,31 +225,37 @@ def _suite(scene: Scene, result: SuiteDone) -> str:
             executed=result.executed,
             failed=result.failed,
             seconds=result.seconds,
-            red=result.red,
+            red=red,
             report={"cases": [asdict(case) for case in result.cases]},
         )
     )
     if step is Step.TEST_PREPROD:
         candidate = unit.books.candidate(feature, feature.attempt_number)
         if candidate is not None and candidate.commit == result.commit:
-            candidate.integration_green = not result.red
-    if scene.step is Step.REFRESH_CANDIDATE and result.red:
+            candidate.integration_green = not red
+    if scene.step is Step.REFRESH_CANDIDATE and red:
         turn.free(unit, scene.project, feature)
-    if result.red and step in CHECKS | {Step.TEST_PREPROD}:
+    if red and step in CHECKS | {Step.TEST_PREPROD}:
         attempt = unit.books.attempt(feature)
         to = attempt.authors if attempt and attempt.authors else scene.project.people.with_role(Who.DEVELOPER)
-        notify(unit, feature, f"red:{scene.step}:{result.commit[:10]}", f"{feature.key}: {result.red}", to=to)
-    if scene.step is Step.TEST_PRODUCTION and result.red:
+        notify(unit, feature, f"red:{scene.step}:{result.commit[:10]}", f"{feature.key}: {red}", to=to)
+    if scene.step is Step.TEST_PRODUCTION and red:
         _judge_automatically(scene, "fail")
-    return result.red
+    return red
 
 
-def _moved(scene: Scene, result: Moved) -> None:
+def _moved(scene: Scene, permit: PermitRecord, result: Moved) -> None:
     unit, feature = scene.unit, scene.feature
     row = unit.books.lock_project(scene.project.name)
-    promotion = _promotion(scene)
+    promotion = unit.books.promotion(feature, permit.attempt)
+    if promotion is None:
+        raise Refused(f"{feature.key} has no promotion to report on.")
     if scene.step is Step.PROMOTE:
-        if promotion.state is PromotionState.INTENDED:
+        if promotion.state is PromotionState.DROPPED and row.production_commit != result.commit:
+            # A killed try came through after its successor had failed: nobody waits for a verdict on it any more.
+            production.freeze(unit, scene.project, result.commit)
+        elif promotion.state is PromotionState.INTENDED:
+            promotion.irreversible = result.irreversible
             promotion.state, promotion.moved_at = PromotionState.MOVED, now()
             attempt = unit.books.attempt(feature)
             assert attempt is not None
@@ -253,14 +280,16 @@ def _judge_automatically(scene: Scene, outcome: str) -> None:
     if not scene.project.choices.automatic_verdict:
         return
     promotion = scene.promotion
+    if promotion is None or promotion.state not in OPEN_PROMOTIONS - {PromotionState.ROLLING_BACK}:
+        return  # somebody has decided meanwhile
     evidence = production_evidence(scene.unit.books, scene.feature)
     if outcome == "pass" and evidence.outcome == "pass":
         verdict.keep(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
-    elif outcome == "fail" and promotion is not None and not promotion.irreversible:
+    elif outcome == "fail" and not promotion.irreversible:
         verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
 
 
-def _done(scene: Scene) -> str:
+def _done(scene: Scene, permit: PermitRecord) -> str:
     unit, feature, project = scene.unit, scene.feature, scene.project
     match scene.step:
         case Step.NOTIFY_REVIEWERS:
@@ -280,7 +309,8 @@ def _done(scene: Scene) -> str:
         case Step.DESTROY_DEVELOPMENT | Step.DESTROY_PREPROD | Step.RELEASE_PREPROD:
             name, _ = environment_of(scene)
             found = unit.books.environment(project.name, name)
-            if found is not None and found.feature_id == feature.id:
+            ours = found is not None and found.feature_id == feature.id and permit.generation >= found.generation
+            if found is not None and ours and permit.generation > 0:
                 found.state, found.destroyed_at, found.commit = EnvironmentState.DESTROYED, now(), None
         case Step.CLOSE_ISSUE:
             record(unit, feature, "closed", f"The issue of {feature.key} is closed.", step=scene.step)
@@ -309,6 +339,8 @@ def _rolled_back(scene: Scene) -> str:
     """End the rollback when production is verified; else keep the lock and call for people."""
     unit, feature, project = scene.unit, scene.feature, scene.project
     promotion = _promotion(scene)
+    if promotion.state is PromotionState.ROLLED_BACK:
+        return ""
     result = unit.books.suite_result(feature, feature.attempt_number, Step.TEST_ROLLBACK)
     operators = project.people.with_role(Who.OPERATOR, Who.MANAGER)
     if promotion.restored is None or result is None or result.commit != promotion.restored or result.red:
@@ -334,15 +366,17 @@ def _failed(scene: Scene, permit: PermitRecord, result: Failed) -> None:
     if step in {Step.DEPLOY_DEVELOPMENT, Step.DEPLOY_PREPROD, Step.DEPLOY_PRODUCTION, Step.DEPLOY_ROLLBACK}:
         _deploy_failed(scene, permit, result.reason)
     if result.cause == "foreign":
-        row = unit.books.lock_project(project.name)
-        row.frozen_reason, row.frozen_commit = result.reason, result.commit
-        notify(unit, feature, "foreign", result.reason, to=project.people.with_role(Who.OPERATOR))
+        production.freeze(unit, project, result.commit, result.reason)
     if step is Step.PROMOTE:
         promotion = scene.promotion
         if promotion is not None and promotion.state is PromotionState.INTENDED:
             promotion.state = PromotionState.DROPPED
     if step in {Step.PROMOTE, Step.REFRESH_CANDIDATE}:
-        turn.free(unit, project, feature)
+        moved_on = result.cause in {"foreign", "stale"}
+        turn.free(unit, project, feature, keep_place=moved_on)
+        if moved_on:
+            # Nothing is wrong with the feature: it takes its turn again, on production as it will be then.
+            feature.rewind_to = Step.WAIT_FOR_TURN
     if result.cause == "conflict" and feature.state is FeatureState.ACTIVE:
         attempt = unit.books.attempt(feature)
         if attempt is not None and attempt.state is AttemptState.ACTIVE:
@@ -369,6 +403,8 @@ def _deploy_failed(scene: Scene, permit: PermitRecord, reason: str) -> None:
         )
     if scene.step is Step.DEPLOY_PRODUCTION:
         promotion = _promotion(scene)
+        if promotion.state not in {PromotionState.MOVED, PromotionState.DEPLOYED, PromotionState.UNCERTAIN}:
+            return  # the verdict was given while it was deployed: that stands
         promotion.state = PromotionState.UNCERTAIN
         text = f"{feature.key}: production's branch moved, the deploy failed. Decide: roll back or keep. {reason}"
         record(unit, feature, "production_uncertain", text, step=scene.step)

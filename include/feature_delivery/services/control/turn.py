@@ -44,9 +44,8 @@ def grant(unit: Unit, project: ProjectConfig, *, asking: Feature | None = None) 
     for place in books.queue(project.name):
         feature = books.feature_by_id(place.feature_id)
         gate = books.open_gate(feature)
-        here = (gate is not None and gate.step is Step.WAIT_FOR_TURN) or (
-            asking is not None and asking.id == feature.id
-        )
+        asks = asking is not None and asking.id == feature.id
+        here = asks or (gate is not None and gate.step is Step.WAIT_FOR_TURN)
         ready = place.waiting and here and feature.state is FeatureState.ACTIVE and feature.rewind_to is None
         if ready and may_go(books, project, feature):
             row.lock_feature_id, row.lock_since = feature.id, now()

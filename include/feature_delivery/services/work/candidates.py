@@ -29,6 +29,9 @@ def refresh_candidate(job: Job) -> Done | Failed:
 
     Production's lock is held, so nothing moves meanwhile. A try that was interrupted goes on where it stood.
     """
+    if job.work.done:
+        job.say("The promotion has begun: the candidate stays what it is.")
+        return Done(note="the promotion has begun")
     heads = job.heads()
     production = job.production(heads)
     if isinstance(production, Failed):

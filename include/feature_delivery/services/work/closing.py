@@ -17,11 +17,16 @@ COMMITS_NAMED = 50
 
 
 def delete_branches(job: Job) -> BranchesDeleted:
-    """Delete each branch of the permit at the one commit it may be deleted at; others are kept and named."""
+    """Delete the branches of the permit: the feature's at the one commit it may be deleted at, our own anywhere.
+
+    A feature's branch that somebody has pushed to since is kept and named.
+    """
     branches = job.tools.project.branches
+    heads = job.repository.heads()
+    ours = {branch: heads[branch] for branch in job.work.own_branches if branch in heads}
     deleted: list[BranchName] = []
     kept: list[BranchName] = []
-    for branch, commit in sorted(job.work.branch_leases.items()):
+    for branch, commit in sorted({**job.work.branch_leases, **ours}.items()):
         if branch in {branches.production, branches.preprod}:
             raise Refused(f"{branch!r} is not a feature's branch: it is never deleted.")
         gone = job.repository.delete_branch(branch, expect=commit)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Conflict, Error, Permanent, Refused, Temporary
+from feature_delivery.domain.errors import Error, Permanent, Refused, Temporary
 from feature_delivery.domain.process import GATES, Step
 from feature_delivery.domain.work import Done, Failed, Result, Work
 from feature_delivery.services.work import candidates, closing, environments, intake, production, suites
@@ -85,11 +85,27 @@ def perform(work: Work, tools: Tools, *, report: Callable[[Result], str], say: S
     return PERFORM[work.step](Job(work=work, tools=tools, report=report, say=say))
 
 
-def carry_out(control: Control, task: TaskRef, tools: Tools, *, say: Say, last_try: bool) -> Work:
+def carry_out(
+    control: Control,
+    task: TaskRef,
+    tools: Tools,
+    *,
+    say: Say,
+    last_try: bool,
+    time_limit: type[BaseException] = TimeoutError,
+) -> Work:
     """Take the permit, do the step, hand the result in; return the permit when all went well.
 
     A temporary error is raised for the next try, which takes a permit of its own. What cannot be mended by trying
     again is reported as failed before it is raised, so that the gate after this step says why it waits.
+
+    Args:
+        control: The control plane.
+        task: This try of this task.
+        tools: The project's adapters.
+        say: One line for the task log.
+        last_try: Nobody tries again after this.
+        time_limit: What the orchestrator raises in here when the step has taken too long; it is not tried again.
 
     Raises:
         Temporary: Try again; on the last try it has been reported.
@@ -106,6 +122,10 @@ def carry_out(control: Control, task: TaskRef, tools: Tools, *, say: Say, last_t
     except Permanent as error:
         _tell(reports, str(error))
         raise
+    except time_limit:
+        if task.step not in UNSURE:
+            _tell(reports, f"{task.step} took longer than its time limit and was stopped. Look at its log.")
+        raise
     except Exception as error:
         # A fault of ours: it goes on as it is, and the people at the gate learn where to look.
         if last_try and task.step not in UNSURE:
@@ -115,13 +135,6 @@ def carry_out(control: Control, task: TaskRef, tools: Tools, *, say: Say, last_t
     if problem := reports(result):
         raise Refused(problem)
     return work
-
-
-def interrupted(control: Control, task: TaskRef, permit: int, reason: str) -> None:
-    """Report a step that was stopped by its time limit, unless nobody can know what it did."""
-    if task.step not in UNSURE:
-        with suppress(Conflict, Refused):
-            control.report(task, permit, Failed(reason=reason))
 
 
 def _tell(reports: _Reports, reason: str) -> None:

@@ -1,0 +1,141 @@
+"""Production's branch as the Git host shows it: commits that no delivery put there freeze promotions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
+    AttemptState,
+    Errand,
+    Event,
+    FeatureState,
+    OutboxEntry,
+    Project,
+    Promotion,
+    PromotionState,
+    now,
+)
+from feature_delivery.services.control import turn
+from feature_delivery.services.control.history import record
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.names import CommitSha
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+
+UNDER_WAY = frozenset({PromotionState.INTENDED, PromotionState.ROLLING_BACK})
+"""States in which a task of ours may move the branch at any moment."""
+
+
+def observe_production(unit: Unit, project: ProjectConfig, head: CommitSha) -> str:
+    """Take in where production's branch is; returns what that changed, for the log.
+
+    The head was read before this transaction, so one that production had before is an old answer, not a fact.
+    """
+    row = unit.books.lock_project(project.name)
+    if row.production_commit is None:
+        row.production_commit = head
+        return "production is known now"
+    if head == row.production_commit:
+        if row.frozen_commit is not None:
+            thaw(unit, project, row)
+            return "the foreign commit is gone"
+        return "production is where it should be"
+    promotions = unit.books.promotions(project.name)
+    if any(p.state in UNDER_WAY for p in promotions):
+        return "production is being moved"
+    if any(head in {p.before, p.candidate, p.restored} for p in promotions):
+        return "an old answer"
+    freeze(unit, project, head)
+    return "production is frozen"
+
+
+def freeze(unit: Unit, project: ProjectConfig, head: CommitSha | None, reason: str = "") -> None:
+    """Stop promotions until an operator adopts ``head``, or until it is gone again; says so once per commit."""
+    row = unit.books.lock_project(project.name)
+    if row.frozen_reason and row.frozen_commit in {head, None}:
+        return  # known, or frozen by break glass, which only an adoption ends
+    at = head[:10] if head else "a commit"
+    text = reason or (
+        f"{project.branches.production} holds {at}, which no delivery put there. "
+        f"Look at it, then adopt it with 'feature-delivery adopt {head}'."
+    )
+    row.frozen_reason, row.frozen_commit = text, head
+    unit.books.add(Event(project=project.name, feature_id=None, kind="frozen", text=text))
+    unit.books.add(
+        OutboxEntry(
+            project=project.name,
+            feature_id=0,
+            kind=Errand.MESSAGE,
+            payload={"to": sorted(project.people.with_role(Who.OPERATOR)), "text": text},
+            marker=f"frozen:{head}:{now().isoformat()}",
+        )
+    )
+
+
+def thaw(unit: Unit, project: ProjectConfig, row: Project) -> None:
+    """Let promotions go on; whoever holds production and stopped because of the freeze is looked at again."""
+    row.frozen_reason, row.frozen_commit = "", None
+    turn.grant(unit, project)
+    if row.lock_feature_id is not None:
+        gate = unit.books.open_gate(unit.books.feature_by_id(row.lock_feature_id))
+        if gate is not None:
+            gate.ended = False  # its run is not locked here: the finisher looks at it after this transaction
+
+
+def settle_lost(unit: Unit, project: ProjectConfig, commit: CommitSha) -> None:
+    """Decide what becomes of a promotion whose feature lost production by break glass, now that ``commit`` is adopted.
+
+    Its own candidate adopted: it gets production back, and its verdict is still to be given. Anything else adopted:
+    people took it back by hand.
+    """
+    row = unit.books.lock_project(project.name)
+    for promotion in unit.books.promotions(project.name):
+        lost = promotion.state in OPEN_PROMOTIONS | {PromotionState.INTENDED}
+        if not lost or row.lock_feature_id == promotion.feature_id:
+            continue
+        feature = unit.books.feature_by_id(promotion.feature_id)
+        attempt = unit.books.attempt(feature, promotion.attempt)
+        assert attempt is not None
+        if commit == promotion.candidate and row.lock_feature_id is None:
+            row.lock_feature_id, row.lock_since = feature.id, now()
+            if promotion.state is not PromotionState.ROLLING_BACK:
+                promotion.state, attempt.state = PromotionState.UNCERTAIN, AttemptState.PROMOTED
+        elif promotion.state is PromotionState.INTENDED:
+            promotion.state = PromotionState.DROPPED
+            feature.rewind_to = Step.WAIT_FOR_TURN
+        else:
+            promotion.state, promotion.restored, promotion.ended_at = PromotionState.ROLLED_BACK, commit, now()
+            attempt.state, attempt.ended_at = AttemptState.ROLLED_BACK, now()
+            feature.rejected_commit = attempt.commit
+        record(unit, feature, "adopted", f"Production is at {commit[:10]} after its lock was broken.")
+        gate = unit.books.open_gate(feature)
+        if gate is not None:
+            gate.ended = False
+
+
+def wake_stopped(unit: Unit, project: ProjectConfig) -> None:
+    """Let features whose candidate could not be built because of a foreign commit build it now."""
+    for feature in unit.books.features(project.name, [FeatureState.ACTIVE]):
+        attempt = unit.books.attempt(feature)
+        builds = [
+            p
+            for p in unit.books.permits(feature)
+            if p.step is Step.BUILD_CANDIDATE and p.attempt == feature.attempt_number
+        ]
+        foreign = bool(builds) and builds[-1].state == "failed" and builds[-1].result.get("cause") == "foreign"
+        active = attempt is not None and attempt.state is AttemptState.ACTIVE
+        if foreign and active and feature.rewind_to is None:
+            feature.rewind_to = Step.BUILD_CANDIDATE
+            gate = unit.books.open_gate(feature)
+            if gate is not None:
+                gate.ended = False
+
+
+def lost_without_verdict(unit: Unit, project: ProjectConfig, feature_id: int) -> Promotion | None:
+    """Return the promotion of a feature that still holds, or may hold, production's branch."""
+    open_states = OPEN_PROMOTIONS | {PromotionState.INTENDED}
+    found = [p for p in unit.books.promotions(project.name) if p.feature_id == feature_id and p.state in open_states]
+    return found[-1] if found else None
