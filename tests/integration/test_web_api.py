@@ -418,7 +418,7 @@ def test_a_gate_that_waits_off_the_shelf_is_put_back(shop: Shop) -> None:
     assert rounds.tidy_shelf() == 1
     assert rounds.tidy_shelf() == 0
     with begin() as unit:
-        assert not unit.runs.waits_unshelved(run, Step.WAIT_FOR_START)
+        assert not unit.runs.waits_unshelved(run)
 
 
 def test_the_health_is_open_and_shows_the_workers(shop: Shop) -> None:

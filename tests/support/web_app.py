@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,16 @@ class Shop:
         with session() as opened:
             which = (TaskInstance.run_id == run_id, TaskInstance.task_id == step.value)
             return opened.scalar(select(TaskInstance).where(*which))
+
+    def run_after(self, run_id: str = "SHOP-1") -> datetime:
+        from airflow.models.dagrun import DagRun
+
+        from feature_delivery.web.transaction import session
+
+        with session() as opened:
+            found = opened.scalar(select(DagRun.run_after).where(DagRun.run_id == run_id))
+        assert isinstance(found, datetime)
+        return found
 
     def state(self, step: Step, *, run_id: str = "SHOP-1") -> str:
         return str(self.instance(step, run_id=run_id).state or "none")
