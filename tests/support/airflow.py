@@ -89,8 +89,8 @@ def steps_dag(dag_id: str):  # type: ignore[no-untyped-def]
     return dag
 
 
-def store_dag(session: Session, dag_id: str) -> None:
-    """Do what Airflow's DAG processor does with a DAG file that it has read."""
+def store_dag(session: Session, dag_id: str, dag: object = None) -> None:
+    """Do what Airflow's DAG processor does with a DAG file that it has read; ``dag``: another than the steps'."""
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.serialized_dag import SerializedDagModel
@@ -99,7 +99,7 @@ def store_dag(session: Session, dag_id: str) -> None:
 
     session.merge(DagBundleModel(name="testing"))
     session.flush()
-    lazy = LazyDeserializedDAG.from_dag(steps_dag(dag_id))
+    lazy = LazyDeserializedDAG.from_dag(dag or steps_dag(dag_id))
     SerializedDAG.bulk_write_to_db("testing", None, [lazy], session=session)
     session.flush()
     SerializedDagModel.write_dag(lazy, bundle_name="testing", session=session)
