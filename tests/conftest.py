@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.support.postgres", "tests.support.airflow", "tests.support.airflow_instance"]
+pytest_plugins = [
+    "tests.support.postgres",
+    "tests.support.airflow",
+    "tests.support.airflow_instance",
+    "tests.support.web_app",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

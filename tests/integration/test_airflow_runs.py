@@ -294,19 +294,20 @@ def test_a_run_left_on_the_shelf_is_found(world: World) -> None:
 
 
 def test_a_run_that_waits_off_the_shelf_is_seen_only_when_it_has_nothing_else_to_do(world: World) -> None:
-    def waits(gate: Step) -> bool:
+    def waits() -> bool:
         with world.begin() as unit:
-            return unit.runs.waits_unshelved(RUN, gate)
+            assert unit.runs.waiting_unshelved([ProjectName("other")]) == []
+            assert unit.runs.waits_unshelved(RUN) == (unit.runs.waiting_unshelved([SHOP]) == [RUN])
+            return unit.runs.waits_unshelved(RUN)
 
     world.until(Step.WAIT_FOR_REVIEW)
-    assert waits(Step.WAIT_FOR_REVIEW)
-    assert not waits(Step.WAIT_FOR_ACCEPTANCE)
+    assert waits()
     world.set({Step.CHECK_UNIT: None})
-    assert not waits(Step.WAIT_FOR_REVIEW)
+    assert not waits()
     world.set({Step.CHECK_UNIT: "success"})
     with world.begin() as unit:
         unit.runs.shelve(RUN, until=now() + LATER)
-    assert not waits(Step.WAIT_FOR_REVIEW)
+    assert not waits()
 
 
 def test_times_and_tries_are_shown(world: World) -> None:

@@ -18,7 +18,7 @@ os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "False")
 os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("AIRFLOW__CORE__FERNET_KEY", "")
 os.environ.setdefault(
-    "AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-for-tests-of-32-characters-at-least-and-more-for-hs512"
+    "AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-for-tests-" + "x" * 64
 )
 
 import pytest

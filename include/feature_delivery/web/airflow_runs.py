@@ -254,9 +254,14 @@ class AirflowRuns:
         self.unshelve(run)
         return True
 
-    def waits_unshelved(self, run: RunRef, gate: Step) -> bool:
-        """Say whether a run waits at ``gate``, with nothing else to do, and the scheduler looks at it in vain."""
-        return stranded.waits_unshelved(self._session, dag_id(run.project), run.run_id, gate)
+    def waiting_unshelved(self, projects: Collection[ProjectName]) -> list[RunRef]:
+        """Return the runs that wait at a gate, with nothing else to do, while the scheduler looks at them in vain."""
+        ids = {dag_id(project): project for project in projects}
+        return [RunRef(ids[dag], run) for dag, run in stranded.off_the_shelf(self._session, ids)]
+
+    def waits_unshelved(self, run: RunRef) -> bool:
+        """Say whether one run does."""
+        return bool(stranded.off_the_shelf(self._session, [dag_id(run.project)], run_id=run.run_id))
 
     def _instance(self, run: RunRef, step: Step) -> Any | None:
         found = self._instances(run, TaskInstance.task_id == step.value)

@@ -87,24 +87,17 @@ def expire_deadlines() -> int:
 
 def tidy_shelf() -> int:
     """Take off the shelf what has something to run, put on it what only waits; returns how many runs moved."""
-    moved = 0
+    known = settings.projects()
     with begin() as unit:
-        moved += unit.runs.unshelve_stranded(settings.projects())
-    for one in _waiting(SqlBooks.open_gates):
-        moved += bool(_per_run(one.run, _shelve_again))
-    return moved
+        moved = unit.runs.unshelve_stranded(known)
+        waiting = unit.runs.waiting_unshelved(known)
+    return moved + sum(bool(_per_run(run, _shelve_again)) for run in waiting)
 
 
 def _shelve_again(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
-    run = RunRef(project.name, run_id)
-    with_gate = unit.books.feature_of_run(project.name, run_id)
-    gate = unit.books.open_gate(with_gate) if with_gate is not None else None
-    # Looked at without the lock first: of a thousand that wait properly none is locked.
-    if gate is None or not unit.runs.waits_unshelved(run, gate.step):
-        return False
     feature = gates.enter(unit, project, run_id)
-    gate = unit.books.open_gate(feature)
-    if gate is None or feature.rewind_to is not None or not unit.runs.waits_unshelved(run, gate.step):
+    gate, run = unit.books.open_gate(feature), gates.run_of(feature)
+    if gate is None or feature.rewind_to is not None or not unit.runs.waits_unshelved(run):
         return False
     until = gate.deadline if gate.deadline is not None and gate.deadline > now() else now() + gates.FOR_EVER
     unit.runs.shelve(run, until=until)

@@ -77,15 +77,16 @@ def on_the_shelf(session: Session, dag_ids: Iterable[str], *, run_id: str | None
     return [(row.dag_id, row.run_id) for row in session.execute(query)]
 
 
-def waits_unshelved(session: Session, dag_id: str, run_id: str, step: Step) -> bool:
-    """Say whether the run waits at ``step`` with nothing else to do, and is not on the shelf."""
+def off_the_shelf(session: Session, dag_ids: Iterable[str], *, run_id: str | None = None) -> list[tuple[str, str]]:
+    """Return dag and run ids of runs that wait at a gate with nothing else to do, and are not on the shelf."""
     gate = aliased(TaskInstance)
-    query = select(DagRun.id).where(
-        DagRun.dag_id == dag_id,
-        DagRun.run_id == run_id,
+    query = select(DagRun.dag_id, DagRun.run_id).where(
+        DagRun.dag_id.in_(list(dag_ids)),
         DagRun.state == DagRunState.RUNNING,
         DagRun.run_after <= now(),
-        exists().where(_parked(gate), gate.task_id == step.value, ~_work_before(gate)),
+        exists().where(_parked(gate), gate.task_id.in_(_GATES), ~_work_before(gate)),
     )
+    if run_id is not None:
+        query = query.where(DagRun.run_id == run_id)
     session.flush()
-    return session.scalar(query) is not None
+    return [(row.dag_id, row.run_id) for row in session.execute(query)]

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from airflow.utils.session import create_session
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from feature_delivery.adapters.ledger.books import SqlBooks
@@ -45,21 +45,20 @@ def begin(*, besides: str = "") -> Iterator[WebUnit]:
     Raises:
         Unavailable: The database did not answer, or a lock was not to be had in time.
     """
+    left: set[str] = set()
     with _transaction() as opened:
+        event.listen(opened, "before_flush", partial(_note, left))
         opened.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         books = SqlBooks(opened, new_instance=new_instance())
         yield WebUnit(books, AirflowRuns(opened, books))
-        opened.flush()
-        left = _left_to_do(opened)
     for name in left - {besides}:
         wake(name)
 
 
-def _left_to_do(opened: Session) -> set[str]:
-    left = set()
-    for record in opened.identity_map.values():
+def _note(left: set[str], opened: Session, *_flush: object) -> None:
+    """Note who has work after this transaction, from what it writes: a session forgets records soon after."""
+    for record in (*opened.new, *opened.dirty):
         if isinstance(record, Gate) and not record.ended:
             left.add("finisher")
         elif isinstance(record, OutboxEntry) and record.sent_at is None:
             left.add("outbox")
-    return left

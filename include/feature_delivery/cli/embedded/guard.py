@@ -9,8 +9,9 @@ Standard library only and no import of the package: it starts in some 20 ms and 
 * The guard leads its own session: Ctrl-C in the terminal reaches the supervisor alone, which then stops in order.
 * On Linux it adopts what its descendants orphan (``PR_SET_CHILD_SUBREAPER``), so that double forks and ``setsid``
   do not escape; the part itself dies with the guard (``PR_SET_PDEATHSIG``).
-* Processes that carry ``FEATURE_DELIVERY_ENVIRONMENT`` in their environment belong to an environment of the shop, not
-  to Airflow: they and their children are spared, so that a restart of the scheduler does not stop production.
+* Processes whose environment says ``DELIVERY_MARK_OWNER=`` (nobody's: the local platform's mark) belong to an
+  environment of the shop, not to Airflow: they and their children are spared, so that a restart of the scheduler
+  does not stop production.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-SPARED = b"FEATURE_DELIVERY_ENVIRONMENT="
+SPARED = b"DELIVERY_MARK_OWNER="
 _LOG_LIMIT_BYTES = 10_000_000
 _LEFTOVER_GRACE_SECONDS = 1.0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -96,7 +97,7 @@ def leftovers(root: int) -> list[int]:
 
 def _is_spared(pid: int) -> bool:
     try:
-        return any(item.startswith(SPARED) for item in Path("/proc", str(pid), "environ").read_bytes().split(b"\0"))
+        return any(item == SPARED for item in Path("/proc", str(pid), "environ").read_bytes().split(b"\0"))
     except OSError:  # gone, or not ours to read: a task's supervisor hides its memory, and is no environment
         return False
 

@@ -120,10 +120,11 @@ def _remember(unit: Unit, project: ProjectConfig, heads: Mapping[BranchName, Com
 def _snapshot(unit: Unit, project: ProjectConfig) -> Snapshot:
     row = unit.books.project(project.name)
     waiting = {gate.feature_id: gate.step for gate in unit.books.open_gates()}
+    commits = unit.books.feature_branches(project.name)  # one query, however many features wait
     newest: dict[FeatureKey, Known] = {}
     for feature in unit.books.features(project.name):
         if feature.key not in newest:
-            newest[feature.key] = _known(unit, feature, waiting.get(feature.id))
+            newest[feature.key] = _known(feature, waiting.get(feature.id), commits)
     return Snapshot(
         production=row.production_commit if row else None,
         held=row is not None and row.lock_feature_id is not None,
@@ -133,15 +134,14 @@ def _snapshot(unit: Unit, project: ProjectConfig) -> Snapshot:
     )
 
 
-def _known(unit: Unit, feature: Feature, waits_at: Step | None) -> Known:
-    attempt = unit.books.attempt(feature) if feature.state is FeatureState.ACTIVE else None
+def _known(feature: Feature, waits_at: Step | None, commits: Mapping[BranchName, CommitSha]) -> Known:
     unsettled = feature.next_commit is not None or feature.branch_seen_gone is not None
     return Known(
         run_id=feature.run_id,
         key=feature.key,
         state=feature.state,
         branch=feature.branch,
-        head=attempt.commit if attempt else feature.branch_head,
+        head=commits.get(feature.branch, feature.branch_head) if feature.branch else None,
         unsettled=unsettled,
         waits_at=waits_at,
     )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from feature_delivery.domain.names import CommitSha
     from feature_delivery.domain.plan import SuitePlan
 
+_TEMPORARY = ".suite-tmp"
 _BYPRODUCTS = shutil.ignore_patterns("__pycache__", ".pytest_cache")
 
 
@@ -106,10 +107,17 @@ class SuiteRun:
                 release = self._current(record)
                 self.place.stop_orphans()
                 copy.rename(self.directory)
+                temporary = self.directory / _TEMPORARY
+                temporary.mkdir(exist_ok=True)
                 return Running(
                     self.suite.command,
                     variables=variables_for(
-                        self.place.layout, record, release, role=f"suite:{self.id}", extra=self._extra()
+                        self.place.layout,
+                        record,
+                        release,
+                        role=f"suite:{self.id}",
+                        extra=self._extra(),
+                        temporary=temporary,
                     ),
                     directory=self.directory,
                     log=self.log,

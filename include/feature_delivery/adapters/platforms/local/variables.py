@@ -40,6 +40,7 @@ def variables_for(
     role: str,
     alone: bool = False,
     extra: Mapping[str, str] | None = None,
+    temporary: Path | None = None,
 ) -> dict[str, str]:
     """Return the whole environment of one process of ``release``.
 
@@ -50,6 +51,7 @@ def variables_for(
         role: What the process is for, such as ``release:<launch>``.
         alone: The process outlives us; otherwise it is swept away when we die.
         extra: More variables, stronger than the plan's.
+        temporary: A place for temporary files of its own; suites run side by side and clean up after each other.
     """
     marks = Marks(home=str(layout.directory), role=role, owner="" if alone else myself())
     venv = layout.directory / release.venv
@@ -63,13 +65,12 @@ def variables_for(
         "PATH": os.pathsep.join([str(venv / "bin"), str(layout.commands), system_path()]),
         "VIRTUAL_ENV": str(venv),
         "HOME": str(layout.home),
-        "TMPDIR": str(layout.temporary),
+        "TMPDIR": str(temporary or layout.temporary),
         "DATA_DIR": str(layout.data),
         "HOST": "127.0.0.1",
         "BASE_URL": record.address,
         "DELIVERY_PROJECT": layout.project,
-        "DELIVERY_ENVIRONMENT": layout.name,
-        "DELIVERY_KIND": record.kind.value,
+        "DELIVERY_ENVIRONMENT": record.kind.value,
         "DELIVERY_COMMIT": release.commit,
         **marks.as_variables(),
     }

@@ -1,0 +1,259 @@
+"""The ledger's books as plain lists, for thousands of schedules; it keeps the unique rules of the SQL tables.
+
+The same schedules run, fewer of them, over the real books on SQLite: see ``tests/unit/test_invariants.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from feature_delivery.domain.errors import Conflict
+from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
+    Attempt,
+    CandidateRecord,
+    Decision,
+    Deployment,
+    Environment,
+    EnvironmentState,
+    Event,
+    Feature,
+    FeatureState,
+    Gate,
+    GateState,
+    OutboxEntry,
+    PermitRecord,
+    Project,
+    Promotion,
+    PromotionState,
+    QueuePlace,
+    SuiteResult,
+    WebhookDelivery,
+)
+
+if TYPE_CHECKING:
+    from feature_delivery.ports.ledger import Record
+
+R = TypeVar("R")
+
+APPENDED = (Event, OutboxEntry, Deployment, SuiteResult, Decision)
+"""Kinds whose rows never change once written here: a snapshot keeps only how many there are."""
+
+UNIQUE: dict[type, Callable[[Any], object]] = {
+    Feature: lambda r: (r.project, r.key, r.delivery),
+    Attempt: lambda r: (r.feature_id, r.number),
+    Environment: lambda r: (r.project, r.name) if r.state is not EnvironmentState.DESTROYED else None,
+    Gate: lambda r: r.feature_id if r.state is GateState.OPEN else None,
+    Promotion: lambda r: r.project if r.state in OPEN_PROMOTIONS else None,
+    QueuePlace: lambda r: r.feature_id,
+    OutboxEntry: lambda r: (r.project, r.marker),
+}
+
+
+@dataclass
+class FakeBooks:
+    rows: dict[type, list[Any]] = field(default_factory=dict)
+    markers: set[object] = field(default_factory=set)
+    last_id: int = 0
+
+    def of(self, kind: type[R]) -> list[R]:
+        return self.rows.setdefault(kind, [])
+
+    def snapshot(self) -> Callable[[], None]:
+        """Return what brings everything back to now."""
+        kept = {
+            kind: (list(rows), [] if kind in APPENDED else [dict(vars(r)) for r in rows])
+            for kind, rows in self.rows.items()
+        }
+        last, markers = self.last_id, set(self.markers)
+
+        def restore() -> None:
+            for kind in list(self.rows):
+                rows, values = kept.get(kind, ([], []))
+                self.rows[kind] = rows
+                for row, old in zip(rows, values, strict=False):
+                    vars(row).update(old)
+            self.last_id, self.markers = last, markers
+
+        return restore
+
+    def check(self) -> None:
+        """Refuse to commit what the tables would refuse."""
+        for kind, rule in UNIQUE.items():
+            if kind is OutboxEntry:
+                continue
+            keys = [key for r in self.of(kind) if (key := rule(r)) is not None]
+            if len(keys) != len(set(keys)):
+                raise Conflict(f"{kind.__name__} breaks a unique rule.")
+
+    def instance(self) -> str:
+        return "0123456789ab"
+
+    def lock_project(self, name: ProjectName) -> Project:
+        found = self.project(name)
+        if found is None:
+            found = Project(name=name)
+            self.of(Project).append(found)
+        return found
+
+    def project(self, name: ProjectName) -> Project | None:
+        return next((p for p in self.of(Project) if p.name == name), None)
+
+    def add(self, record: Record) -> None:
+        self.last_id += 1
+        record.id = self.last_id  # type: ignore[union-attr]
+        if isinstance(record, OutboxEntry):
+            key = UNIQUE[OutboxEntry](record)
+            if key in self.markers:
+                raise Conflict(f"{record.marker!r} is in the outbox already.")
+            self.markers.add(key)
+        self.of(type(record)).append(record)
+        if type(record) in UNIQUE and type(record) is not OutboxEntry:
+            self.check()
+
+    def _newest(self, rows: Iterable[R]) -> R | None:
+        found = None
+        for row in rows:
+            found = row
+        return found
+
+    def feature(self, project: ProjectName, key: FeatureKey) -> Feature | None:
+        return self._newest(f for f in self.of(Feature) if f.project == project and f.key == key)
+
+    def feature_of_run(self, project: ProjectName, run_id: str) -> Feature | None:
+        return self._newest(f for f in self.of(Feature) if f.project == project and f.run_id == run_id)
+
+    def feature_by_id(self, feature_id: int) -> Feature:
+        return next(f for f in self.of(Feature) if f.id == feature_id)
+
+    def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
+        wanted = set(states)
+        return [
+            f
+            for f in reversed(self.of(Feature))
+            if (project is None or f.project == project) and (not wanted or f.state in wanted)
+        ]
+
+    def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
+        wanted = feature.attempt_number if number is None else number
+        return next((a for a in self.of(Attempt) if a.feature_id == feature.id and a.number == wanted), None)
+
+    def attempts(self, feature: Feature) -> Sequence[Attempt]:
+        return [a for a in self.of(Attempt) if a.feature_id == feature.id]
+
+    def candidate(self, feature: Feature, attempt: int) -> CandidateRecord | None:
+        return self._newest(c for c in self.of(CandidateRecord) if c.feature_id == feature.id and c.attempt == attempt)
+
+    def candidates_of(self, commit: CommitSha) -> Sequence[CandidateRecord]:
+        return [c for c in reversed(self.of(CandidateRecord)) if c.commit == commit]
+
+    def environment(self, project: ProjectName, name: str) -> Environment | None:
+        return self._newest(e for e in self.of(Environment) if e.project == project and e.name == name)
+
+    def environments(self, project: ProjectName | None = None, feature: Feature | None = None) -> Sequence[Environment]:
+        return [
+            e
+            for e in self.of(Environment)
+            if e.state is not EnvironmentState.DESTROYED
+            and (project is None or e.project == project)
+            and (feature is None or e.feature_id == feature.id)
+        ]
+
+    def deployment(self, environment: Environment) -> Deployment | None:
+        return self._newest(d for d in self.of(Deployment) if d.environment_id == environment.id)
+
+    def deployments(self, feature: Feature) -> Sequence[Deployment]:
+        return [d for d in self.of(Deployment) if d.feature_id == feature.id]
+
+    def suite_result(self, feature: Feature, attempt: int, step: Step) -> SuiteResult | None:
+        return self._newest(
+            s for s in self.of(SuiteResult) if s.feature_id == feature.id and s.attempt == attempt and s.step is step
+        )
+
+    def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
+        return [s for s in self.of(SuiteResult) if s.feature_id == feature.id]
+
+    def executed_in_production(self, project: ProjectName) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for promotion in self.promotions(project):
+            if promotion.state is not PromotionState.KEPT:
+                continue
+            feature = self.feature_by_id(promotion.feature_id)
+            attempt = self.attempt(feature, promotion.attempt)
+            assert attempt is not None
+            for result in self.suite_results(feature):
+                shipped = result.commit in {promotion.candidate, attempt.commit}
+                if result.attempt == promotion.attempt and shipped and not result.red:
+                    found[result.suite] = result.executed
+        return found
+
+    def gate(self, feature: Feature, step: Step) -> Gate | None:
+        return self._newest(g for g in self.of(Gate) if g.feature_id == feature.id and g.step is step)
+
+    def gates(self, feature: Feature) -> Sequence[Gate]:
+        return [g for g in self.of(Gate) if g.feature_id == feature.id]
+
+    def open_gate(self, feature: Feature) -> Gate | None:
+        return next((g for g in self.of(Gate) if g.feature_id == feature.id and g.state is GateState.OPEN), None)
+
+    def gates_to_end(self) -> Sequence[Gate]:
+        return [g for g in self.of(Gate) if not g.ended]
+
+    def gates_past_deadline(self, at: datetime) -> Sequence[Gate]:
+        return [g for g in self.open_gates() if g.deadline is not None and g.deadline <= at]
+
+    def open_gates(self) -> Sequence[Gate]:
+        return [g for g in self.of(Gate) if g.state is GateState.OPEN]
+
+    def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
+        return [
+            d for d in self.of(Decision) if d.feature_id == feature.id and (attempt is None or d.attempt == attempt)
+        ]
+
+    def permit(self, permit_id: int) -> PermitRecord | None:
+        return next((p for p in self.of(PermitRecord) if p.id == permit_id), None)
+
+    def permits(self, feature: Feature) -> Sequence[PermitRecord]:
+        return [p for p in self.of(PermitRecord) if p.feature_id == feature.id]
+
+    def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
+        return self._newest(
+            p for p in self.of(Promotion) if p.feature_id == feature.id and (attempt is None or p.attempt == attempt)
+        )
+
+    def promotions(self, project: ProjectName) -> Sequence[Promotion]:
+        return [p for p in self.of(Promotion) if p.project == project]
+
+    def queue(self, project: ProjectName) -> Sequence[QueuePlace]:
+        return sorted((q for q in self.of(QueuePlace) if q.project == project), key=lambda q: (q.since, q.id))
+
+    def leave_queue(self, feature: Feature) -> None:
+        self.rows[QueuePlace] = [q for q in self.of(QueuePlace) if q.feature_id != feature.id]
+
+    def feature_branches(self, project: ProjectName) -> dict[BranchName, CommitSha]:
+        found = {}
+        for feature in self.features(project, [FeatureState.ACTIVE]):
+            attempt = self.attempt(feature)
+            if feature.branch is not None and attempt is not None:
+                found[feature.branch] = attempt.commit
+        return found
+
+    def webhook(self, project: ProjectName, delivery_id: str) -> WebhookDelivery | None:
+        raise NotImplementedError
+
+    def webhooks_to_process(self, limit: int = 100) -> Sequence[WebhookDelivery]:
+        raise NotImplementedError
+
+    def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
+        return [o for o in self.of(OutboxEntry) if o.sent_at is None and o.due_at <= at][:limit]
+
+    def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
+        return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]
+
+    def events(self, feature: Feature) -> Sequence[Event]:
+        return [e for e in self.of(Event) if e.feature_id == feature.id]

@@ -1,0 +1,185 @@
+"""People who want every feature to come to its end: each does what the ledger says is waited for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.people import SIGN_OFFS, DecisionKind
+from feature_delivery.domain.process import ORDER, TEARDOWNS, Step
+from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
+    Feature,
+    FeatureState,
+    Gate,
+    PromotionState,
+)
+from feature_delivery.ports.runs import RunRef
+from feature_delivery.services.control.flags import Flag, flag
+
+if TYPE_CHECKING:
+    from tests.support.world import World
+
+S = Step
+ABLE = {
+    S.WAIT_FOR_START: ("dan",),
+    S.WAIT_FOR_REVIEW: ("rob", "rita"),
+    S.WAIT_FOR_ACCEPTANCE: ("tom", "tina", "rita"),
+    S.WAIT_FOR_CONFIRMATION: ("max", "mia"),
+    S.WAIT_FOR_DEMONSTRATION: ("max",),
+}
+
+
+def to_the_end(world: World, *, rounds: int = 40) -> None:
+    """Bring every feature to its end; fail when one cannot get there.
+
+    Nobody cancels a feature only because it is stuck: that would hide what this looks for.
+    """
+    world.mishaps = 0
+    for _ in range(rounds):
+        one_round(world)
+        if not world.features(FeatureState.ACTIVE, FeatureState.SHIPPED):
+            world.run()
+            _mend_teardowns(world)
+            world.run()
+            return
+    stuck = [
+        f"{f.run_id} {f.state} attempt {f.attempt_number}: {waiting(world, f)}"
+        for f in world.features(FeatureState.ACTIVE, FeatureState.SHIPPED)
+    ]
+    raise AssertionError("no way to the end: " + "; ".join(stuck) + "\n" + "\n".join(world.log[-80:]))
+
+
+def one_round(world: World) -> None:
+    """Let everything run, look at every host, and let everybody do one thing."""
+    world.run()
+    world.witness.check_at_rest()
+    world.observe_production()
+    for feature in world.features(FeatureState.ACTIVE):
+        world.observe(feature)
+    world.run()
+    with world.peek() as books:
+        row = books.project(world.project.name)
+        frozen = row is not None and bool(row.frozen_reason)
+    if frozen:
+        world.adopt()
+        world.run()
+    for feature in world.features(FeatureState.ACTIVE, FeatureState.SHIPPED):
+        help_on(world, feature)
+        world.run()
+    world.witness.check_at_rest()
+
+
+def waiting(world: World, feature: Feature) -> tuple[Gate | None, Flag | None]:
+    with world.peek() as books:
+        current = books.feature_by_id(feature.id)
+        gate = books.open_gate(current)
+        return gate, flag(books, world.project, current, gate.step) if gate else None
+
+
+def help_on(world: World, feature: Feature) -> None:
+    """Do one thing that brings the feature on."""
+    ref = RunRef(world.project.name, feature.run_id)
+    gate, found = waiting(world, feature)
+    if gate is None or found is None or gate.step not in world.parked(feature):
+        if world.runs.runs[ref].over and feature.state is FeatureState.ACTIVE:
+            _revive(world, feature)
+        elif world.runs.runs[ref].over and feature.state is FeatureState.SHIPPED:
+            world.decide(feature, "max", S.WAIT_FOR_DEMONSTRATION, DecisionKind.APPROVE)
+        return
+    if found.blocked:
+        _unblock(world, feature, gate)
+    elif gate.step in ABLE:
+        for person in ABLE[gate.step]:
+            gate_now, _ = waiting(world, feature)
+            if gate_now is None or gate_now.step is not gate.step:
+                break
+            world.decide(feature, person, gate.step, DecisionKind.APPROVE)
+    elif gate.step is S.WAIT_FOR_MERGE_REQUEST:
+        world.open_request(feature)
+    elif gate.step is S.WAIT_FOR_VERDICT:
+        kind = DecisionKind.KEEP if _deployed(world, feature) else DecisionKind.ROLL_BACK
+        world.decide(feature, "max", gate.step, kind)
+    elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK}:
+        _push(world, feature)
+
+
+def _deployed(world: World, feature: Feature) -> bool:
+    with world.peek() as books:
+        promotion = books.promotion(feature)
+        return promotion is not None and promotion.state is PromotionState.DEPLOYED
+
+
+def _push(world: World, feature: Feature) -> None:
+    """Push a good commit; a branch that is gone comes back."""
+    assert feature.branch is not None
+    world.push(feature.branch, who="dan", force=True)
+    world.observe(feature)
+
+
+def _unblock(world: World, feature: Feature, gate: Gate) -> None:
+    with world.peek() as books:
+        promotion = books.promotion(feature, feature.attempt_number)
+        state = promotion.state if promotion is not None else None
+        failed_at_start = feature.attempt_number == 0
+    if state in OPEN_PROMOTIONS and gate.step is S.WAIT_FOR_REWORK:
+        if state is PromotionState.ROLLING_BACK:
+            world.clear(feature, S.RESTORE_BRANCH)
+        else:
+            world.decide(feature, "max", S.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
+    elif state is PromotionState.INTENDED:
+        world.clear(feature, S.WAIT_FOR_TURN)
+    elif failed_at_start:
+        world.clear(feature, S.REGISTER_FEATURE)
+    elif ORDER[gate.step] >= ORDER[S.WAIT_FOR_TURN] and _lacking(world, feature):
+        for sign_off in SIGN_OFFS:
+            for person in ABLE[sign_off]:
+                world.decide(feature, person, sign_off, DecisionKind.APPROVE)
+        if gate.step is S.WAIT_FOR_VERDICT:
+            world.clear(feature, S.WAIT_FOR_TURN)
+    else:
+        _push(world, feature)
+
+
+def _lacking(world: World, feature: Feature) -> bool:
+    _, found = waiting(world, feature)
+    return found is not None and "lacks the approval" in found.blocked
+
+
+def _revive(world: World, feature: Feature) -> None:
+    """A run that was marked to its end by hand while the feature is active: its developer pushes again."""
+    with world.peek() as books:
+        promotion = books.promotion(feature, feature.attempt_number)
+    if promotion is not None and promotion.state in OPEN_PROMOTIONS:
+        world.clear(feature, S.WAIT_FOR_VERDICT)
+    elif promotion is not None and promotion.state is PromotionState.INTENDED:
+        world.clear(feature, S.WAIT_FOR_TURN)
+    elif feature.branch is None or feature.attempt_number == 0:
+        world.clear(feature, S.REGISTER_FEATURE)
+    else:
+        _push(world, feature)
+
+
+def _mend_teardowns(world: World) -> None:
+    """Clear teardowns that did not run: an operator's answer to a killed or hand-marked one."""
+    for feature in world.features():
+        ref = RunRef(world.project.name, feature.run_id)
+        states = world.runs.states(ref)
+        for step in sorted(TEARDOWNS):
+            if states[step] != "success":
+                setup = {S.DESTROY_DEVELOPMENT: S.RESERVE_DEVELOPMENT, S.DESTROY_PREPROD: S.RESERVE_PREPROD}.get(step)
+                if setup is not None:
+                    world.mark(feature, setup, "success")
+                world.clear(feature, step, with_downstream=False)
+
+
+def nothing_is_left(world: World) -> None:
+    """Check that what is over has left nothing behind."""
+    left = set(world.platform.places) - {"production"}
+    assert not left, f"left behind: {left}"
+    ours = {b for b in world.repository.branches if b.startswith("candidate/")}
+    assert not ours, f"left behind: {ours}"
+    with world.peek() as books:
+        rows = [e.name for e in books.environments(world.project.name) if e.feature_id is not None]
+        row = books.project(world.project.name)
+    assert not rows, f"the ledger still has {rows}"
+    assert row is None or row.lock_feature_id is None, "somebody still holds production"
