@@ -436,12 +436,17 @@ def _tests(step: Step) -> bool:
 
 
 def _past(scene: Scene) -> tuple[PastWork, ...]:
-    """Return the rolled back promotions of this feature, of earlier deliveries of the issue too."""
-    found = []
+    """Return the rolled back promotions of this feature, of earlier deliveries of the issue too.
+
+    Once a promotion of it was kept, production holds what it should: what was taken back before is over.
+    """
+    found: list[PastWork] = []
     for promotion in scene.unit.books.promotions(scene.project.name):
-        if promotion.restored is None:
+        if scene.unit.books.feature_by_id(promotion.feature_id).key != scene.feature.key:
             continue
-        if scene.unit.books.feature_by_id(promotion.feature_id).key == scene.feature.key:
+        if promotion.state is PromotionState.KEPT:
+            found.clear()
+        elif promotion.restored is not None:
             found.append(PastWork(before=promotion.before, candidate=promotion.candidate, restored=promotion.restored))
     return tuple(found)
 
