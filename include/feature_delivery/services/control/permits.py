@@ -23,6 +23,7 @@ from feature_delivery.domain.records import (
     PermitRecord,
     Promotion,
     PromotionState,
+    now,
 )
 from feature_delivery.domain.work import CandidateWork, EnvironmentWork, PastWork, PromotionWork, Work
 from feature_delivery.ports.platform import EnvironmentKind
@@ -138,6 +139,28 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     if step is Step.PROMOTE:
         _intend(scene)
     return _work(scene, permit, environment)
+
+
+def note_refusal(unit: Unit, project: ProjectConfig, task: TaskRef, reason: str) -> None:
+    """Remember why a running task got no permit, so that the gate it stops before can say so.
+
+    Called in a transaction of its own: the one that refused has been taken back.
+    """
+    feature = enter(unit, project, task.run.run_id)
+    if task.step in GATES or not unit.runs.is_running(task):
+        return
+    unit.books.add(
+        PermitRecord(
+            feature_id=feature.id,
+            attempt=feature.attempt_number,
+            step=task.step,
+            try_number=task.try_number,
+            task_instance=task.task_instance,
+            state="failed",
+            reason=reason,
+            ended_at=now(),
+        )
+    )
 
 
 def rule(scene: Scene) -> str:
