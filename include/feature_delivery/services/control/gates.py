@@ -70,12 +70,15 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
     if task.step is Step.WAIT_FOR_TURN and feature.state is FeatureState.ACTIVE:
         turn.ask(unit, project, feature)
     now_open = unit.books.open_gate(feature)
-    if now_open is not None and now_open.step is not task.step:
-        now_open.state = GateState.CLOSED
-        now_open = None
     if task.step is Step.WAIT_FOR_VERDICT:
         _before_verdict(unit, project, feature)
     found = flag(unit.books, project, feature, task.step)
+    if now_open is not None and now_open.step is not task.step:
+        if _waits_before(unit, feature, now_open, task.step) and not (found.over or found.outcome):
+            # A task marked by hand let the run go on behind the gate it waits at: that one comes first.
+            return GateAnswer(waits_for=f"{now_open.step} comes first.", timeout_seconds=FOR_EVER.total_seconds())
+        now_open.state, now_open.ended = GateState.CLOSED, True
+        now_open = None
     if found.over:
         if now_open is not None:
             now_open.state = GateState.CLOSED
@@ -94,6 +97,11 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
         _come_back(unit, project, feature)
         return GateAnswer(outcome=found.outcome)
     return _park(unit, project, feature, now_open or _new_gate(unit, project, feature, task.step), found)
+
+
+def _waits_before(unit: Unit, feature: Feature, gate: Gate, step: Step) -> bool:
+    parked = unit.runs.states(run_of(feature)).get(gate.step) == "awaiting_input"
+    return parked and ORDER[gate.step] < ORDER[step]
 
 
 def _before_verdict(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
