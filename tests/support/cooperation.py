@@ -195,3 +195,23 @@ def nothing_is_left(world: World) -> None:
         row = books.project(world.project.name)
     assert not rows, f"the ledger still has {rows}"
     assert row is None or row.lock_feature_id is None, "somebody still holds production"
+
+
+def bring(world: World, key: str, gate: Step) -> Feature:
+    """Start a feature if need be, and bring it on until it is parked at ``gate``; others stand still."""
+    if not any(f.key == key for f in world.features(FeatureState.ACTIVE, FeatureState.SHIPPED)):
+        world.start(key)
+    for _ in range(60):
+        world.run()
+        feature = [f for f in world.features() if f.key == key][-1]
+        if gate in world.parked(feature):
+            return feature
+        help_on(world, feature)
+        world.observe(feature)
+    raise AssertionError(f"{key} never came to {gate}\n" + "\n".join(world.log[-40:]))
+
+
+def now_of(world: World, feature: Feature) -> Feature:
+    """Return the feature as the ledger has it now."""
+    with world.peek() as books:
+        return books.feature_by_id(feature.id)
