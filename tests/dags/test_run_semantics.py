@@ -100,7 +100,9 @@ def test_a_parked_run_goes_on_after_a_rewind(run: SimulatedRun) -> None:
     assert run.torn_down() == TEARDOWNS
 
 
-@pytest.mark.parametrize("gate", [g for g in sorted(GATES) if g not in {Step.WAIT_FOR_REWORK, Step.WAIT_FOR_DEMONSTRATION}])
+@pytest.mark.parametrize(
+    "gate", [g for g in sorted(GATES) if g not in {Step.WAIT_FOR_REWORK, Step.WAIT_FOR_DEMONSTRATION}]
+)
 def test_a_cancelled_feature_is_torn_down_from_any_gate(run: SimulatedRun, gate: Step) -> None:
     run.open = {g for g in GATES if ORDER[g] < ORDER[gate]}
     run.go()
