@@ -171,6 +171,8 @@ def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool
     gate = unit.books.open_gate(feature)
     if gate is None:
         return False
+    if gate.step is Step.WAIT_FOR_TURN and feature.state is FeatureState.ACTIVE:
+        turn.ask(unit, project, feature)  # its place may have been taken from it since its task asked
     found = flag(unit.books, project, feature, gate.step)
     gate.blocked = found.blocked
     if not (found.outcome or found.over):
