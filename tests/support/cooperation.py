@@ -101,6 +101,8 @@ def help_on(world: World, feature: Feature) -> None:
     elif gate.step is S.WAIT_FOR_VERDICT:
         kind = DecisionKind.KEEP if _deployed(world, feature) else DecisionKind.ROLL_BACK
         world.decide(feature, "max", gate.step, kind)
+    elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK} and feature.branch is None:
+        world.clear(feature, S.REGISTER_FEATURE)
     elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK}:
         _push(world, feature)
 
@@ -139,8 +141,6 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
         world.clear(feature, S.WAIT_FOR_TURN)
     elif "reserve" in gate.blocked:
         world.clear(feature, S.RESERVE_DEVELOPMENT)
-    elif "provision" in gate.blocked and ORDER[gate.step] <= ORDER[S.WAIT_FOR_MERGE_REQUEST]:
-        world.clear(feature, S.PROVISION_DEVELOPMENT)
     elif failed_at_start:
         world.clear(feature, S.REGISTER_FEATURE)
     elif ORDER[gate.step] >= ORDER[S.WAIT_FOR_TURN] and _lacking(world, feature):
@@ -173,14 +173,17 @@ def _revive(world: World, feature: Feature) -> None:
 
 
 def _mend_teardowns(world: World) -> None:
-    """Clear teardowns that did not run: an operator's answer to a killed or hand-marked one."""
+    """Clear teardowns that left something: an operator's, or the reaper's, answer to a killed or hand-marked one."""
     for feature in world.features(*set(FeatureState) - {FeatureState.ACTIVE}):
         ref = RunRef(world.project.name, feature.run_id)
         states = world.runs.states(ref)
         if not world.runs.runs[ref].over:
             continue
+        with world.peek() as books:
+            left = bool(books.environments(feature=feature))
+        left = left or world.project.branches.candidate(feature.key) in world.repository.branches
         for step in sorted(TEARDOWNS):
-            if states[step] != "success":
+            if states[step] != "success" or left:
                 setup = {S.DESTROY_DEVELOPMENT: S.RESERVE_DEVELOPMENT, S.DESTROY_PREPROD: S.RESERVE_PREPROD}.get(step)
                 if setup is not None:
                     world.mark(feature, setup, "success")

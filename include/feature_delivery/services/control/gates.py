@@ -84,8 +84,9 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
         _before_verdict(unit, project, feature)
     if found.over:
         if now_open is not None:
-            now_open.state = GateState.CLOSED
+            now_open.state, now_open.ended = GateState.CLOSED, True
         unit.runs.unshelve(run_of(feature))
+        _come_back(unit, project, feature)
         return GateAnswer(over=True, waits_for=found.waits_for)
     if found.outcome and feature.rewind_to is None:
         gate = now_open or _not_ended(unit, feature, task.step) or _new_gate(unit, project, feature, task.step)
@@ -178,6 +179,8 @@ def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool
     gate = unit.books.open_gate(feature)
     if gate is None:
         return False
+    if gate.step is Step.WAIT_FOR_TURN and feature.state is FeatureState.ACTIVE:
+        turn.ask(unit, project, feature)  # its place may have been taken from it since its task asked
     found = flag(unit.books, project, feature, gate.step)
     gate.blocked = found.blocked
     if not (found.outcome or found.over):
@@ -254,6 +257,14 @@ def rewind(unit: Unit, feature: Feature, to: Step) -> None:
     feature.rewind_to = None
     unit.runs.rewind(run_of(feature), to=to)
     record(unit, feature, "rewound", f"The run goes back to {to}.", step=to)
+
+
+def rewind_later(unit: Unit, feature: Feature, to: Step) -> None:
+    """Rewind once the run is parked: a task of it is running and asks for this, or its run is not locked here."""
+    feature.rewind_to = to
+    gate = unit.books.open_gate(feature)
+    if gate is not None:
+        gate.ended = False
 
 
 def _reachable(states: dict[Step, str], to: Step) -> Step:

@@ -212,9 +212,9 @@ def _rule_of_environment(scene: Scene) -> str:
     name, _ = environment_of(scene)
     found = scene.unit.books.environment(scene.project.name, name)
     if found is None or found.state is EnvironmentState.DESTROYED or found.feature_id != scene.feature.id:
-        return f"environment {name} is not reserved for it. Clear the reserve task of the same group."
+        return f"environment {name} is not reserved for it. Clear the reserve task of the same group and what follows."
     if scene.step in {Step.DEPLOY_DEVELOPMENT, Step.DEPLOY_PREPROD} and found.state is EnvironmentState.RESERVED:
-        return f"environment {name} is not provisioned. Clear the provision task of the same group."
+        return f"environment {name} is not provisioned. Clear the reserve task of the same group and what follows."
     return ""
 
 

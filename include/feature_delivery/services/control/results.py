@@ -39,7 +39,7 @@ from feature_delivery.domain.work import (
 from feature_delivery.services.control import attempts, production, turn, verdict
 from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
-from feature_delivery.services.control.gates import enter, settle
+from feature_delivery.services.control.gates import enter, rewind_later, settle
 from feature_delivery.services.control.history import notify, record, tell_issue
 from feature_delivery.services.control.permits import Scene, environment_of
 
@@ -332,7 +332,7 @@ def _refreshed(scene: Scene) -> None:
     lacking = missing_sign_offs(scene.unit.books, scene.project, scene.feature, *sign_offs(scene.project))
     if lacking:
         turn.free(scene.unit, scene.project, scene.feature, keep_place=True)
-        scene.feature.rewind_to = Step.NOTIFY_TESTERS
+        rewind_later(scene.unit, scene.feature, Step.NOTIFY_TESTERS)
         record(scene.unit, scene.feature, "asked_again", f"The candidate was refreshed. {lacking}", step=scene.step)
 
 
@@ -377,7 +377,7 @@ def _failed(scene: Scene, permit: PermitRecord, result: Failed) -> None:
         turn.free(unit, project, feature, keep_place=moved_on)
         if moved_on:
             # Nothing is wrong with the feature: it takes its turn again, on production as it will be then.
-            feature.rewind_to = Step.WAIT_FOR_TURN
+            rewind_later(unit, feature, Step.WAIT_FOR_TURN)
     if result.cause == "conflict" and feature.state is FeatureState.ACTIVE:
         attempt = unit.books.attempt(feature)
         if attempt is not None and attempt.state is AttemptState.ACTIVE:
