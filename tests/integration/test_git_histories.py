@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -25,7 +27,7 @@ Wish = dict[str, str | None]
 """What a feature wants: a file's content, ``None`` for no such file; ``line N`` names a line of the shared cart."""
 
 LINES = 60
-FEATURES = (1, 2, 3)
+FEATURES = (1, 2)
 
 
 def render(wish: Wish) -> dict[str, str]:
@@ -80,6 +82,9 @@ class Histories(RuleBasedStateMachine):
         self.live: tuple[Feature, Candidate, Wish] | None = None
         self.tips = [self.world.head(PRODUCTION)]
         self.counter = 0
+        for feature in self.features.values():
+            # Whole and in force from the start: most of what can go wrong comes after a first delivery.
+            self._push(feature, {path: self._content(path) for path in feature.paths()}, on=self.tips[0])
 
     def teardown(self) -> None:
         if hasattr(self, "directory"):
@@ -120,12 +125,13 @@ class Histories(RuleBasedStateMachine):
             changes: Wish = {"cart.py": "\n".join(lines) + "\n"}
         else:
             changes = {path: content}
+        if all(have.get(name) == text for name, text in changes.items()):
+            return  # A merge took it away already, so the developer finds nothing to take back.
         head = self.world.commit(feature.branch, changes, on=on)
         feature.heads.append((head, {**feature.wish, path: content}))
 
-    @precondition(lambda self: any(feature.heads for feature in self.features.values()))
-    @rule(number=st.sampled_from(FEATURES), back=st.integers(1, 4), data=st.data())
-    def force_push(self, number: int, back: int, data: st.DataObject) -> None:
+    @rule(number=st.sampled_from(FEATURES), back=st.integers(1, 4), indexes=st.sets(st.integers(0, 4), min_size=1))
+    def force_push(self, number: int, back: int, indexes: set[int]) -> None:
         """Drop the newest commits for one that keeps some of their paths; a squash when everything goes."""
         feature = self.features[number]
         if not feature.heads:
@@ -133,8 +139,7 @@ class Histories(RuleBasedStateMachine):
         kept = feature.heads[:-back]
         base = kept[-1][0] if kept else self.tips[0]
         old = kept[-1][1] if kept else {}
-        chosen = data.draw(st.sets(st.sampled_from(feature.paths()), min_size=1))
-        wish = {**old, **{path: self._content(path) for path in chosen}}
+        wish = {**old, **{feature.paths()[index]: self._content(feature.paths()[index]) for index in sorted(indexes)}}
         feature.heads = kept
         self._push(feature, wish, on=base)
         feature.doubtful = feature.doubtful and bool(kept)
@@ -204,8 +209,8 @@ class Histories(RuleBasedStateMachine):
         return self.live is None or self.live[0] is not feature
 
     @precondition(lambda self: self.live is None)
-    @rule(number=st.sampled_from(FEATURES))
-    def ship(self, number: int) -> None:
+    @rule(number=st.sampled_from(FEATURES), verdict=st.sampled_from(["roll back", "roll back", "later", "keep"]))
+    def ship(self, number: int, verdict: str) -> None:
         feature = self.features[number]
         if not feature.heads:
             return
@@ -217,9 +222,19 @@ class Histories(RuleBasedStateMachine):
         self.tips.append(candidate.commit)
         self.live = (feature, candidate, self.shop)
         self.shop = {**self.shop, **{path: feature.wish.get(path) for path in feature.paths()}}
+        if verdict == "roll back":
+            self.roll_back()
+        elif verdict == "keep":
+            self.keep()
 
     @precondition(lambda self: self.live is not None)
-    @rule()
+    @rule(verdict=st.sampled_from(["roll back", "keep"]))
+    def judge(self, verdict: str) -> None:
+        if verdict == "keep":
+            self.keep()
+        else:
+            self.roll_back()
+
     def roll_back(self) -> None:
         assert self.live is not None
         feature, candidate, before = self.live
@@ -232,8 +247,6 @@ class Histories(RuleBasedStateMachine):
         feature.past.append(PastDelivery(candidate.base, candidate.commit, back.sha))
         self.live, self.shop = None, before
 
-    @precondition(lambda self: self.live is not None)
-    @rule()
     def keep(self) -> None:
         """The feature is done; its branch goes, and another one begins under a new name."""
         assert self.live is not None
@@ -251,10 +264,44 @@ class Histories(RuleBasedStateMachine):
                 assert self.world.merge_base(old, new) == old
 
 
+EXAMPLES = int(os.environ.get("FEATURE_DELIVERY_EXAMPLES", "10"))
+
 Histories.TestCase.settings = settings(
-    max_examples=int(os.environ.get("FEATURE_DELIVERY_EXAMPLES", "25")),
-    stateful_step_count=25,
+    max_examples=max(EXAMPLES // 2, 5),
+    stateful_step_count=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestHistories = Histories.TestCase
+
+
+@pytest.mark.parametrize("seed", range(EXAMPLES))
+def test_a_feature_survives_rollback_after_rollback(seed: int) -> None:
+    """The same histories, driven to where it hurts: rollbacks, and what developers do then."""
+    chance = random.Random(seed)
+    history = Histories()
+    history.begin()
+    number = 1
+
+    def ship_other() -> None:
+        history.ship(3 - number, chance.choice(["roll back", "keep"]))
+
+    reactions = [
+        lambda: history.push_one_change(number=number, index=chance.randrange(5), delete=False),
+        lambda: history.push_one_change(number=number, index=chance.randrange(5), delete=True),
+        lambda: history.force_push(number, chance.randint(1, 3), set(chance.sample(range(5), chance.randint(1, 5)))),
+        lambda: history.merge_production(number),
+        lambda: history.merge_production(number),
+        lambda: history.squash_onto_production(number),
+        lambda: history.hotfix(chance.choice([3, 50])),
+        ship_other,
+    ]
+    try:
+        for _delivery in range(3):
+            history.ship(number, "roll back")
+            for _reaction in range(chance.randint(0, 3)):
+                chance.choice(reactions)()
+                history.production_only_ever_moves_forward()
+            history.build(number)
+    finally:
+        history.teardown()

@@ -17,9 +17,7 @@ os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "False")
 os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("AIRFLOW__CORE__FERNET_KEY", "")
-os.environ.setdefault(
-    "AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-for-tests-" + "x" * 64
-)
+os.environ.setdefault("AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-for-tests-" + "x" * 64)
 
 import pytest
 from sqlalchemy import Engine, create_engine, pool
@@ -89,8 +87,8 @@ def steps_dag(dag_id: str):  # type: ignore[no-untyped-def]
     return dag
 
 
-def store_dag(session: Session, dag_id: str) -> None:
-    """Do what Airflow's DAG processor does with a DAG file that it has read."""
+def store_dag(session: Session, dag_id: str, dag: object = None) -> None:
+    """Do what Airflow's DAG processor does with a DAG file that it has read; ``dag``: another than the steps'."""
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.serialized_dag import SerializedDagModel
@@ -99,7 +97,7 @@ def store_dag(session: Session, dag_id: str) -> None:
 
     session.merge(DagBundleModel(name="testing"))
     session.flush()
-    lazy = LazyDeserializedDAG.from_dag(steps_dag(dag_id))
+    lazy = LazyDeserializedDAG.from_dag(dag or steps_dag(dag_id))
     SerializedDAG.bulk_write_to_db("testing", None, [lazy], session=session)
     session.flush()
     SerializedDagModel.write_dag(lazy, bundle_name="testing", session=session)

@@ -7,10 +7,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, TaskGroup, TriggerRule
+from airflow.sdk.definitions.param import ParamsDict
 
 from feature_delivery.domain.names import BRANCH_PATTERN, KEY_PATTERN
 from feature_delivery.domain.people import DEFAULT_POLICIES
-from feature_delivery.domain.process import CHECKS, GATES, SETUPS, TEARDOWNS, Step
+from feature_delivery.domain.process import CHECKS, GATES, ORDER, SETUPS, TEARDOWNS, Step
 from feature_delivery.orchestration.docs import dag_doc, task_doc
 from feature_delivery.orchestration.gates import ApprovalSensor, FlagSensor
 from feature_delivery.orchestration.operators import (
@@ -87,6 +88,11 @@ WAY: tuple[Step | tuple[Step, ...], ...] = (
 )
 """The order of the tasks, gate after gate; what is in brackets runs in parallel."""
 
+ROLLBACK: tuple[Step, ...] = tuple(
+    step for step in Step if ORDER[Step.RESTORE_BRANCH] < ORDER[step] <= ORDER[Step.WAIT_FOR_REWORK]
+)
+"""What follows the first step of a rollback."""
+
 SCOPES: dict[Step, Step] = {
     Step.RESERVE_DEVELOPMENT: Step.DESTROY_DEVELOPMENT,
     Step.RESERVE_PREPROD: Step.DESTROY_PREPROD,
@@ -104,12 +110,13 @@ def build_dag(project: ProjectConfig) -> DAG:
         catchup=False,
         max_active_runs=MAX_ACTIVE_RUNS,
         is_paused_upon_creation=False,
-        params=params(),
         tags=["feature-delivery", project.name],
         doc_md=dag_doc(project),
     ) as dag:
         tasks = _tasks(project)
     _connect(tasks)
+    # Not before: every task would copy them, deep, which took longer than all the rest of this file.
+    dag.params = ParamsDict(params())
     return dag
 
 
@@ -199,8 +206,9 @@ def _connect(tasks: dict[Step, BaseOperator]) -> None:
         for upstream in before:
             for downstream in after:
                 tasks[upstream].set_downstream(tasks[downstream])
-    # The two ways out of the verdict: back (the way above goes on there), or to the end.
-    for teardown in (*sorted(TEARDOWNS), Step.CLOSE_ISSUE):
-        tasks[Step.DECIDE_ROLLBACK].set_downstream(tasks[teardown])
+    # The two ways out of the verdict: back, or to the end. The decision names the steps of the other way itself, so
+    # that they are skipped at once: one after another would take the scheduler a loop each.
+    for step in (*ROLLBACK, *sorted(TEARDOWNS), Step.CLOSE_ISSUE):
+        tasks[Step.DECIDE_ROLLBACK].set_downstream(tasks[step])
     for setup, teardown in SCOPES.items():
         tasks[setup].set_downstream(tasks[teardown])

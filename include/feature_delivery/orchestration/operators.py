@@ -163,9 +163,14 @@ class DecideRollbackOperator(BaseBranchOperator):
         with ending_in_a_sentence(context):
             work = attempt_step(self, context, project=self.project, step=Step.DECIDE_ROLLBACK)
         self.log.info("The verdict on %s is: %s", work.key, work.verdict)
-        if work.verdict == DecisionKind.KEEP:
-            return [step.value for step in (*sorted(TEARDOWNS), Step.CLOSE_ISSUE)]
-        return [Step.RESTORE_BRANCH.value]
+        return followed(work.verdict)
+
+
+def followed(verdict: str) -> list[str]:
+    """Return the tasks that a verdict leads to; everything else right after the decision is skipped."""
+    if verdict == DecisionKind.KEEP:
+        return [step.value for step in (*sorted(TEARDOWNS), Step.CLOSE_ISSUE)]
+    return [Step.RESTORE_BRANCH.value]
 
 
 class HousekeepingOperator(BaseOperator):
