@@ -96,11 +96,11 @@ class FakeRepository:
     def build_candidate(
         self, *, production: CommitSha, feature: CommitSha, past: tuple[PastDelivery, ...], message: str
     ) -> Candidate:
-        if past:
-            base = self.files(past[0].before)
-        else:
-            mine = self.history(production)
-            base = self.files(next(sha for sha in self.history(feature) if sha in mine))
+        mine = self.history(production)
+        common = next(sha for sha in self.history(feature) if sha in mine)
+        # A branch that was not begun anew on the restored production holds the feature only against the time before.
+        synthetic = past and not self.is_ancestor(past[-1].restored, common)
+        base = self.files(past[0].before if synthetic else common)
         merged = merge(base, self.files(production), self.files(feature))
         if merged == self.files(production):
             raise Refused(f"There is nothing to ship: production holds everything of {feature[:10]}.")

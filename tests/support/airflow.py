@@ -17,9 +17,7 @@ os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "False")
 os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("AIRFLOW__CORE__FERNET_KEY", "")
-os.environ.setdefault(
-    "AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-for-tests-" + "x" * 64
-)
+os.environ.setdefault("AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-for-tests-" + "x" * 64)
 
 import pytest
 from sqlalchemy import Engine, create_engine, pool

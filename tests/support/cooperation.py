@@ -53,6 +53,8 @@ def one_round(world: World) -> None:
     """Let everything run, look at every host, and let everybody do one thing."""
     world.run()
     world.witness.check_at_rest()
+    world.time += world.project.choices.abandon_after
+    _mend_teardowns(world)
     world.observe_production()
     for feature in world.features(FeatureState.ACTIVE):
         world.observe(feature)
@@ -99,6 +101,8 @@ def help_on(world: World, feature: Feature) -> None:
     elif gate.step is S.WAIT_FOR_VERDICT:
         kind = DecisionKind.KEEP if _deployed(world, feature) else DecisionKind.ROLL_BACK
         world.decide(feature, "max", gate.step, kind)
+    elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK} and feature.branch is None:
+        world.clear(feature, S.REGISTER_FEATURE)
     elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK}:
         _push(world, feature)
 
@@ -122,12 +126,21 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
         state = promotion.state if promotion is not None else None
         failed_at_start = feature.attempt_number == 0
     if state in OPEN_PROMOTIONS and gate.step is S.WAIT_FOR_REWORK:
-        if state is PromotionState.ROLLING_BACK:
-            world.clear(feature, S.RESTORE_BRANCH)
+        again = f"{feature.run_id} {S.RESTORE_BRANCH} is cleared"
+        if state is PromotionState.ROLLING_BACK and again not in world.log:
+            world.say(again)
+            world.clear(feature, S.WAIT_FOR_VERDICT)
+        elif state is PromotionState.ROLLING_BACK:
+            # It cannot be taken back by machine: people mend production by hand, and say so.
+            world.break_lock()
+            world.hotfix("shop")
+            world.adopt()
         else:
             world.decide(feature, "max", S.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
     elif state is PromotionState.INTENDED:
         world.clear(feature, S.WAIT_FOR_TURN)
+    elif "reserve" in gate.blocked:
+        world.clear(feature, S.RESERVE_DEVELOPMENT)
     elif failed_at_start:
         world.clear(feature, S.REGISTER_FEATURE)
     elif ORDER[gate.step] >= ORDER[S.WAIT_FOR_TURN] and _lacking(world, feature):
@@ -150,7 +163,7 @@ def _revive(world: World, feature: Feature) -> None:
     with world.peek() as books:
         promotion = books.promotion(feature, feature.attempt_number)
     if promotion is not None and promotion.state in OPEN_PROMOTIONS:
-        world.clear(feature, S.WAIT_FOR_VERDICT)
+        world.clear(feature, S.DEPLOY_PRODUCTION)
     elif promotion is not None and promotion.state is PromotionState.INTENDED:
         world.clear(feature, S.WAIT_FOR_TURN)
     elif feature.branch is None or feature.attempt_number == 0:
@@ -160,12 +173,17 @@ def _revive(world: World, feature: Feature) -> None:
 
 
 def _mend_teardowns(world: World) -> None:
-    """Clear teardowns that did not run: an operator's answer to a killed or hand-marked one."""
-    for feature in world.features():
+    """Clear teardowns that left something: an operator's, or the reaper's, answer to a killed or hand-marked one."""
+    for feature in world.features(*set(FeatureState) - {FeatureState.ACTIVE}):
         ref = RunRef(world.project.name, feature.run_id)
         states = world.runs.states(ref)
+        if not world.runs.runs[ref].over:
+            continue
+        with world.peek() as books:
+            left = bool(books.environments(feature=feature))
+        left = left or world.project.branches.candidate(feature.key) in world.repository.branches
         for step in sorted(TEARDOWNS):
-            if states[step] != "success":
+            if states[step] != "success" or left:
                 setup = {S.DESTROY_DEVELOPMENT: S.RESERVE_DEVELOPMENT, S.DESTROY_PREPROD: S.RESERVE_PREPROD}.get(step)
                 if setup is not None:
                     world.mark(feature, setup, "success")
@@ -183,3 +201,23 @@ def nothing_is_left(world: World) -> None:
         row = books.project(world.project.name)
     assert not rows, f"the ledger still has {rows}"
     assert row is None or row.lock_feature_id is None, "somebody still holds production"
+
+
+def bring(world: World, key: str, gate: Step) -> Feature:
+    """Start a feature if need be, and bring it on until it is parked at ``gate``; others stand still."""
+    if not any(f.key == key for f in world.features(FeatureState.ACTIVE, FeatureState.SHIPPED)):
+        world.start(key)
+    for _ in range(60):
+        world.run()
+        feature = [f for f in world.features() if f.key == key][-1]
+        if gate in world.parked(feature):
+            return feature
+        help_on(world, feature)
+        world.observe(feature)
+    raise AssertionError(f"{key} never came to {gate}\n" + "\n".join(world.log[-40:]))
+
+
+def now_of(world: World, feature: Feature) -> Feature:
+    """Return the feature as the ledger has it now."""
+    with world.peek() as books:
+        return books.feature_by_id(feature.id)

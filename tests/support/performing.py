@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,15 @@ from feature_delivery.domain.work import (
 from feature_delivery.ports.repository import MergeConflictError, PastDelivery
 from feature_delivery.ports.runs import TaskRef
 from feature_delivery.services.control.gates import open_gate
-from feature_delivery.services.control.permits import take_permit
+from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.results import apply_result
 
 if TYPE_CHECKING:
     from tests.support.world import World
 
 S = Step
+TRIES = 4
+"""Temporary errors are retried so often."""
 
 
 @dataclass
@@ -109,12 +112,17 @@ def _gate(world: World, task: TaskRef) -> Iterator[str]:
 def _work(world: World, task: TaskRef) -> Iterator[str]:
     yield "takes its permit"
     try:
-        with world.begin() as unit:
-            work = take_permit(unit, world.project, task)
+        try:
+            with world.begin() as unit:
+                work = take_permit(unit, world.project, task)
+        except Permanent as error:
+            with suppress(Permanent), world.begin() as unit:
+                note_refusal(unit, world.project, task, str(error))
+            raise
         world.granted(task, work)
         yield "performs"
         problem, verdict = "", work.verdict
-        for result in perform(world, task, work):
+        for result in _reported(perform(world, task, work)):
             yield f"reports {result.kind}"
             with world.begin() as unit:
                 problem = apply_result(unit, world.project, task, work.permit, result)
@@ -124,7 +132,10 @@ def _work(world: World, task: TaskRef) -> Iterator[str]:
             yield "goes on"
     except Temporary as error:
         world.say(f"{task.step} again later: {error}")
-        world.runs.retry(task)
+        if task.try_number % TRIES:
+            world.runs.retry(task)
+        else:
+            world.runs.report(task, "failed")
         return
     except Permanent as error:
         world.say(f"{task.step} stopped: {error}")
@@ -134,6 +145,14 @@ def _work(world: World, task: TaskRef) -> Iterator[str]:
     if task.step is S.DECIDE_ROLLBACK:
         world.runs.branch(task, verdict)
     world.runs.report(task, "failed" if problem else "success")
+
+
+def _reported(results: Iterator[Result]) -> Iterator[Result]:
+    """Turn what cannot be done into the result that says so."""
+    try:
+        yield from results
+    except Permanent as error:
+        yield Failed(reason=str(error))
 
 
 def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noqa: C901 - one arm per step

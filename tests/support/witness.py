@@ -70,7 +70,7 @@ class Witness:
         assert feature is not None
         promotion = with_books.promotion(feature)
         if promotion is not None and promotion.state in OPEN_PROMOTIONS:
-            assert ORDER[to] >= ORDER[Step.WAIT_FOR_VERDICT], f"{run.run_id} was rewound to {to} before its verdict"
+            assert ORDER[to] >= ORDER[Step.DEPLOY_PRODUCTION], f"{run.run_id} was rewound to {to} before its verdict"
 
     def promoted(self, work: Work) -> None:
         """Production has just moved: was it allowed, by everything that really happened?"""

@@ -21,10 +21,10 @@ from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from tests.support.cooperation import nothing_is_left, one_round, to_the_end
-from tests.support.world import STAFF, World, shop
+from tests.support.world import BAD, STAFF, World, shop
 
 KEYS = ("SHOP-1", "SHOP-2", "SHOP-3")
-CONTENTS = ("", "", "", "", "red checks", "red preprod", "red production", "bad deploy", "no tests")
+CONTENTS = ("", "", "", "", *BAD)
 picks = st.integers(min_value=0, max_value=30)
 people = st.sampled_from(sorted(STAFF))
 developers = st.sampled_from(["dan", "dora", "rob"])

@@ -15,7 +15,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import and_, case, exists, or_, select
 from sqlalchemy.orm import aliased
 
-from feature_delivery.domain.process import GATES, ORDER, Step
+from feature_delivery.domain.process import GATES, ORDER
 from feature_delivery.domain.records import now
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import turn
-from feature_delivery.services.control.gates import rewind, run_of, settle
+from feature_delivery.services.control.gates import rewind, rewind_later, run_of, settle
 from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def reject(
     tell_request(unit, feature, "rejected", text)
     notify(unit, feature, "rejected", text, to=attempt.authors or project.people.with_role(Who.DEVELOPER))
     if later:
-        feature.rewind_to = Step.WAIT_FOR_CODE
+        rewind_later(unit, feature, Step.WAIT_FOR_CODE)
     else:
         rewind(unit, feature, Step.WAIT_FOR_CODE)
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 ON_ITS_WAY = frozenset({"running", "queued", "scheduled", "restarting", "up_for_retry"})
 """States of a gate's task that may still park."""
 
+ENDED = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
+"""States of tasks that do nothing more by themselves."""
+
 FOR_EVER = timedelta(days=3650)
 """A gate without a deadline shelves its run this long; a decision ends it at any time."""
 
@@ -70,16 +73,20 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
     if task.step is Step.WAIT_FOR_TURN and feature.state is FeatureState.ACTIVE:
         turn.ask(unit, project, feature)
     now_open = unit.books.open_gate(feature)
-    if now_open is not None and now_open.step is not task.step:
-        now_open.state = GateState.CLOSED
-        now_open = None
-    if task.step is Step.WAIT_FOR_VERDICT:
-        _before_verdict(unit, project, feature)
     found = flag(unit.books, project, feature, task.step)
+    if now_open is not None and now_open.step is not task.step:
+        if _waits_before(unit, feature, now_open, task.step) and not (found.over or found.outcome):
+            # A task marked by hand let the run go on behind the gate it waits at: that one comes first.
+            return GateAnswer(waits_for=f"{now_open.step} comes first.", timeout_seconds=FOR_EVER.total_seconds())
+        now_open.state, now_open.ended = GateState.CLOSED, True
+        now_open = None
+    if task.step is Step.WAIT_FOR_VERDICT and not found.outcome:
+        _before_verdict(unit, project, feature)
     if found.over:
         if now_open is not None:
-            now_open.state = GateState.CLOSED
+            now_open.state, now_open.ended = GateState.CLOSED, True
         unit.runs.unshelve(run_of(feature))
+        _come_back(unit, project, feature)
         return GateAnswer(over=True, waits_for=found.waits_for)
     if found.outcome and feature.rewind_to is None:
         gate = now_open or _not_ended(unit, feature, task.step) or _new_gate(unit, project, feature, task.step)
@@ -104,18 +111,24 @@ def _not_ended(unit: Unit, feature: Feature, step: Step) -> Gate | None:
     return gate
 
 
+def _waits_before(unit: Unit, feature: Feature, gate: Gate, step: Step) -> bool:
+    parked = unit.runs.states(run_of(feature)).get(gate.step) == "awaiting_input"
+    return parked and ORDER[gate.step] < ORDER[step]
+
+
 def _before_verdict(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     """Take in what the steps before the verdict could not report themselves: killed ones report nothing."""
     promotion = unit.books.promotion(feature, feature.attempt_number)
     row = unit.books.lock_project(project.name)
     attempt = unit.books.attempt(feature)
+    ready = attempt is not None and attempt.state is AttemptState.ACTIVE and turn.may_go(unit.books, project, feature)
     begun = promotion is not None and promotion.state is not PromotionState.DROPPED
     if promotion is not None and promotion.state is PromotionState.MOVED:
         promotion.state = PromotionState.UNCERTAIN
         text = f"{feature.key}: production's branch moved, the deploy has not ended. Decide: roll back or keep."
         record(unit, feature, "production_uncertain", text, step=Step.WAIT_FOR_VERDICT)
         notify(unit, feature, "uncertain", text, to=project.people.with_role(Who.OPERATOR, Who.MANAGER))
-    elif row.frozen_reason and not begun and attempt is not None and attempt.state is AttemptState.ACTIVE:
+    elif row.frozen_reason and not begun and ready:
         feature.rewind_to = feature.rewind_to or Step.WAIT_FOR_TURN  # it waits there until production is thawed
 
 
@@ -134,7 +147,10 @@ def _new_gate(unit: Unit, project: ProjectConfig, feature: Feature, step: Step) 
 def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, found: Flag) -> GateAnswer:
     gate.blocked = found.blocked
     until = gate.deadline if gate.deadline and gate.deadline > now() else now() + FOR_EVER
-    unit.runs.shelve(run_of(feature), until=until)
+    states = unit.runs.states(run_of(feature))
+    if all(states.get(step) in ENDED for step in Step if ORDER[step] < ORDER[gate.step]):
+        # Not when a task marked by hand let the run come here ahead of itself: the rest must still run.
+        unit.runs.shelve(run_of(feature), until=until)
     waits_for = found.blocked or found.waits_for
     record(unit, feature, "waiting", f"{gate.step} waits: {waits_for}", step=gate.step)
     if found.blocked and feature.rewind_to is None:
@@ -163,6 +179,8 @@ def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool
     gate = unit.books.open_gate(feature)
     if gate is None:
         return False
+    if gate.step is Step.WAIT_FOR_TURN and feature.state is FeatureState.ACTIVE:
+        turn.ask(unit, project, feature)  # its place may have been taken from it since its task asked
     found = flag(unit.books, project, feature, gate.step)
     gate.blocked = found.blocked
     if not (found.outcome or found.over):
@@ -223,7 +241,9 @@ def rewind(unit: Unit, feature: Feature, to: Step) -> None:
     """Clear the run from ``to`` on; the gate it waits at is closed.
 
     A gate's task that is on its way to parking is let park first: clearing it while it runs would cost a restart.
+    Where a step before ``to`` was skipped or failed by hand, the run would not come to ``to``: it goes back further.
     """
+    to = _reachable(unit.runs.states(run_of(feature)), to)
     gate = unit.books.open_gate(feature)
     behind = gate is not None and ORDER[gate.step] >= ORDER[to]
     if gate is not None and behind and unit.runs.states(run_of(feature)).get(gate.step) in ON_ITS_WAY:
@@ -237,6 +257,25 @@ def rewind(unit: Unit, feature: Feature, to: Step) -> None:
     feature.rewind_to = None
     unit.runs.rewind(run_of(feature), to=to)
     record(unit, feature, "rewound", f"The run goes back to {to}.", step=to)
+
+
+def rewind_later(unit: Unit, feature: Feature, to: Step) -> None:
+    """Rewind once the run is parked: a task of it is running and asks for this, or its run is not locked here."""
+    feature.rewind_to = to
+    gate = unit.books.open_gate(feature)
+    if gate is not None:
+        gate.ended = False
+
+
+def _reachable(states: dict[Step, str], to: Step) -> Step:
+    steps = list(Step)
+    while to is not steps[0]:
+        before = steps[ORDER[to] - 1]
+        broken = {"skipped"} if to in GATES else {"skipped", "failed", "upstream_failed"}
+        if states.get(before) not in broken:
+            return to
+        to = before
+    return to
 
 
 def finish(unit: Unit, project: ProjectConfig, run_id: str) -> bool:

@@ -23,10 +23,12 @@ from feature_delivery.domain.records import (
     PermitRecord,
     Promotion,
     PromotionState,
+    now,
 )
 from feature_delivery.domain.work import CandidateWork, EnvironmentWork, PastWork, PromotionWork, Work
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.services.control import flags, start
+from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.gates import enter
 
 if TYPE_CHECKING:
@@ -140,6 +142,28 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     return _work(scene, permit, environment)
 
 
+def note_refusal(unit: Unit, project: ProjectConfig, task: TaskRef, reason: str) -> None:
+    """Remember why a running task got no permit, so that the gate it stops before can say so.
+
+    Called in a transaction of its own: the one that refused has been taken back.
+    """
+    feature = enter(unit, project, task.run.run_id)
+    if task.step in GATES or not unit.runs.is_running(task):
+        return
+    unit.books.add(
+        PermitRecord(
+            feature_id=feature.id,
+            attempt=feature.attempt_number,
+            step=task.step,
+            try_number=task.try_number,
+            task_instance=task.task_instance,
+            state="failed",
+            reason=reason,
+            ended_at=now(),
+        )
+    )
+
+
 def rule(scene: Scene) -> str:
     """Return why the step may not have its effect now; empty when it may."""
     feature, step = scene.feature, scene.step
@@ -188,7 +212,9 @@ def _rule_of_environment(scene: Scene) -> str:
     name, _ = environment_of(scene)
     found = scene.unit.books.environment(scene.project.name, name)
     if found is None or found.state is EnvironmentState.DESTROYED or found.feature_id != scene.feature.id:
-        return f"environment {name} is not reserved for it. Clear the reserve task of the same group."
+        return f"environment {name} is not reserved for it. Clear the reserve task of the same group and what follows."
+    if scene.step in {Step.DEPLOY_DEVELOPMENT, Step.DEPLOY_PREPROD} and found.state is EnvironmentState.RESERVED:
+        return f"environment {name} is not provisioned. Clear the reserve task of the same group and what follows."
     return ""
 
 
@@ -410,7 +436,7 @@ def _work(scene: Scene, permit: PermitRecord, environment: Environment | None) -
         if promotion
         else None,
         past=past,
-        executed_in_production=books.executed_in_production(scene.project.name) if _tests(step) else {},
+        executed_in_production=executed_in_production(books, scene.project.name) if _tests(step) else {},
         branch_leases=_leases(scene) if step is Step.DELETE_BRANCHES else {},
         own_branches=_own_branches(scene) if step is Step.DELETE_BRANCHES else (),
         verdict=verdict,
@@ -436,12 +462,17 @@ def _tests(step: Step) -> bool:
 
 
 def _past(scene: Scene) -> tuple[PastWork, ...]:
-    """Return the rolled back promotions of this feature, of earlier deliveries of the issue too."""
-    found = []
+    """Return the rolled back promotions of this feature, of earlier deliveries of the issue too.
+
+    Once a promotion of it was kept, production holds what it should: what was taken back before is over.
+    """
+    found: list[PastWork] = []
     for promotion in scene.unit.books.promotions(scene.project.name):
-        if promotion.restored is None:
+        if scene.unit.books.feature_by_id(promotion.feature_id).key != scene.feature.key:
             continue
-        if scene.unit.books.feature_by_id(promotion.feature_id).key == scene.feature.key:
+        if promotion.state is PromotionState.KEPT:
+            found.clear()
+        elif promotion.restored is not None:
             found.append(PastWork(before=promotion.before, candidate=promotion.candidate, restored=promotion.restored))
     return tuple(found)
 

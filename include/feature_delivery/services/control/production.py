@@ -18,6 +18,7 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.services.control import turn
+from feature_delivery.services.control.gates import rewind_later
 from feature_delivery.services.control.history import record
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def settle_lost(unit: Unit, project: ProjectConfig, commit: CommitSha) -> None:
                 promotion.state, attempt.state = PromotionState.UNCERTAIN, AttemptState.PROMOTED
         elif promotion.state is PromotionState.INTENDED:
             promotion.state = PromotionState.DROPPED
-            feature.rewind_to = Step.WAIT_FOR_TURN
+            rewind_later(unit, feature, Step.WAIT_FOR_TURN)
         else:
             promotion.state, promotion.restored, promotion.ended_at = PromotionState.ROLLED_BACK, commit, now()
             attempt.state, attempt.ended_at = AttemptState.ROLLED_BACK, now()
@@ -128,10 +129,7 @@ def wake_stopped(unit: Unit, project: ProjectConfig) -> None:
         foreign = bool(builds) and builds[-1].state == "failed" and builds[-1].result.get("cause") == "foreign"
         active = attempt is not None and attempt.state is AttemptState.ACTIVE
         if foreign and active and feature.rewind_to is None:
-            feature.rewind_to = Step.BUILD_CANDIDATE
-            gate = unit.books.open_gate(feature)
-            if gate is not None:
-                gate.ended = False
+            rewind_later(unit, feature, Step.BUILD_CANDIDATE)
 
 
 def lost_without_verdict(unit: Unit, project: ProjectConfig, feature_id: int) -> Promotion | None:

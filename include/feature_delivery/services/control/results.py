@@ -37,8 +37,9 @@ from feature_delivery.domain.work import (
     SuiteDone,
 )
 from feature_delivery.services.control import attempts, production, turn, verdict
+from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
-from feature_delivery.services.control.gates import enter, settle
+from feature_delivery.services.control.gates import enter, rewind_later, settle
 from feature_delivery.services.control.history import notify, record, tell_issue
 from feature_delivery.services.control.permits import Scene, environment_of
 
@@ -211,7 +212,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
 def _suite(scene: Scene, result: SuiteDone) -> str:
     unit, feature = scene.unit, scene.feature
     step = Step.TEST_PREPROD if scene.step is Step.REFRESH_CANDIDATE else scene.step
-    known = unit.books.executed_in_production(scene.project.name)
+    known = executed_in_production(unit.books, scene.project.name)
     lost = why_too_few(result.suite, executed=result.executed, in_production=known.get(result.suite))
     red = result.red or lost or (f"{result.failed} tests failed." if result.failed else "")
     unit.books.add(
@@ -331,7 +332,7 @@ def _refreshed(scene: Scene) -> None:
     lacking = missing_sign_offs(scene.unit.books, scene.project, scene.feature, *sign_offs(scene.project))
     if lacking:
         turn.free(scene.unit, scene.project, scene.feature, keep_place=True)
-        scene.feature.rewind_to = Step.NOTIFY_TESTERS
+        rewind_later(scene.unit, scene.feature, Step.NOTIFY_TESTERS)
         record(scene.unit, scene.feature, "asked_again", f"The candidate was refreshed. {lacking}", step=scene.step)
 
 
@@ -345,7 +346,7 @@ def _rolled_back(scene: Scene) -> str:
     operators = project.people.with_role(Who.OPERATOR, Who.MANAGER)
     if promotion.restored is None or result is None or result.commit != promotion.restored or result.red:
         why = result.red if result is not None and result.red else "production was not redeployed and verified"
-        text = f"The rollback of {feature.key} is not finished: {why}. Production stays locked."
+        text = f"The rollback of {feature.key} is not finished: {why.rstrip('.')}. Production stays locked."
         record(unit, feature, "production_uncertain", text, step=scene.step)
         notify(unit, feature, f"uncertain:{promotion.id}", text, to=operators)
         return text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}."
@@ -376,7 +377,7 @@ def _failed(scene: Scene, permit: PermitRecord, result: Failed) -> None:
         turn.free(unit, project, feature, keep_place=moved_on)
         if moved_on:
             # Nothing is wrong with the feature: it takes its turn again, on production as it will be then.
-            feature.rewind_to = Step.WAIT_FOR_TURN
+            rewind_later(unit, feature, Step.WAIT_FOR_TURN)
     if result.cause == "conflict" and feature.state is FeatureState.ACTIVE:
         attempt = unit.books.attempt(feature)
         if attempt is not None and attempt.state is AttemptState.ACTIVE:

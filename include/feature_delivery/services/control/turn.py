@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 def ask(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     """Put the feature into the queue, at the place it had if it was there before, and give out the turn."""
+    if unit.books.lock_project(project.name).lock_feature_id == feature.id:
+        return
     place = next((p for p in unit.books.queue(project.name) if p.feature_id == feature.id), None)
     if place is None:
         unit.books.add(QueuePlace(project=project.name, feature_id=feature.id))

@@ -18,7 +18,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import turn
-from feature_delivery.services.control.gates import rewind, settle
+from feature_delivery.services.control.gates import ENDED, rewind, run_of, settle
 from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def roll_back(unit: Unit, project: ProjectConfig, feature: Feature, reason: str,
 def _carry_on(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     """Wake the run at its verdict gate; one that was marked past it by hand comes back to act on the verdict."""
     gate = unit.books.open_gate(feature)
-    if gate is not None and ORDER[gate.step] > ORDER[Step.WAIT_FOR_VERDICT]:
+    past = unit.runs.states(run_of(feature)).get(Step.WAIT_FOR_VERDICT) in ENDED
+    if past and (gate is None or ORDER[gate.step] > ORDER[Step.WAIT_FOR_VERDICT]):
         rewind(unit, feature, Step.WAIT_FOR_VERDICT)
     else:
         settle(unit, project, feature)
