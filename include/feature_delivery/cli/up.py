@@ -34,6 +34,16 @@ DELIVERY_FILE = "delivery.yaml"
 CHECKOUT = Path(__file__).parents[3]
 """The checkout this package is installed from: the DAGs and the plugin lie beside ``include/``."""
 
+PRELOADED = (
+    "feature_delivery.orchestration.build",
+    "feature_delivery.services.work.perform",
+    "feature_delivery.adapters.control_http",
+    "feature_delivery.adapters.git.repository",
+    "feature_delivery.adapters.platforms.local.local_platform",
+    "feature_delivery.adapters.http_probe",
+)
+"""What every task needs: imported once by the scheduler, not anew by each of its workers' tasks."""
+
 Say = Callable[[str], None]
 
 
@@ -195,6 +205,7 @@ def running(
         external_db_managers=["feature_delivery.web.database.LedgerDBManager"],
         extra_environment=_environment(home, demo=demo),
         port=port,
+        preload=PRELOADED,
         on_event=on_event,
         on_failure=on_failure,
     )
