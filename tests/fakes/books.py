@@ -66,8 +66,10 @@ class FakeBooks:
 
     def snapshot(self) -> Callable[[], None]:
         """Return what brings everything back to now."""
-        kept = {kind: (list(rows), [] if kind in APPENDED else [dict(vars(r)) for r in rows])
-                for kind, rows in self.rows.items()}
+        kept = {
+            kind: (list(rows), [] if kind in APPENDED else [dict(vars(r)) for r in rows])
+            for kind, rows in self.rows.items()
+        }
         last, markers = self.last_id, set(self.markers)
 
         def restore() -> None:
@@ -145,9 +147,7 @@ class FakeBooks:
         return [a for a in self.of(Attempt) if a.feature_id == feature.id]
 
     def candidate(self, feature: Feature, attempt: int) -> CandidateRecord | None:
-        return self._newest(
-            c for c in self.of(CandidateRecord) if c.feature_id == feature.id and c.attempt == attempt
-        )
+        return self._newest(c for c in self.of(CandidateRecord) if c.feature_id == feature.id and c.attempt == attempt)
 
     def candidates_of(self, commit: CommitSha) -> Sequence[CandidateRecord]:
         return [c for c in reversed(self.of(CandidateRecord)) if c.commit == commit]
@@ -172,9 +172,7 @@ class FakeBooks:
 
     def suite_result(self, feature: Feature, attempt: int, step: Step) -> SuiteResult | None:
         return self._newest(
-            s
-            for s in self.of(SuiteResult)
-            if s.feature_id == feature.id and s.attempt == attempt and s.step is step
+            s for s in self.of(SuiteResult) if s.feature_id == feature.id and s.attempt == attempt and s.step is step
         )
 
     def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
@@ -214,9 +212,7 @@ class FakeBooks:
 
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         return [
-            d
-            for d in self.of(Decision)
-            if d.feature_id == feature.id and (attempt is None or d.attempt == attempt)
+            d for d in self.of(Decision) if d.feature_id == feature.id and (attempt is None or d.attempt == attempt)
         ]
 
     def permit(self, permit_id: int) -> PermitRecord | None:
@@ -227,9 +223,7 @@ class FakeBooks:
 
     def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
         return self._newest(
-            p
-            for p in self.of(Promotion)
-            if p.feature_id == feature.id and (attempt is None or p.attempt == attempt)
+            p for p in self.of(Promotion) if p.feature_id == feature.id and (attempt is None or p.attempt == attempt)
         )
 
     def promotions(self, project: ProjectName) -> Sequence[Promotion]:

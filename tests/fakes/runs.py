@@ -23,10 +23,10 @@ def _graph() -> dict[Step, tuple[Step, ...]]:
     """Return the direct upstream tasks of every task."""
     before: dict[Step, tuple[Step, ...]] = {S.REGISTER_FEATURE: ()}
     before |= {later: (earlier,) for earlier, later in itertools.pairwise(CHAIN)}
-    before |= {check: (S.DEPLOY_DEVELOPMENT,) for check in CHECKS}
+    before |= dict.fromkeys(CHECKS, (S.DEPLOY_DEVELOPMENT,))
     before[S.WAIT_FOR_MERGE_REQUEST] = tuple(sorted(CHECKS))
     # A teardown waits for everything between its setup and itself; without a setup, for all that is upstream.
-    before |= {teardown: (S.DECIDE_ROLLBACK, S.WAIT_FOR_REWORK) for teardown in TEARDOWNS}
+    before |= dict.fromkeys(TEARDOWNS, (S.DECIDE_ROLLBACK, S.WAIT_FOR_REWORK))
     before[S.CLOSE_ISSUE] = (S.DECIDE_ROLLBACK, *sorted(TEARDOWNS))
     before[S.WAIT_FOR_DEMONSTRATION] = (S.CLOSE_ISSUE,)
     return before

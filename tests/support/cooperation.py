@@ -42,7 +42,10 @@ def to_the_end(world: World, *, rounds: int = 40) -> None:
             _mend_teardowns(world)
             world.run()
             return
-    stuck = [f"{f.run_id} {f.state} attempt {f.attempt_number}: {waiting(world, f)}" for f in world.features(FeatureState.ACTIVE, FeatureState.SHIPPED)]
+    stuck = [
+        f"{f.run_id} {f.state} attempt {f.attempt_number}: {waiting(world, f)}"
+        for f in world.features(FeatureState.ACTIVE, FeatureState.SHIPPED)
+    ]
     raise AssertionError("no way to the end: " + "; ".join(stuck) + "\n" + "\n".join(world.log[-80:]))
 
 

@@ -254,9 +254,7 @@ def _suite(world: World, step: Step, work: Work, commit: CommitSha | None = None
     world.suite_ran(step, commit, red=bool(red))
     name = step.value.rpartition(".")[2] if step in CHECKS else "integration"
     executed = 0 if "no tests" in files.values() else 10
-    return SuiteDone(
-        suite=name, commit=commit, tests=10, executed=executed, failed=1 if red else 0, seconds=1, red=red
-    )
+    return SuiteDone(suite=name, commit=commit, tests=10, executed=executed, failed=1 if red else 0, seconds=1, red=red)
 
 
 def _build(world: World, work: Work) -> Result:

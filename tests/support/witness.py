@@ -51,7 +51,9 @@ class Witness:
     def reported(self, task: TaskRef, work: Work, result: Result) -> None:
         if isinstance(result, Deployed) and work.environment is not None and not work.environment.shared:
             now = (work.delivery, work.attempt)
-            assert now >= self.attempts_deployed.get(work.environment.name, (0, 0)), "an older attempt came over a newer"
+            assert now >= self.attempts_deployed.get(work.environment.name, (0, 0)), (
+                "an older attempt came over a newer"
+            )
             self.attempts_deployed[work.environment.name] = now
         if isinstance(result, SuiteDone) and result.executed == 0:
             with self.world.peek() as books:
@@ -92,7 +94,9 @@ class Witness:
         gates = [gate for gate in SIGN_OFFS if gate in people.policies]
         authors = people.by_emails(
             email
-            for commit in world.repository.ahead(feature_commit, work.promotion.before if work.promotion else feature_commit)
+            for commit in world.repository.ahead(
+                feature_commit, work.promotion.before if work.promotion else feature_commit
+            )
             for email in commit.authors
         )
         said: list[set[str]] = []

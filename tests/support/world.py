@@ -12,6 +12,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from tests.fakes.books import FakeBooks
+from tests.fakes.repository import FakeRepository
+from tests.fakes.runs import FakeRuns
+from tests.support.performing import FakePlaces, Process, process
+from tests.support.witness import Witness
+
 from feature_delivery.domain import records
 from feature_delivery.domain.errors import Permanent
 from feature_delivery.domain.names import BranchName, CommitSha, PersonName, ProjectName, feature_key
@@ -30,11 +36,6 @@ from feature_delivery.services.control.gates import enter, finish
 from feature_delivery.services.control.production import observe_production
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
-from tests.fakes.books import FakeBooks
-from tests.fakes.repository import FakeRepository
-from tests.fakes.runs import FakeRuns
-from tests.support.performing import FakePlaces, Process, process
-from tests.support.witness import Witness
 
 SHOP = ProjectName("shop")
 PRODUCTION, PREPROD = BranchName("main"), BranchName("preprod")

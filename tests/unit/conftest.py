@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-
 from tests.support.world import World
 
 QUIET = list(HealthCheck)

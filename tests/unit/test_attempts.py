@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
+from tests.support.stepping import go_on, until
+from tests.support.world import PRODUCTION, World
 
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import AttemptState, FeatureState
 from feature_delivery.services.control.attempts import BranchFacts
-from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
-from tests.support.stepping import go_on, until
-from tests.support.world import PRODUCTION, World
 
 APPROVE, REJECT = DecisionKind.APPROVE, DecisionKind.REJECT
 REVIEW, ACCEPTANCE, VERDICT = Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_VERDICT
@@ -145,9 +145,7 @@ def test_a_branch_that_stays_away_ends_the_feature(world: World) -> None:
 def test_a_listing_without_production_is_no_evidence(world: World) -> None:
     feature = bring(world, "SHOP-1", REVIEW)
     for hours in (0, 1, 2):
-        facts = BranchFacts(
-            head=None, listing_has_production=False, seen_at=world.time + timedelta(hours=hours)
-        )
+        facts = BranchFacts(head=None, listing_has_production=False, seen_at=world.time + timedelta(hours=hours))
         world.mail.append((feature.run_id, facts))
         world.tell(0)
     assert now_of(world, feature).branch_seen_gone is None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from tests.support.cooperation import bring, now_of
+from tests.support.world import World, shop
 
 from feature_delivery.domain.names import CommitSha, PersonName
 from feature_delivery.domain.people import DecisionKind
@@ -12,8 +16,6 @@ from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.ledger import Unit
 from feature_delivery.services.control.decide import Say, break_lock, cancel, decide
-from tests.support.cooperation import bring, now_of
-from tests.support.world import World, shop
 
 APPROVE, REJECT = DecisionKind.APPROVE, DecisionKind.REJECT
 REVIEW, ACCEPTANCE, CONFIRMATION = Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION
@@ -171,10 +173,7 @@ def test_a_second_verdict_is_refused(world: World) -> None:
 
 
 def test_enough_people_must_approve() -> None:
-    project = shop()
-    from dataclasses import replace
-
-    policies = dict(project.people.policies)
+    policies = dict(shop().people.policies)
     policies[REVIEW] = replace(policies[REVIEW], count=2)
     world = World(project=shop(policies=policies))
     feature = bring(world, "SHOP-1", REVIEW)

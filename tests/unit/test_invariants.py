@@ -14,14 +14,14 @@ from datetime import timedelta
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.cooperation import nothing_is_left, one_round, to_the_end
+from tests.support.world import BAD, STAFF, World, shop
 
 from feature_delivery.domain.people import SIGN_OFFS, DecisionKind
 from feature_delivery.domain.process import GATES, Step
 from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
-from tests.support.cooperation import nothing_is_left, one_round, to_the_end
-from tests.support.world import BAD, STAFF, World, shop
 
 KEYS = ("SHOP-1", "SHOP-2", "SHOP-3")
 CONTENTS = ("", "", "", "", *BAD)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Feature, Promotion, PromotionState
 from tests.support.cooperation import bring, now_of, to_the_end
 from tests.support.stepping import kill, until
 from tests.support.world import PRODUCTION, SHOP, World
+
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import Feature, Promotion, PromotionState
 
 APPROVE, KEEP, ROLL_BACK = DecisionKind.APPROVE, DecisionKind.KEEP, DecisionKind.ROLL_BACK
 CONFIRMATION, TURN, VERDICT = Step.WAIT_FOR_CONFIRMATION, Step.WAIT_FOR_TURN, Step.WAIT_FOR_VERDICT
@@ -72,7 +73,7 @@ def test_the_candidate_is_built_and_tested_again_on_what_shipped_before(world: W
 
 
 def test_a_feature_cleared_back_while_it_queues_does_not_get_production(world: World) -> None:
-    one, two = queued(world, "SHOP-1", "SHOP-2")
+    one, _ = queued(world, "SHOP-1", "SHOP-2")
     world.clear(one, Step.WAIT_FOR_REVIEW)
     until(world, Step.BUILD_CANDIDATE, "takes")
     nine = next(f for f in world.features() if f.key == "SHOP-9")
