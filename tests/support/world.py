@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from tests.fakes.books import FakeBooks
 from tests.fakes.repository import FakeRepository
-from tests.fakes.runs import FakeRuns
+from tests.fakes.runs import DOWNSTREAM, FakeRuns
 from tests.support.performing import FakePlaces, Process, process
 from tests.support.witness import Witness
 
@@ -228,7 +228,7 @@ class World:
     # What tasks ask of the world.
 
     def mishap(self, task: TaskRef) -> bool:
-        if self.mishaps and task.step not in {Step.DELETE_BRANCHES}:
+        if self.mishaps and task.step is not Step.DELETE_BRANCHES:
             self.mishaps -= 1
             return True
         return False
@@ -396,8 +396,6 @@ class World:
 
     def clear(self, feature: Feature, step: Step, *, with_downstream: bool = True) -> None:
         """Clear by hand in Airflow's page; the listener brings the run back from the shelf."""
-        from tests.fakes.runs import DOWNSTREAM
-
         ref = RunRef(SHOP, feature.run_id)
         self.say(f"{feature.run_id} {step} is cleared{' with all after it' if with_downstream else ''}")
         self.runs.clear(ref, *(DOWNSTREAM[step] if with_downstream else {step}))
