@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.fakes.ledger import memory_ledger
 
 from feature_delivery.adapters.git_hosts.local import LocalGitHost
 from feature_delivery.adapters.ledger import transactions
@@ -17,6 +16,7 @@ from feature_delivery.adapters.ledger.local_records import SqlLocalRecords
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
 from feature_delivery.ports.git_host import GitHost, MergeRequest, RequestState, ReviewKind, StatusState
+from tests.fakes.ledger import memory_ledger
 
 SHOP = ProjectName("shop")
 KEY = FeatureKey("SHOP-1")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import URL, create_engine, pool
-from tests.fakes.ledger import memory_ledger
 
 from feature_delivery.adapters.ledger import SqlBooks, ledger_begin
 from feature_delivery.domain.errors import Conflict, Misconfigured, NotFound, Refused
@@ -39,6 +38,7 @@ from feature_delivery.domain.records import (
     WebhookDelivery,
 )
 from feature_delivery.ports.ledger import Books
+from tests.fakes.ledger import memory_ledger
 
 SHOP, OTHER = ProjectName("shop"), ProjectName("other")
 KEY = FeatureKey("SHOP-1")

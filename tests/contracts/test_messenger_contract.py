@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
-from tests.fakes.ledger import memory_ledger
 
 from feature_delivery.adapters.ledger import transactions
 from feature_delivery.adapters.ledger.local_records import SqlLocalRecords
 from feature_delivery.adapters.messengers.log import LogMessenger
 from feature_delivery.domain.names import FeatureKey, PersonName, ProjectName
 from feature_delivery.ports.messenger import Message, Messenger
+from tests.fakes.ledger import memory_ledger
 
 SHOP, KEY = ProjectName("shop"), FeatureKey("SHOP-1")
 ASK = Message(id="m-1", project=SHOP, key=KEY, to=(PersonName("tom"), PersonName("tina")), text="Please test SHOP-1.")

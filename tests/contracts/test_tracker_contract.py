@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from tests.fakes.ledger import memory_ledger
 
 from feature_delivery.adapters.ledger import transactions
 from feature_delivery.adapters.ledger.local_records import SqlLocalRecords
@@ -15,6 +14,7 @@ from feature_delivery.adapters.trackers.local import LocalTracker
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.ports.tracker import Issue, IssueState, Tracker
+from tests.fakes.ledger import memory_ledger
 
 SHOP = ProjectName("shop")
 KEY, OTHER_KEY = FeatureKey("SHOP-1"), FeatureKey("SHOP-2")

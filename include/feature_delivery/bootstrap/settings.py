@@ -44,26 +44,52 @@ def settings() -> Settings:
     )
 
 
-_read: dict[Path, tuple[float, ProjectConfig]] = {}
+_read: dict[Path, tuple[float, ProjectConfig | Misconfigured]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Every project file: the projects that can be used, and per file what is wrong with the others."""
+
+    projects: dict[ProjectName, ProjectConfig]
+    faults: dict[str, str]
+
+
+def survey() -> Survey:
+    """Read every project file, again only when it has changed; one that is wrong takes no other down."""
+    found: dict[ProjectName, ProjectConfig] = {}
+    faults: dict[str, str] = {}
+    folder = settings().projects
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        read = _project_of(path)
+        if isinstance(read, Misconfigured):
+            faults[path.name] = str(read)
+        elif read.name in found:
+            # The first file keeps the name: features under way must not change their shop by a copied file.
+            faults[path.name] = f"Two files in {folder.name!r} name the project {read.name!r}. Rename one."
+        else:
+            found[read.name] = read
+    return Survey(projects=found, faults=faults)
+
+
+def _project_of(path: Path) -> ProjectConfig | Misconfigured:
+    try:
+        changed = path.stat().st_mtime
+    except OSError as error:
+        return Misconfigured(f"Could not read project file {path.name!r}: {error}.")
+    known = _read.get(path)
+    if known is None or known[0] != changed:
+        try:
+            known = (changed, read_project_file(path))
+        except Misconfigured as error:
+            known = (changed, error)
+        _read[path] = known
+    return known[1]
 
 
 def projects() -> dict[ProjectName, ProjectConfig]:
-    """Return every project by name, read again only when its file has changed.
-
-    Raises:
-        Misconfigured: A file is wrong, or two files name the same project.
-    """
-    found: dict[ProjectName, ProjectConfig] = {}
-    folder = settings().projects
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        changed = path.stat().st_mtime
-        if path not in _read or _read[path][0] != changed:
-            _read[path] = (changed, read_project_file(path))
-        project = _read[path][1]
-        if project.name in found:
-            raise Misconfigured(f"Two files in {folder.name!r} name the project {project.name!r}. Rename one.")
-        found[project.name] = project
-    return found
+    """Return every project that can be used by name; ``survey`` says what is wrong with the others."""
+    return survey().projects
 
 
 def project(name: str) -> ProjectConfig:
@@ -72,7 +98,27 @@ def project(name: str) -> ProjectConfig:
     Raises:
         NotFound: No file names it.
     """
-    known = projects()
-    if name not in known:
-        raise NotFound(f"There is no project {name[:60]!r} here. Known: {', '.join(known) or 'none'}.")
-    return known[ProjectName(name)]
+    found = survey()
+    if name not in found.projects:
+        broken = "".join(f" {fault}" for fault in found.faults.values())
+        known = ", ".join(found.projects) or "none"
+        raise NotFound(f"There is no project {name[:60]!r} here. Known: {known}.{broken}")
+    return found.projects[ProjectName(name)]
+
+
+def new_instance() -> str:
+    """Return the id that a ledger without one takes (``FEATURE_DELIVERY_INSTANCE``); empty: it makes one up."""
+    return os.environ.get("FEATURE_DELIVERY_INSTANCE", "")
+
+
+def webhook_secret(name: ProjectName) -> bytes:
+    """Return what a project's webhooks are signed with; empty: none is set, and none is accepted.
+
+    ``FEATURE_DELIVERY_WEBHOOK_SECRET_<PROJECT>``, else the file ``secrets/webhook-<project>`` in the home.
+    """
+    if given := os.environ.get(f"FEATURE_DELIVERY_WEBHOOK_SECRET_{name.upper()}"):
+        return given.encode()
+    try:
+        return (settings().home / "secrets" / f"webhook-{name}").read_bytes().strip()
+    except FileNotFoundError:
+        return b""

@@ -21,7 +21,7 @@ from feature_delivery.adapters.platforms.local.local_platform import LocalPlatfo
 from feature_delivery.adapters.platforms.local.settings import Settings as PlatformSettings
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.settings import URL_PREFIX
-from feature_delivery.cli.embedded.home import write_private
+from feature_delivery.cli.embedded.home import Home, write_private
 from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.cli.embedded.supervisor import PartEvent
 from feature_delivery.domain.errors import Error, Misconfigured, Refused, Unavailable
@@ -39,11 +39,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A shop that is set up to be delivered: its project, its bare repository, its files in the home."""
+    """A shop that is set up to be delivered: its project, its bare repository, its files in the home.
+
+    ``follow``: the commit that production must run from the start, when somebody moved its branch by hand.
+    """
 
     project: ProjectConfig
     repository: Path
     home: Path
+    follow: CommitSha | None = None
 
 
 def project_name_of(repository: str) -> ProjectName:
@@ -181,7 +185,7 @@ def running(
     on_failure: Callable[[Error], None] = lambda _error: None,
 ) -> Iterator[Running]:
     """Run Airflow and the shops' environments until the block ends; with ``keep`` the environments run on."""
-    users = {"admin": "admin", **{name: "op" for shop in shops for name in shop.project.people.persons}}
+    users = {"admin": "admin"} | {str(name): "op" for shop in shops for name in shop.project.people.persons}
     instance = Instance(
         home,
         dags_folder=CHECKOUT / "dags",
@@ -196,9 +200,7 @@ def running(
     )
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
         stack.callback(instance.stop)
-        platform = LocalPlatform(
-            PlatformSettings(root=home / "environments", instance=instance_id(home), uv_cache=home / "cache" / "uv")
-        )
+        platform = local_platform(home)
         if not keep:
             for shop in shops:
                 stack.callback(platform.stop_all, shop.project.name)
@@ -217,20 +219,20 @@ def running(
         yield Running(instance=instance, shops=shops, production=production)
 
 
+def local_platform(home: Path) -> LocalPlatform:
+    """Return the platform as the tasks of this instance see it."""
+    return LocalPlatform(PlatformSettings(root=home / "environments", instance=instance_id(home)))
+
+
 def instance_id(home: Path) -> str:
-    """Return the id that marks everything this installation creates."""
-    path = home / "instance-id"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, secrets.token_hex(6))
-    return path.read_text("utf-8").strip()
+    """Return the id that marks everything this installation creates; needs the home to be entered once before."""
+    return Home(home).secrets()["instance"]
 
 
 def _environment(home: Path, *, demo: bool) -> dict[str, str]:
     return {
         "FEATURE_DELIVERY_HOME": str(home),
         "FEATURE_DELIVERY_PROJECTS": str(home / "projects"),
-        "FEATURE_DELIVERY_INSTANCE": instance_id(home),
         "FEATURE_DELIVERY_DEMO": "1" if demo else "",
     }
 
@@ -241,7 +243,7 @@ def _remember_user(home: Path, shops: tuple[Shop, ...]) -> None:
 
 
 def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentStatus:
-    """Bring production up as it was; at the very first time deploy the head of its branch."""
+    """Bring production up as it was; deploy its branch the first time, and where ``shop.follow`` says so."""
     project = shop.project
     ref = EnvironmentRef(
         instance=instance_id(shop.home),
@@ -253,8 +255,10 @@ def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentS
     )
     platform.resume(project.name, say=say)
     found = platform.status(ref)
-    if found is not None and found.commit is not None:
+    if found is not None and found.commit is not None and shop.follow in {None, found.commit}:
         return found
+    if found is not None:
+        ref = found.ref
     repository = GitRepository(
         project.repository, shop.home / "mirrors" / f"{project.name}.git", production=project.branches.production
     )

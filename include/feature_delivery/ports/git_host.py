@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey
+from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey
 
 
 class RequestState(StrEnum):

@@ -61,6 +61,7 @@ class EnvironmentStatus:
         commit: The commit that answers at ``address`` now, ``None`` before the first deploy.
         previous: The release that was switched away from and is kept.
         healthy: The health path answered 200 just now.
+        unsettled: A commit whose migration was begun, and which was neither switched to nor migrated back.
     """
 
     ref: EnvironmentRef
@@ -69,6 +70,7 @@ class EnvironmentStatus:
     previous: CommitSha | None
     healthy: bool
     foreign: bool = False
+    unsettled: CommitSha | None = None
 
 
 class Platform(Protocol):
@@ -94,7 +96,7 @@ class Platform(Protocol):
             release: What to run.
             say: Progress for the task log, one line each.
             migrate_back: Plan of the release that is being rolled back: its ``migration.back`` runs instead of
-                ``release``'s forward migration.
+                ``release``'s forward migration. Only for a release that is there or ``unsettled``.
 
         Raises:
             Refused: The commit cannot be installed, migrated or started, or never became healthy; the sentence ends

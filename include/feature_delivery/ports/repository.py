@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from feature_delivery.domain.names import BranchName, CommitSha, TreeSha
@@ -48,6 +49,15 @@ class PastDelivery:
     restored: CommitSha
 
 
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """Lines of one path that a change adds and removes; ``None`` for a file without lines. A rename is two paths."""
+
+    path: str
+    added: int | None
+    removed: int | None
+
+
 class MergeConflictError(Exception):
     """Feature and production do not merge; ``files`` are the paths in conflict."""
 
@@ -68,7 +78,14 @@ class Repository(Protocol):
         """
 
     def fetch(self, *commits: CommitSha) -> None:
-        """Make sure that ``commits`` and all branches are here."""
+        """Make sure that ``commits`` are here; without any, bring every branch.
+
+        When all of ``commits`` are here the host is not asked.
+
+        Raises:
+            NotFound: The host has one of them no more.
+            Unavailable: The host did not answer.
+        """
 
     def commit(self, sha: CommitSha) -> Commit:
         """Return one commit that was fetched."""
@@ -79,11 +96,43 @@ class Repository(Protocol):
     def is_ancestor(self, old: CommitSha, new: CommitSha) -> bool:
         """Say whether ``new`` contains ``old``."""
 
+    def tree_of(self, commit: CommitSha) -> TreeSha:
+        """Return the tree of a commit that was fetched."""
+
+    def changed_paths(self, old: CommitSha, new: CommitSha) -> tuple[str, ...]:
+        r"""Return every path that differs, sorted, for people: bytes that are not UTF-8 are shown as ``\xe9``."""
+
+    def diff_stat(self, old: CommitSha, new: CommitSha) -> tuple[FileChange, ...]:
+        """Return the size of the change from ``old`` to ``new``, path by path."""
+
     def read_file(self, commit: CommitSha, path: str) -> bytes | None:
-        """Return the content of a regular file in a commit, or ``None``."""
+        """Return the content of a regular file of at most 1 MiB, or ``None``; symbolic links are not followed.
+
+        Raises:
+            Refused: The file is larger, or ``path`` leads out of the repository.
+        """
 
     def checkout(self, commit: CommitSha, directory: Path) -> None:
-        """Fill the empty ``directory`` with the files of ``commit``; no ``.git`` in it, no path outside it."""
+        """Fill the empty ``directory`` with the files of ``commit``; no ``.git`` in it, no path outside it.
+
+        Raises:
+            Refused: A symbolic link leads out of the repository, or ``directory`` is not an empty directory.
+        """
+
+    def stacked_on(
+        self,
+        branch: BranchName,
+        *,
+        head: CommitSha,
+        production: CommitSha,
+        others: Mapping[BranchName, CommitSha],
+    ) -> BranchName | None:
+        """Return the undelivered branch among ``others`` that ``branch`` stands on.
+
+        It does when the other's commits that are not in production are all in ``head``. When each has commits of its
+        own besides shared ones, Git cannot tell who branched from whom: the name that sorts first (``SHOP-9`` before
+        ``SHOP-10``) is taken for the older, so that two features never wait for each other.
+        """
 
     def create_branch(self, branch: BranchName, at: CommitSha) -> bool:
         """Create ``branch`` on the host; ``False`` when it is there already, at whatever commit.
@@ -100,9 +149,9 @@ class Repository(Protocol):
     ) -> Candidate:
         """Merge ``feature`` into ``production`` without a work tree; nothing is pushed.
 
-        The same input gives the same commit (fixed author, dates taken from the inputs). With ``past``, the merge
-        runs against a synthetic base (production's tree with the parent from before the first promotion), so that
-        the *whole* feature comes again, not only what was added since.
+        The same input gives the same commit (fixed author, dates taken from the inputs). With ``past`` (oldest
+        first), the merge runs as if those deliveries had never been, so that the *whole* feature comes again, not
+        only what was added since.
 
         Raises:
             MergeConflictError: The two do not merge.
@@ -110,13 +159,25 @@ class Repository(Protocol):
         """
 
     def publish_candidate(self, branch: BranchName, candidate: CommitSha) -> None:
-        """Put ``branch`` (ours alone) at ``candidate``, whatever it was before."""
+        """Put ``branch`` (ours alone) at ``candidate``, whatever it was before.
+
+        Raises:
+            Refused: The branch is not one of ours, or the host does not let us.
+        """
+
+    def level(self, branch: BranchName, *, expect: CommitSha | None, to: CommitSha) -> bool:
+        """Put ``branch`` (``preprod``) at production's commit ``to``; ``False`` when it is not at ``expect`` any more.
+
+        ``None`` expects that there is no such branch. What others merged there by hand is dropped: the branch never
+        collects unshipped features.
+        """
 
     def promote(self, branch: BranchName, *, old: CommitSha, new: CommitSha) -> None:
         """Move ``branch`` from ``old`` to ``new`` by compare-and-swap, fast-forward only; "already there" is done.
 
         Raises:
             Conflict: The branch is at neither, or ``new`` does not contain ``old``.
+            Refused: The host does not let us (a protected branch, a hook).
         """
 
     def build_restoration(self, *, head: CommitSha, before: CommitSha, promoted: CommitSha, message: str) -> Commit:
@@ -127,4 +188,6 @@ class Repository(Protocol):
 
         Raises:
             MergeConflictError: Foreign commits touch what would be taken back.
+            Conflict: ``head`` does not contain ``promoted``.
+            Refused: Nothing of ``promoted`` is left in ``head``.
         """

@@ -18,7 +18,7 @@ from feature_delivery.cli.demo.overlay import DemoCommit, apply_overlay
 from feature_delivery.domain.errors import Unavailable
 
 GIT_TIMEOUT_SECONDS = 60
-LOOK_EVERY_SECONDS = 0.15
+LOOK_EVERY_SECONDS = 0.3
 
 CAST = {
     "max": ("manager",),
@@ -74,7 +74,9 @@ class Stage:
                 return found
             if time.monotonic() > end:
                 gate = found.get("gate") or {}
-                where = f"at {gate.get('step')}: {gate.get('blocked') or gate.get('waits_for')}" if gate else "under way"
+                where = (
+                    f"at {gate.get('step')}: {gate.get('blocked') or gate.get('waits_for')}" if gate else "under way"
+                )
                 raise Unavailable(f"{key} did not come to {what} within {self.timeout_seconds:.0f} s. It is {where}")
             time.sleep(LOOK_EVERY_SECONDS)
 

@@ -99,7 +99,9 @@ class Play:
         self.stage.until_gate(key, DEMONSTRATION)
         self.manager.look_at(self.facts.production_address())
         self.manager.decide(key, "demonstration", "approve", "The client likes it.")
-        self.stage.until(key, "its end", lambda found: found["state"] == "delivered" and found["run_state"] == "success")
+        self.stage.until(
+            key, "its end", lambda found: found["state"] == "delivered" and found["run_state"] == "success"
+        )
 
     def shipped(self, key: str, what: DemoFeature, *, by: str = "dora") -> None:
         """Bring a feature with nothing special about it to its end."""

@@ -89,7 +89,7 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
         _come_back(unit, project, feature)
         return GateAnswer(over=True, waits_for=found.waits_for)
     if found.outcome and feature.rewind_to is None:
-        gate = now_open or _new_gate(unit, project, feature, task.step)
+        gate = now_open or _not_ended(unit, feature, task.step) or _new_gate(unit, project, feature, task.step)
         gate.state, gate.outcome, gate.resolved_at, gate.ended, gate.blocked = (
             GateState.RESOLVED,
             found.outcome,
@@ -101,6 +101,14 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
         _come_back(unit, project, feature)
         return GateAnswer(outcome=found.outcome)
     return _park(unit, project, feature, now_open or _new_gate(unit, project, feature, task.step), found)
+
+
+def _not_ended(unit: Unit, feature: Feature, step: Step) -> Gate | None:
+    """Return the gate that was resolved while its task was running, on its way to ask: it needs no ending."""
+    gate = unit.books.gate(feature, step)
+    if gate is None or gate.state is not GateState.RESOLVED or gate.ended or gate.attempt != feature.attempt_number:
+        return None
+    return gate
 
 
 def _waits_before(unit: Unit, feature: Feature, gate: Gate, step: Step) -> bool:

@@ -28,6 +28,7 @@ from feature_delivery.domain.records import (
 from feature_delivery.domain.work import CandidateWork, EnvironmentWork, PastWork, PromotionWork, Work
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.services.control import flags, start
+from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.gates import enter
 
 if TYPE_CHECKING:
@@ -435,7 +436,7 @@ def _work(scene: Scene, permit: PermitRecord, environment: Environment | None) -
         if promotion
         else None,
         past=past,
-        executed_in_production=books.executed_in_production(scene.project.name) if _tests(step) else {},
+        executed_in_production=executed_in_production(books, scene.project.name) if _tests(step) else {},
         branch_leases=_leases(scene) if step is Step.DELETE_BRANCHES else {},
         own_branches=_own_branches(scene) if step is Step.DELETE_BRANCHES else (),
         verdict=verdict,

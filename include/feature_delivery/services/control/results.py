@@ -37,6 +37,7 @@ from feature_delivery.domain.work import (
     SuiteDone,
 )
 from feature_delivery.services.control import attempts, production, turn, verdict
+from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
 from feature_delivery.services.control.history import notify, record, tell_issue
@@ -211,7 +212,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
 def _suite(scene: Scene, result: SuiteDone) -> str:
     unit, feature = scene.unit, scene.feature
     step = Step.TEST_PREPROD if scene.step is Step.REFRESH_CANDIDATE else scene.step
-    known = unit.books.executed_in_production(scene.project.name)
+    known = executed_in_production(unit.books, scene.project.name)
     lost = why_too_few(result.suite, executed=result.executed, in_production=known.get(result.suite))
     red = result.red or (f"{result.failed} tests failed." if result.failed else lost or "")
     unit.books.add(
@@ -345,7 +346,7 @@ def _rolled_back(scene: Scene) -> str:
     operators = project.people.with_role(Who.OPERATOR, Who.MANAGER)
     if promotion.restored is None or result is None or result.commit != promotion.restored or result.red:
         why = result.red if result is not None and result.red else "production was not redeployed and verified"
-        text = f"The rollback of {feature.key} is not finished: {why}. Production stays locked."
+        text = f"The rollback of {feature.key} is not finished: {why.rstrip('.')}. Production stays locked."
         record(unit, feature, "production_uncertain", text, step=scene.step)
         notify(unit, feature, f"uncertain:{promotion.id}", text, to=operators)
         return text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}."

@@ -1,0 +1,58 @@
+# Needs python3 (3.11 to 3.13) and git; everything else is installed below this directory, as locked.
+#   make demo ARGS="--scenario delivered --exit"
+
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := .tools
+UV := $(TOOLS)/bin/uv
+ARGS ?=
+
+export UV_PYTHON_DOWNLOADS := never
+# Byte code is what makes the second start quick; another environment's variables are not ours.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix bench install install-dev clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo     a feature goes to production before your eyes"
+	@echo "make test     every test; make check: formatting, lint, types, imports; make fix: repairs what can be"
+	@echo "make bench    the figures; make install: only installs; make clean: removes what was installed"
+
+demo: $(VENV)/.installed
+	@$(BIN)/feature-delivery demo $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+# The demo's packages only; --inexact keeps those of `make test`, where they are.
+$(VENV)/.installed: $(UV) uv.lock pyproject.toml
+	@$(UV) sync --locked --inexact --no-dev --compile-bytecode --python $(TOOLS)/python
+	@touch $@
+
+$(VENV)/.installed-dev: $(UV) uv.lock pyproject.toml
+	@$(UV) sync --locked --compile-bytecode --python $(TOOLS)/python
+	@touch $@ $(VENV)/.installed
+
+$(UV): scripts/bootstrap.sh
+	@sh scripts/bootstrap.sh $(TOOLS)
+
+clean:
+	rm -rf $(VENV) $(TOOLS) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,3 @@
+"""A small online shop."""
+
+__version__ = "1.4.0"

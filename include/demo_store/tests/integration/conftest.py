@@ -1,0 +1,7 @@
+import pytest
+from client import Customer
+
+
+@pytest.fixture
+def customer():
+    return Customer()

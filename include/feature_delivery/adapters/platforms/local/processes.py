@@ -1,0 +1,219 @@
+"""Processes of environments: started to outlive us, known by marks, stopped to the last one.
+
+A process id alone proves nothing, because the kernel gives it out again. So a process is always named by its id and
+its start time, and every process of an environment carries marks in its environment, which its children inherit:
+where it belongs, what it is for, and (for short-lived ones) which process waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from feature_delivery.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+MARK_HOME = "DELIVERY_MARK_HOME"
+MARK_ROLE = "DELIVERY_MARK_ROLE"
+MARK_OWNER = "DELIVERY_MARK_OWNER"
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+_LAUNCH_SECONDS = 30
+_KILL_ROUNDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a process of ours says about itself. ``owner`` is empty for those that stand alone."""
+
+    home: str
+    role: str
+    owner: str = ""
+
+    def as_variables(self) -> dict[str, str]:
+        """Return the marks as environment variables."""
+        return {MARK_HOME: self.home, MARK_ROLE: self.role, MARK_OWNER: self.owner}
+
+
+def base_interpreter() -> str:
+    """Return the Python that our own virtual environment was made from: it outlives that environment."""
+    return str(getattr(sys, "_base_executable", "") or sys.executable)
+
+
+def _started(process: psutil.Process) -> str:
+    """Return when a process started, in a form that a correction of the clock does not change."""
+    with suppress(OSError):
+        # Field 22, in ticks since boot; the second field may hold anything, so count from its end.
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{process.create_time():.2f}"
+
+
+def identity(pid: int) -> str | None:
+    """Return ``pid`` with its start time, or ``None`` when there is no such process."""
+    with suppress(psutil.Error, IndexError):
+        return f"{pid}@{_started(psutil.Process(pid))}"
+    return None
+
+
+def myself() -> str:
+    """Return the identity of this process."""
+    process = psutil.Process()
+    return f"{process.pid}@{_started(process)}"
+
+
+def find(process: str | None) -> psutil.Process | None:
+    """Return the living process with this identity; a zombie, or another one under the same id, does not count."""
+    pid, _, started = (process or "").partition("@")
+    with suppress(psutil.Error, ValueError, IndexError):
+        found = psutil.Process(int(pid))
+        if _started(found) == started and found.status() != psutil.STATUS_ZOMBIE:
+            return found
+    return None
+
+
+def lives(process: str | None) -> bool:
+    """Say whether the process with this identity still runs."""
+    return find(process) is not None
+
+
+def marks_of(process: psutil.Process) -> Marks | None:
+    """Return the marks of a living process, or ``None`` when it is not ours or may not be read."""
+    with suppress(psutil.Error, OSError):
+        variables = process.environ()
+        if MARK_HOME in variables and process.status() != psutil.STATUS_ZOMBIE:
+            return Marks(variables[MARK_HOME], variables.get(MARK_ROLE, ""), variables.get(MARK_OWNER, ""))
+    return None
+
+
+def belongs(process: str | None, home: str) -> bool:
+    """Say whether the process with this identity lives and bears the marks of the environment in ``home``."""
+    found = find(process)
+    marks = marks_of(found) if found else None
+    return marks is not None and marks.home == home
+
+
+def marked(home: str) -> list[tuple[psutil.Process, Marks]]:
+    """Return every living process that belongs to the environment in the directory ``home``."""
+    found = ((process, marks_of(process)) for process in psutil.process_iter())
+    return [(process, marks) for process, marks in found if marks is not None and marks.home == home]
+
+
+def session(leader: int) -> list[psutil.Process]:
+    """Return the living processes of a session. Some programs overwrite their environment, and their marks with it.
+
+    Only meaningful while the leader exists (as a zombie, too): after that its id may mean somebody else.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def members(home: str, role: str, *, leader: str | None = None) -> list[psutil.Process]:
+    """Return the living processes with a role in an environment, found by marks and by the leader's session."""
+    found = {process for process, marks in marked(home) if marks.role == role}
+    living = find(leader)
+    if living is not None:
+        found.update(session(living.pid))
+    return list(found)
+
+
+def launch(
+    command: Sequence[str], *, variables: Mapping[str, str], directory: Path, log: Path, keep: tuple[int, ...] = ()
+) -> str | None:
+    """Start a process that has nothing to do with us any more and return its identity.
+
+    It leads a session of its own and is no descendant of ours (``launcher.py`` steps out between), so neither our
+    end nor a signal to our group or to our children reaches it. ``None``: it has ended already; the log says why.
+
+    Args:
+        command: Argument list; looked up in the ``PATH`` of ``variables``.
+        variables: The whole environment of the process.
+        directory: Where it starts.
+        log: Standard output and error are added to it.
+        keep: File descriptors that the process inherits.
+    """
+    try:
+        done = subprocess.run(
+            [base_interpreter(), "-I", "-S", str(_LAUNCHER), str(log), *command],
+            env=dict(variables),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            start_new_session=True,
+            pass_fds=keep,
+            timeout=_LAUNCH_SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"Could not start {command[0]!r}: the machine gave it no time to. Try again.") from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip()[-300:]
+        raise Unavailable(f"Could not start {command[0]!r}: {said or 'the launcher failed'}. Try again.") from error
+    return identity(int(done.stdout))
+
+
+def stop(select: Callable[[], list[psutil.Process]], *, grace_seconds: float) -> None:
+    """Stop every process that ``select`` returns, politely first, until it returns none.
+
+    ``select`` is asked again after each round, so that children born in between are found too. psutil checks the
+    start time before each signal: a reused id is never hit.
+
+    Raises:
+        Unavailable: Some process outlives being killed.
+    """
+    victims = _with_families(select())
+    for process in victims:
+        with suppress(psutil.Error):
+            process.terminate()
+    _wait(victims, grace_seconds)
+    for _ in range(_KILL_ROUNDS):
+        victims = _alive({*victims, *_with_families(select())})
+        if not victims:
+            return
+        for process in victims:
+            with suppress(psutil.Error):
+                process.kill()
+        _wait(victims, 1.0)
+    raise Unavailable(f"Could not stop process {victims[0].pid}: it stays although it was killed. Look at it by hand.")
+
+
+def stop_marked(home: str, chosen: Callable[[Marks], bool], *, grace_seconds: float) -> None:
+    """Stop the processes of an environment whose marks are ``chosen``, with their sessions and descendants."""
+    stop(lambda: [process for process, marks in marked(home) if chosen(marks)], grace_seconds=grace_seconds)
+
+
+def _with_families(leaders: list[psutil.Process]) -> list[psutil.Process]:
+    """Add the descendants, which may have dropped the marks."""
+    family = set(leaders)
+    for leader in leaders:
+        with suppress(psutil.Error):
+            family.update(leader.children(recursive=True))
+    return _alive(family)
+
+
+def _alive(some: set[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for process in some:
+        with suppress(psutil.Error):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def _wait(some: list[psutil.Process], seconds: float) -> None:
+    """Wait until none is left; psutil's own wait would take a zombie that its parent forgot for alive."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and _alive(set(some)):
+        time.sleep(0.02)

@@ -1,0 +1,176 @@
+"""One run of a suite against an environment, in a copy of the release of its own.
+
+The copy is why suites may run side by side, and why none of them can change the code that serves. A report that lay
+in the checkout, or that another run wrote, cannot be taken for this run's.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from feature_delivery.adapters.platforms.junit import BadReportError, read_report
+from feature_delivery.adapters.platforms.local.commands import Running
+from feature_delivery.adapters.platforms.local.layout import drop_staging, new_staging, remove_tree
+from feature_delivery.adapters.platforms.local.variables import variables_for
+from feature_delivery.domain.errors import Conflict, Error
+from feature_delivery.domain.names import slug
+from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from feature_delivery.adapters.platforms.local.commands import Outcome
+    from feature_delivery.adapters.platforms.local.place import Place
+    from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, ReleaseRecord
+    from feature_delivery.domain.names import CommitSha
+    from feature_delivery.domain.plan import SuitePlan
+
+_TEMPORARY = ".suite-tmp"
+_BYPRODUCTS = shutil.ignore_patterns("__pycache__", ".pytest_cache")
+
+
+class SuiteRun:
+    """One run of one suite."""
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        name: str,
+        suite: SuitePlan,
+        commit: CommitSha,
+        variables: Mapping[str, str],
+        say: Callable[[str], None],
+    ) -> None:
+        """Nothing happens before ``run``."""
+        self.place = place
+        self.name = name
+        self.suite = suite
+        self.commit = commit
+        self.variables = variables
+        self.say = say
+        self.id = f"{slug(name) or 'suite'}-{secrets.token_hex(4)}"
+        self.directory = place.layout.suites / self.id
+        self.log = place.layout.logs / f"{commit[:12]}-{self.id}.log"
+
+    def run(self) -> SuiteReport:
+        """Run it and report; nothing of it runs on afterwards, and its copy is gone."""
+        release = self._serving()
+        if problem := self._bad_path():
+            return self._report((), 0.0, problem)
+        try:
+            running = self._start(release)
+            began = time.monotonic()
+            outcome = running.finish(timeout=self.suite.timeout, say=self.say)
+            seconds = time.monotonic() - began
+            if self._serving().name != release.name:
+                raise self._moved()
+            return self._judge(outcome, seconds)
+        except OSError:
+            self._serving()
+            raise
+        finally:
+            with suppress(OSError, Error):
+                remove_tree(self.directory, inside=self.place.layout.root)
+
+    def _serving(self) -> ReleaseRecord:
+        """Return the release that answers now, which has to be of the suite's commit."""
+        with self.place.changing() as record:
+            return self._current(record)
+
+    def _current(self, record: EnvironmentRecord) -> ReleaseRecord:
+        if record.current is None or record.current.commit != self.commit:
+            raise self._moved(record.current.commit if record.current else None)
+        return record.current
+
+    def _moved(self, found: CommitSha | None = None) -> Conflict:
+        return Conflict(
+            f"The {self.name} suite of {self.commit[:12]} says nothing about {self.place.title}: "
+            f"{found[:12] if found else 'another release, or none,'} runs there now. Deploy, then run the suite again."
+        )
+
+    def _start(self, release: ReleaseRecord) -> Running:
+        staging = new_staging(self.place.layout, launch=self.id.rpartition("-")[2])
+        try:
+            copy = staging / "copy"
+            shutil.copytree(self.place.layout.releases / release.name, copy, symlinks=True, ignore=_BYPRODUCTS)
+            report = self._report_path(copy)
+            if report is not None:
+                remove_tree(report, inside=copy)
+                report.parent.mkdir(parents=True, exist_ok=True)
+            with self.place.changing() as record:
+                release = self._current(record)
+                self.place.stop_orphans()
+                copy.rename(self.directory)
+                temporary = self.directory / _TEMPORARY
+                temporary.mkdir(exist_ok=True)
+                return Running(
+                    self.suite.command,
+                    variables=variables_for(
+                        self.place.layout,
+                        record,
+                        release,
+                        role=f"suite:{self.id}",
+                        extra=self._extra(),
+                        temporary=temporary,
+                    ),
+                    directory=self.directory,
+                    log=self.log,
+                )
+        finally:
+            drop_staging(self.place.layout, staging)
+
+    def _extra(self) -> dict[str, str]:
+        report = self._report_path(self.directory)
+        return {**self.variables, **({} if report is None else {"JUNIT_XML": str(report)})}
+
+    def _report_path(self, copy: Path) -> Path | None:
+        return None if self.suite.junit is None else copy / self.suite.junit
+
+    def _bad_path(self) -> str:
+        junit = self.suite.junit
+        if junit is None:
+            return ""
+        path = PurePosixPath(junit)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            return f"its report path {junit!r} leads out of the checkout; correct delivery.yaml"
+        return ""
+
+    def _judge(self, outcome: Outcome, seconds: float) -> SuiteReport:
+        how = outcome.because(self.suite.timeout)
+        if outcome.code is None:
+            return self._report((), seconds, f"it {how}. {outcome.last_words}")
+        report = self._report_path(self.directory)
+        if report is None:
+            state = CaseState.PASSED if outcome.code == 0 else CaseState.FAILED
+            said = "" if outcome.code == 0 else f"The command {how}. {outcome.last_words}"
+            return self._report((TestCase(self.name, state, seconds, said),), seconds, "")
+        try:
+            cases = self._read(report)
+        except BadReportError as error:
+            return self._report((), seconds, f"the command {how}, and {error}. {outcome.last_words}")
+        broken = any(case.state in {CaseState.FAILED, CaseState.ERROR} for case in cases)
+        if outcome.code != 0 and not broken:
+            why = f"the command {how} although its report shows no failure. {outcome.last_words}"
+            return self._report(cases, seconds, why)
+        return self._report(cases, seconds, "")
+
+    def _read(self, report: Path) -> tuple[TestCase, ...]:
+        if not report.parent.resolve().is_relative_to(self.directory.resolve()):
+            raise BadReportError("a symbolic link leads out of the checkout where the report belongs")
+        return read_report(report)
+
+    def _report(self, cases: tuple[TestCase, ...], seconds: float, problem: str) -> SuiteReport:
+        return SuiteReport(
+            suite=self.name,
+            commit=self.commit,
+            seconds=seconds,
+            cases=cases,
+            problem=problem,
+            log_path=str(self.log),
+        )

@@ -1,0 +1,74 @@
+"""The control plane's adapters of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from feature_delivery.bootstrap.settings import settings
+from feature_delivery.services.control.outside import Outside
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from feature_delivery.adapters.git.repository import GitRepository
+    from feature_delivery.adapters.git_hosts.local import LocalGitHost
+    from feature_delivery.adapters.local_records import LocalRecords
+    from feature_delivery.adapters.trackers.local import LocalTracker
+    from feature_delivery.domain.project import ProjectConfig
+
+Sessions = Callable[[], "AbstractContextManager[Session]"]
+
+
+def repository(project: ProjectConfig) -> GitRepository:
+    """Return the project's repository, through the control plane's own mirror: tasks have another one.
+
+    Raises:
+        Misconfigured: The address is none.
+    """
+    from feature_delivery.adapters.git.repository import GitRepository  # noqa: PLC0415 - GitPython is heavy
+
+    return GitRepository(
+        project.repository,
+        settings().home / "mirrors" / "control" / f"{project.name}.git",
+        production=project.branches.production,
+        candidate_prefix=project.branches.candidate_prefix,
+    )
+
+
+def local_records(sessions: Sessions) -> LocalRecords:
+    """Return what the local host and tracker remember, each call in a transaction of its own."""
+    from feature_delivery.adapters.ledger.local_records import SqlLocalRecords  # noqa: PLC0415 - SQLAlchemy is heavy
+
+    return SqlLocalRecords(sessions)
+
+
+def local_host(project: ProjectConfig, sessions: Sessions) -> LocalGitHost:
+    """Return the project's local host, with what people do on it."""
+    from feature_delivery.adapters.git_hosts.local import LocalGitHost  # noqa: PLC0415 - as above
+
+    return LocalGitHost(project=project.name, records=local_records(sessions), heads=repository(project).heads)
+
+
+def local_tracker(project: ProjectConfig, sessions: Sessions) -> LocalTracker:
+    """Return the project's local tracker, with what people do on it."""
+    from feature_delivery.adapters.trackers.local import LocalTracker  # noqa: PLC0415 - as above
+
+    return LocalTracker(project=project.name, records=local_records(sessions))
+
+
+def outside(project: ProjectConfig, sessions: Sessions) -> Outside:
+    """Return everything the control plane speaks to for a project.
+
+    Raises:
+        Misconfigured: An address or a name in the project file is wrong.
+    """
+    from feature_delivery.adapters.messengers.log import LogMessenger  # noqa: PLC0415 - as above
+
+    return Outside(
+        repository=repository(project),
+        host=local_host(project, sessions),
+        tracker=local_tracker(project, sessions),
+        messenger=LogMessenger(records=local_records(sessions)),
+    )

@@ -1,0 +1,99 @@
+"""The task's side of a project: its adapters, each imported and made when a step first asks for it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from feature_delivery.bootstrap.settings import settings
+from feature_delivery.domain.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from feature_delivery.adapters.control_channel import Channel
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.control import Control
+    from feature_delivery.ports.platform import Platform
+    from feature_delivery.ports.probe import Probe
+    from feature_delivery.ports.repository import Repository
+    from feature_delivery.ports.runs import TaskRef
+    from feature_delivery.ports.tracker import Tracker
+
+
+def channel(address: str, token: str) -> Channel:
+    """Return the way to the control plane at ``address``, the web app's own URL.
+
+    Raises:
+        Misconfigured: The address is none.
+    """
+    from feature_delivery.adapters.control_channel import Channel  # noqa: PLC0415 - httpx is heavy
+
+    return Channel(address, token)
+
+
+def control(through: Channel, *, task_instance: str = "") -> Control:
+    """Return the control plane; ``task_instance``: who asks where no task says it."""
+    from feature_delivery.adapters.control_http import HttpControl  # noqa: PLC0415 - as above
+
+    return HttpControl(through, task_instance=task_instance)
+
+
+def platform(project: ProjectConfig, instance: str) -> Platform:
+    """Return where the project's commits run; ``instance``: whose environments we may touch.
+
+    Raises:
+        Misconfigured: The project names a platform that is not known.
+    """
+    if project.platform != "local":
+        raise Misconfigured(f"Project {project.name!r} names the platform {project.platform!r}. Known: local.")
+    from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform  # noqa: PLC0415 - psutil
+    from feature_delivery.adapters.platforms.local.settings import Settings  # noqa: PLC0415
+
+    return LocalPlatform(Settings(root=settings().home / "environments", instance=instance))
+
+
+class ProjectTools:
+    """Implements ``Tools`` for one task: two processes share nothing but what is on disk."""
+
+    def __init__(self, project: ProjectConfig, task: TaskRef, through: Channel) -> None:
+        """Make nothing yet; ``through``: the way to the control plane, which keeps the local tracker."""
+        self.project = project
+        self._task = task
+        self._channel = through
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The repository, through a mirror that all tasks on this machine share."""
+        from feature_delivery.adapters.git.repository import GitRepository  # noqa: PLC0415 - GitPython is heavy
+
+        return GitRepository(
+            self.project.repository,
+            settings().home / "mirrors" / "tasks" / f"{self.project.name}.git",
+            production=self.project.branches.production,
+            candidate_prefix=self.project.branches.candidate_prefix,
+        )
+
+    def platform(self, instance: str) -> Platform:
+        """Where the project's commits run."""
+        return platform(self.project, instance)
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """The issue tracker.
+
+        Raises:
+            Misconfigured: The project names a tracker that is not known.
+        """
+        if self.project.tracker != "local":
+            raise Misconfigured(
+                f"Project {self.project.name!r} names the tracker {self.project.tracker!r}. Known: local."
+            )
+        from feature_delivery.adapters.control_http import HttpTracker  # noqa: PLC0415 - as above
+
+        return HttpTracker(self._channel, project=self.project.name, task_instance=self._task.task_instance)
+
+    @cached_property
+    def probe(self) -> Probe:
+        """How services are looked at."""
+        from feature_delivery.adapters.http_probe import HttpProbe  # noqa: PLC0415 - as above
+
+        return HttpProbe()

@@ -1,0 +1,227 @@
+"""``feature-delivery demo``: set the stage, act one scenario out, show how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from feature_delivery.adapters.git.bare import create_bare
+from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.cli.demo.checks import Expectation, Facts, NotAsExpectedError
+from feature_delivery.cli.demo.display import Display
+from feature_delivery.cli.demo.overlay import DemoFeature, read_feature
+from feature_delivery.cli.demo.people import CAST, Stage
+from feature_delivery.cli.demo.report import make_report, write_report
+from feature_delivery.cli.demo.scenarios import Play, Scenario, play_scenario
+from feature_delivery.cli.embedded.home import write_private
+from feature_delivery.cli.status_view import feature_view
+from feature_delivery.cli.up import CHECKOUT, Running, Shop, local_platform, running, wait_for_signal
+from feature_delivery.domain.errors import Error
+from feature_delivery.domain.names import CommitSha, branch_name, commit_sha, project_name
+
+PROJECT = project_name("demo_store")
+STORE = CHECKOUT / "include" / "demo_store"
+FEATURES = CHECKOUT / "include" / "demo_features"
+GIT_TIMEOUT_SECONDS = 60
+
+
+def run_demo(
+    home: Path,
+    scenario: Scenario,
+    *,
+    leave: bool,
+    report: Path | None,
+    timeout_seconds: float,
+    port: int,
+    keep: bool,
+) -> None:
+    """Run the demo; returns when the scenario is over (``leave``) or Ctrl-C comes.
+
+    Raises:
+        NotAsExpectedError: The scenario did not end as it must.
+        Error: Something could not be started or done.
+    """
+    began = time.monotonic()
+    display = Display()
+    with ExitStack() as stack:
+        stack.enter_context(display)
+        shop = _set_stage(home)
+        now = stack.enter_context(
+            running(
+                (shop,),
+                home=home,
+                port=port,
+                database=None,
+                keep=keep,
+                demo=True,
+                on_event=display.part,
+                say=lambda text: display.line("", text),
+            )
+        )
+        play = _play(shop, now, display, timeout_seconds=timeout_seconds)
+        _adopt_seed(play)
+        before = play.facts.production_commit()
+        try:
+            key, expected = play_scenario(scenario, play)
+            failure: Error | None = None
+        except Error as error:
+            key, expected, failure = play.facts.next_key(), [Expectation("the scenario", "ended", str(error))], error
+        found = _last_look(play, key)
+        display.__exit__()
+        if found is not None and report is not None:
+            facts = make_report(
+                scenario=scenario.name, facts=play.facts, found=found, before=before, began=began, expected=expected
+            )
+            write_report(report, facts)
+        _show_end(display.console, now, play.facts, found, expected, seconds=time.monotonic() - began)
+        _remember_number(home, play.facts)
+        if failure is None and leave:
+            missed = [one for one in expected if not one.met]
+            if missed:
+                raise NotAsExpectedError("; ".join(f"{m.what}: {m.found!r}, not {m.expected!r}" for m in missed))
+            return
+        if failure is not None and leave:
+            raise failure
+        display.console.print("Ctrl-C stops everything.")
+        wait_for_signal(now.instance)
+
+
+def _last_look(play: Play, key: str) -> dict[str, Any] | None:
+    try:
+        return play.stage.feature(key)
+    except Error:
+        return None
+
+
+def _set_stage(home: Path) -> Shop:
+    """Make the demo's home: the shop's repository as it is before any feature, and its project file."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "demo").touch()
+    bare = home / "repositories" / f"{PROJECT}.git"
+    create_bare(bare, branch_name("production"))
+    head = _seed(home / "seed", bare)
+    file = home / "projects" / f"{PROJECT}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    template = (CHECKOUT / "include" / "projects" / "demo_store.yaml").read_text("utf-8")
+    write_private(file, template.replace("@REPOSITORY@", json.dumps(str(bare))))
+    return Shop(project=read_project_file(file), repository=bare, home=home, follow=head)
+
+
+def _seed(work: Path, bare: Path) -> CommitSha:
+    """Bring production to the shop as it is before any feature, by a commit of somebody's hand; returns the commit.
+
+    After a first demo, production holds what that one shipped: the commit takes it out again, and the operator adopts
+    it, as with any commit that no delivery brought there.
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    _git(work, "init", "--quiet", "--initial-branch", "production")
+    known = _git(work, "ls-remote", str(bare), "refs/heads/production")
+    if known:
+        _git(work, "fetch", "--quiet", str(bare), "production")
+        _git(work, "update-ref", "refs/heads/production", "FETCH_HEAD")
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".pytest_cache", "data", "reports")
+    shutil.copytree(STORE, work, ignore=ignored, dirs_exist_ok=True)
+    _git(work, "add", "--all")
+    if _git(work, "status", "--porcelain"):
+        identity = ["-c", "user.name=Max", "-c", "user.email=max@shop.example"]
+        _git(work, *identity, "commit", "--quiet", "--message", "The shop as it is")
+        _git(work, "push", "--quiet", "--force", str(bare), "production", "production:preprod")
+    head = commit_sha(_git(work, "rev-parse", "HEAD"))
+    shutil.rmtree(work)
+    return head
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=directory,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=GIT_TIMEOUT_SECONDS,
+    )
+    return done.stdout.strip()
+
+
+def _adopt_seed(play: Play) -> None:
+    """Let the operator adopt the commit that reset the shop, when the ledger knows another one."""
+    head = play.facts.production_commit()
+    if play.facts.project()["production_commit"] not in {None, head}:
+        play.operator.say("adopts the commit that takes the features of the last demo out again")
+        play.operator.post("/adopt", {"commit": head})
+
+
+def _play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float) -> Play:
+    for name in CAST:
+        shutil.rmtree(shop.home / "developers" / name, ignore_errors=True)
+    stage = Stage(
+        home=shop.home,
+        project=shop.project.name,
+        repository=shop.repository,
+        production=shop.project.branches.production,
+        say=display.line,
+        watch=display.feature,
+        timeout_seconds=timeout_seconds,
+    )
+    platform = local_platform(shop.home)
+    facts = Facts(
+        get=lambda rest: stage.api("max").get(stage.path(rest)),
+        repository=shop.repository,
+        production_branch=shop.project.branches.production,
+        environments=lambda: platform.list(shop.project.name),
+        key_prefix="SHOP",
+        first_number=_next_number(shop.home),
+    )
+
+    def feature(name: str) -> DemoFeature:
+        return read_feature(FEATURES / name)
+
+    assert now.instance.failure is None
+    return Play(stage=stage, facts=facts, feature=feature)
+
+
+def _next_number(home: Path) -> int:
+    path = home / "demo"
+    text = path.read_text("utf-8").strip()
+    return int(text) if text.isdigit() else 1
+
+
+def _remember_number(home: Path, facts: Facts) -> None:
+    number = int(facts.next_key().rpartition("-")[2])
+    (home / "demo").write_text(f"{number + 3}\n", encoding="utf-8")
+
+
+def _show_end(
+    console: Console,
+    now: Running,
+    facts: Facts,
+    found: dict[str, Any] | None,
+    expected: list[Expectation],
+    *,
+    seconds: float,
+) -> None:
+    if found is not None:
+        console.print(feature_view(found))
+        console.print(
+            f"\n{seconds:.0f} s in all, of these {found['seconds_waited_for_people']:.1f} s waiting for people.\n"
+        )
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for one in expected:
+        table.add_row("[green]✓[/]" if one.met else "[red]✗[/]", one.what, str(one.found))
+    console.print(table)
+    console.print(f"\nAirflow      {now.instance.address}")
+    console.print(f"Board's API  {now.instance.address}/feature-delivery/docs")
+    console.print(f"Production   {facts.production_address()}")

@@ -1,0 +1,138 @@
+"""``feature-delivery doctor``: every part looked at once, each with a sentence about what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_delivery.adapters.git.repository import GitRepository
+from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.cli.api import Api, find_login
+from feature_delivery.domain.errors import Error, NotFound
+from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.services.delivery_file import read_delivery_file
+
+OLDEST_GIT = (2, 38)
+LEAST_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    well: bool
+    sentence: str
+
+
+def examine(home: Path) -> Iterator[Finding]:
+    """Look at programs, disk, project files, repositories and the running instance."""
+    yield _python()
+    yield _git()
+    yield _disk(home)
+    files = sorted((home / "projects").glob("*.y*ml"))
+    if not files:
+        yield Finding(
+            "projects", well=False, sentence=f"{home / 'projects'} holds no project file. Run 'up' or 'demo'."
+        )
+    for file in files:
+        try:
+            project = read_project_file(file)
+        except Error as error:
+            yield Finding(file.name, well=False, sentence=str(error))
+            continue
+        yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host}.")
+        yield _repository(home, project)
+        yield _hook(project)
+    yield from _instance(home)
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", well=sys.version_info >= (3, 11), sentence=f"{found}; 3.11 or newer is needed.")
+
+
+def _git() -> Finding:
+    path = shutil.which("git")
+    if path is None:
+        return Finding("git", well=False, sentence="There is no git on the PATH. Install it.")
+    answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    match = re.search(r"(\d+)\.(\d+)", answer)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    wanted = ".".join(map(str, OLDEST_GIT))
+    return Finding("git", well=version >= OLDEST_GIT, sentence=f"{answer.strip()}; {wanted} or newer is needed.")
+
+
+def _disk(home: Path) -> Finding:
+    place = next(parent for parent in (home, *home.parents) if parent.exists())
+    if not os.access(place, os.W_OK):
+        return Finding("disk", well=False, sentence=f"{place} cannot be written. Set FEATURE_DELIVERY_HOME.")
+    free = shutil.disk_usage(place).free
+    return Finding(
+        "disk", well=free > LEAST_FREE_BYTES, sentence=f"{free / (1 << 30):.1f} GiB free in {place}; 1 is needed."
+    )
+
+
+def _repository(home: Path, project: ProjectConfig) -> Finding:
+    what = f"{project.name}: repository"
+    try:
+        repository = GitRepository(
+            project.repository,
+            home / "mirrors" / f"{project.name}.git",
+            production=project.branches.production,
+            candidate_prefix=project.branches.candidate_prefix,
+        )
+        heads = repository.heads()
+        head = heads.get(project.branches.production)
+        if head is None:
+            raise NotFound(f"{repository.address} has no branch {project.branches.production!r}. Push it.")
+        repository.fetch(head)
+        content = repository.read_file(head, "delivery.yaml")
+        if content is None:
+            raise NotFound(f"{project.branches.production} holds no delivery.yaml. Run 'feature-delivery init'.")
+        plan = read_delivery_file(content, where=f"delivery.yaml on {project.branches.production}")
+    except Error as error:
+        return Finding(what, well=False, sentence=str(error))
+    return Finding(what, well=True, sentence=f"{len(heads)} branches; suites: {', '.join(plan.suites)}.")
+
+
+def _hook(project: ProjectConfig) -> Finding:
+    what = f"{project.name}: hook"
+    hook = Path(project.repository) / "hooks" / "post-receive"
+    if not Path(project.repository).is_dir():
+        return Finding(what, well=True, sentence="The repository is elsewhere; its host must send webhooks.")
+    well = hook.exists() and os.access(hook, os.X_OK)
+    sentence = (
+        "Pushes are told at once." if well else "There is no hook: pushes are found by housekeeping only. Run 'up'."
+    )
+    return Finding(what, well=well, sentence=sentence)
+
+
+def _instance(home: Path) -> Iterator[Finding]:
+    try:
+        api = Api(find_login(home, user="admin" if not os.environ.get("FEATURE_DELIVERY_URL") else None))
+        health = api.airflow("GET", "/monitor/health")
+    except Error as error:
+        yield Finding("instance", well=False, sentence=str(error))
+        return
+    for part in ("metadatabase", "scheduler", "dag_processor"):
+        state = str((health.get(part) or {}).get("status"))
+        yield Finding(part, well=state == "healthy", sentence=f"{state}.")
+    broken = api.airflow("GET", "/importErrors")["import_errors"]
+    for one in broken:
+        last = str(one["stack_trace"]).strip().splitlines()[-1]
+        yield Finding("dags", well=False, sentence=f"{one['filename']}: {last}")
+    if not broken:
+        yield Finding("dags", well=True, sentence="No import error.")
+    try:
+        names = [project["name"] for project in api.get("/projects")]
+    except Error as error:
+        yield Finding("web app", well=False, sentence=str(error))
+        return
+    yield Finding("web app", well=True, sentence=f"Answers; projects: {', '.join(names)}.")

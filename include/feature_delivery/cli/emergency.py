@@ -1,0 +1,233 @@
+"""``rollback --direct``: the same services without Airflow, for when the scheduler or the API server is down.
+
+Only the database must answer. What is done here is in the ledger like anything else: when Airflow comes back, the
+feature's run goes on from where production stands now.
+"""
+
+from __future__ import annotations
+
+import configparser
+import getpass
+import re
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.domain.errors import Misconfigured, NotFound, Refused
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import Step
+from feature_delivery.ports.runs import RunRef, TaskRef
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from feature_delivery.domain.names import FeatureKey, PersonName, ProjectName
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.ports.platform import Platform
+    from feature_delivery.ports.probe import Probe
+    from feature_delivery.ports.repository import Repository
+    from feature_delivery.ports.tracker import Tracker
+
+STEPS = (Step.RESTORE_BRANCH, Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK, Step.NOTIFY_ROLLBACK)
+
+Say = Callable[[str], None]
+
+
+class DirectRuns:
+    """Implements ``Runs`` where nobody schedules: runs are locked in the database, but nothing is steered.
+
+    A gate that is resolved here is ended by the web app when it is back.
+    """
+
+    def __init__(self, session: Session, task_instance: str) -> None:
+        """``task_instance``: the made up id under which the steps are carried out here."""
+        self._session = session
+        self._task_instance = task_instance
+
+    def lock(self, run: RunRef) -> bool:
+        """See ``Runs.lock``: Airflow's own row, so that tasks that live on wait for us."""
+        from sqlalchemy import text
+
+        query = text("SELECT id FROM dag_run WHERE dag_id = :dag AND run_id = :run FOR UPDATE")
+        found = self._session.execute(query, {"dag": f"feature_delivery_{run.project}", "run": run.run_id}).first()
+        return found is not None
+
+    def conf(self, run: RunRef) -> Mapping[str, object]:
+        """Nothing is started here."""
+        return {}
+
+    def start(self, run: RunRef, *, conf: Mapping[str, object], note: str) -> None:
+        """Refuse: a run needs Airflow."""
+        raise Refused(f"{run.run_id} cannot be started without Airflow.")
+
+    def is_running(self, task: TaskRef) -> bool:
+        """Say whether it is one of the steps carried out here."""
+        return task.task_instance == self._task_instance
+
+    def states(self, run: RunRef) -> dict[Step, str]:
+        """Say that everything is on its way, so that whatever is to be ended is left to the web app."""
+        return dict.fromkeys(Step, "queued")
+
+    def end_gate(self, run: RunRef, gate: Step) -> bool:
+        """Leave it to the web app."""
+        return False
+
+    def shelve(self, run: RunRef, *, until: datetime) -> None:
+        """Nothing is scheduled here."""
+
+    def unshelve(self, run: RunRef) -> None:
+        """Nothing is scheduled here."""
+
+    def rewind(self, run: RunRef, *, to: Step) -> None:
+        """Leave it to the web app."""
+
+    def stop(self, run: RunRef) -> None:
+        """Leave it to the web app."""
+
+    def unshelve_stranded(self, projects: Collection[ProjectName]) -> int:
+        """Nothing is scheduled here."""
+        return 0
+
+
+class DirectTools:
+    """Implements ``Tools`` on this machine, without the web app."""
+
+    def __init__(self, home: Path, project: ProjectConfig) -> None:
+        """Make nothing yet."""
+        self._home = home
+        self.project = project
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The repository, through a mirror of our own."""
+        from feature_delivery.adapters.git.repository import GitRepository  # noqa: PLC0415 - heavy
+
+        return GitRepository(
+            self.project.repository,
+            self._home / "mirrors" / "direct" / f"{self.project.name}.git",
+            production=self.project.branches.production,
+            candidate_prefix=self.project.branches.candidate_prefix,
+        )
+
+    def platform(self, instance: str) -> Platform:
+        """Where commits run."""
+        from feature_delivery.bootstrap.tools import platform  # noqa: PLC0415 - as above
+
+        return platform(self.project, instance=instance)
+
+    @property
+    def tracker(self) -> Tracker:
+        """Refuse: a rollback tells the tracker through the outbox."""
+        raise Refused("The tracker is told when Airflow is back.")
+
+    @cached_property
+    def probe(self) -> Probe:
+        """How services are looked at."""
+        from feature_delivery.adapters.http_probe import HttpProbe  # noqa: PLC0415 - as above
+
+        return HttpProbe()
+
+
+def roll_back_directly(home: Path, *, project: str, key: FeatureKey, comment: str, say: Say) -> None:
+    """Take a feature back from production: decide, restore the branch, deploy, test, tell.
+
+    Every step is safe to repeat: after a failure, call it again.
+
+    Raises:
+        Refused: The feature has nothing in production, or you may not decide.
+        Misconfigured: The instance cannot be found.
+        Error: A step failed; production stays locked.
+    """
+    from feature_delivery.services.work.direct import DirectControl  # noqa: PLC0415 - heavy
+    from feature_delivery.services.work.perform import carry_out  # noqa: PLC0415
+
+    config = _project(home, project)
+    task_instance = f"direct-{uuid.uuid4()}"
+    with _database(home) as begin_session:
+
+        @contextmanager
+        def begin() -> Iterator[Unit]:
+            from feature_delivery.adapters.ledger import SqlBooks  # noqa: PLC0415
+            from feature_delivery.ports.ledger import Unit  # noqa: PLC0415
+
+            with begin_session() as session:
+                yield Unit(SqlBooks(session), DirectRuns(session, task_instance))
+
+        run = _decide(begin, config, key, comment, say)
+        control = DirectControl(begin, lambda _name: config)
+        for step in STEPS:
+            say(f"{step} …")
+            task = TaskRef(run, step, 1, task_instance)
+            carry_out(control, task, DirectTools(home, config), say=say, last_try=True)
+    say(f"{key} is rolled back. Its run goes on when Airflow is back.")
+
+
+def _decide(
+    begin: Callable[[], AbstractContextManager[Unit]], project: ProjectConfig, key: FeatureKey, comment: str, say: Say
+) -> RunRef:
+    """Write the decision down, unless it has been made before."""
+    from feature_delivery.domain.records import PromotionState  # noqa: PLC0415
+    from feature_delivery.services.control.decide import Say as Word  # noqa: PLC0415
+    from feature_delivery.services.control.decide import decide  # noqa: PLC0415
+
+    with begin() as unit:
+        feature = unit.books.feature(project.name, key)
+        if feature is None:
+            raise NotFound(f"The ledger knows no feature {key} of {project.name}.")
+        run = RunRef(project.name, feature.run_id)
+        promotion = unit.books.promotion(feature)
+        decided = promotion is not None and promotion.state is PromotionState.ROLLING_BACK
+        if not decided:
+            word = Word(
+                person=_operator(project),
+                gate=Step.WAIT_FOR_VERDICT,
+                kind=DecisionKind.ROLL_BACK,
+                comment=comment or "Rolled back directly.",
+                source="direct",
+            )
+            answer = decide(unit, project, feature.run_id, word)
+            if not answer:
+                raise Refused(answer.reason)
+            say(f"{word.person}: roll back {key}.")
+    return run
+
+
+def _operator(project: ProjectConfig) -> PersonName:
+    """Return who decides: the user of this machine, when they may; whoever can read the database is trusted with it."""
+    able = project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles)
+    plain = re.sub(r"[^A-Za-z0-9._@-]+", "", getpass.getuser())
+    return next((name for name in able if name == plain), able[0])
+
+
+def _project(home: Path, wanted: str) -> ProjectConfig:
+    found = [read_project_file(file) for file in sorted((home / "projects").glob("*.y*ml"))]
+    named = [one for one in found if not wanted or one.name == wanted]
+    if len(named) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise Misconfigured(f"Name the project with --project. Known in {home}: {names}.")
+    return named[0]
+
+
+@contextmanager
+def _database(home: Path) -> Iterator[Callable[[], AbstractContextManager[Session]]]:
+    """Reach the database of the instance, which must be up; Airflow need not be."""
+    from sqlalchemy import create_engine
+
+    from feature_delivery.adapters.ledger.session import transactions  # noqa: PLC0415 - heavy
+
+    file = configparser.RawConfigParser()
+    file.read(home / "airflow" / "airflow.cfg", encoding="utf-8")
+    address = file.get("database", "sql_alchemy_conn", fallback="").replace("%%", "%")
+    if not address:
+        raise Misconfigured(f"{home} holds no instance: {home / 'airflow' / 'airflow.cfg'} names no database.")
+    engine = create_engine(address, connect_args={"connect_timeout": 10})
+    try:
+        yield transactions(engine)
+    finally:
+        engine.dispose()

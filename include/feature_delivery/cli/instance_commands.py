@@ -1,0 +1,142 @@
+"""Commands about the instance: demo, up, init, doctor."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from feature_delivery.cli.context import Home, home_of
+from feature_delivery.domain.errors import Refused
+
+Port = Annotated[int, typer.Option("--port", help="The first port to try for Airflow.")]
+Database = Annotated[
+    str, typer.Option("--database", help="SQLAlchemy address of a PostgreSQL; the embedded one when left out.")
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Let the shop's environments run on after the end.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (demo, up, init, doctor):
+        app.command()(command)
+
+
+def demo(
+    scenario: Annotated[str, typer.Option("--scenario", "-s", help="What happens; --list names them.")] = "delivered",
+    leave: Annotated[bool, typer.Option("--exit", help="Stop when the scenario is over.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write what happened to this JSON file.")] = None,
+    names: Annotated[bool, typer.Option("--list", help="Name the scenarios.")] = False,
+    timeout: Annotated[float, typer.Option(help="Patience for each step, in seconds.")] = 180,
+    port: Port = 8080,
+    keep: Keep = False,
+    home: Home = None,
+) -> None:
+    """Deliver features of the demo shop to production before your eyes.
+
+    Example: [bold]feature-delivery demo --scenario rejected --exit --report report.json[/bold]
+    """
+    from feature_delivery.cli.demo.run import run_demo  # noqa: PLC0415 - --help must not wait for Airflow's imports
+    from feature_delivery.cli.demo.scenarios import SCENARIOS  # noqa: PLC0415
+
+    if names:
+        for one in SCENARIOS.values():
+            sys.stdout.write(f"{one.name:12} {one.title}\n")
+        return
+    if scenario not in SCENARIOS:
+        raise typer.BadParameter(f"{scenario!r} is no scenario. Scenarios: {', '.join(SCENARIOS)}.")
+    run_demo(
+        home_of(home),
+        SCENARIOS[scenario],
+        leave=leave,
+        report=report.absolute() if report else None,
+        timeout_seconds=timeout,
+        port=port,
+        keep=keep,
+    )
+
+
+def up(
+    repository: Annotated[
+        str,
+        typer.Option("--repository", "-r", help="Path or address of the shop's Git repository.", metavar="PATH-OR-URL"),
+    ],
+    project: Annotated[
+        str, typer.Option("--project", "-p", help="Its name here; from the address when left out.")
+    ] = "",
+    port: Port = 8080,
+    database: Database = "",
+    keep: Keep = False,
+    home: Home = None,
+) -> None:
+    """Start everything for a shop of yours: Airflow, a repository to push to, the shop in production.
+
+    Example: [bold]feature-delivery up --repository ../my-shop[/bold]
+    """
+    from feature_delivery.cli.up import prepare, running, wait_for_signal  # noqa: PLC0415
+
+    console, place = Console(), home_of(home)
+    if (place / "demo").exists():
+        raise Refused(f"{place} is the demo's home. Name another one with --home.")
+
+    def say(text: str) -> None:
+        console.print(Text(text, style="dim"))
+
+    shop = prepare(place, repository=repository, name=project, say=say)
+    with running(
+        (shop,),
+        home=place,
+        port=port,
+        database=database or None,
+        keep=keep,
+        demo=False,
+        on_event=lambda event: say(f"{event.part}: {event.state}"),
+        say=say,
+    ) as now:
+        production = now.production[shop.project.name]
+        console.print(f"Airflow      {now.instance.address}  (passwords: {now.instance.settings.passwords_file})")
+        console.print(f"Production   {production.address}")
+        console.print(f"Push to      {shop.repository}")
+        console.print(
+            f"\n  git remote add delivery {shop.repository}\n"
+            f"  git push delivery HEAD:feature/SHOP-1-first-feature\n\nCtrl-C stops everything."
+        )
+        wait_for_signal(now.instance)
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="A checkout of the shop.", metavar="DIRECTORY")] = Path(),
+) -> None:
+    """Write a commented delivery.yaml for a shop: pytest, npm and Makefile projects are recognised.
+
+    Example: [bold]feature-delivery init ../my-shop[/bold]
+    """
+    from feature_delivery.services.delivery_template import detect, template  # noqa: PLC0415
+
+    if not directory.is_dir():
+        raise typer.BadParameter(f"{str(directory)!r} is no directory.")
+    target = directory / "delivery.yaml"
+    if target.exists():
+        raise Refused(f"{target} is there already; it was not touched.")
+    target.write_text(template(directory), encoding="utf-8")
+    sys.stdout.write(f"Wrote {target} for a {detect(directory)} project. Look it over, then commit it.\n")
+
+
+def doctor(home: Home = None) -> None:
+    """Check every part of the configuration and say what to do.
+
+    Example: [bold]feature-delivery doctor[/bold]
+    """
+    from feature_delivery.cli.doctor import examine  # noqa: PLC0415
+
+    console, bad = Console(), 0
+    for finding in examine(home_of(home)):
+        mark, style = ("✓", "green") if finding.well else ("✗", "red")
+        bad += not finding.well
+        console.print(Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.sentence))
+    if bad:
+        raise typer.Exit(1)

@@ -1,0 +1,98 @@
+"""Features on a terminal: one table for all, one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+MARKS = {
+    "done": ("✓", "green"),
+    "running": ("▶", "cyan"),
+    "waiting": ("◷", "yellow"),
+    "failed": ("✗", "red"),
+    "rejected": ("↩", "magenta"),
+    "skipped": ("-", "dim"),
+    "pending": ("·", "dim"),
+}
+WORST = ("failed", "rejected", "running", "waiting", "pending", "done", "skipped")
+
+
+def overview(features: Iterable[dict[str, Any]]) -> RenderableType:
+    """Return every feature as one line."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("Feature", "Title", "State", "Attempt", "Waits for"):
+        table.add_column(column)
+    for one in features:
+        gate = one["gate"]
+        waits = Text(f"{gate['step']}: {gate['waits_for']}" if gate else "")
+        table.add_row(one["key"], Text(one["title"]), one["state"], str(one["attempt"] or "-"), waits)
+    return table if table.row_count else Text("No feature is known here yet.")
+
+
+def feature_view(found: dict[str, Any], *, heading: str = "") -> RenderableType:
+    """Return one feature: a heading, the process with a row per number, what it waits for, its environments."""
+    parts: list[RenderableType] = [_heading(found, heading), steps_table(found)]
+    if gate := found["gate"]:
+        style = "red" if gate["blocked"] else "yellow"
+        parts.append(Text(f"◷ {gate['step']}: {gate['waits_for']}", style=style))
+    for environment in found["environments"]:
+        commit = (environment["commit"] or "nothing")[:10]
+        parts.append(Text(f"{environment['name']}  {environment['address']}  {commit}", style="dim"))
+    return Group(*parts)
+
+
+def _heading(found: dict[str, Any], heading: str) -> Text:
+    state = found["state"] + (f", attempt {found['attempt']}" if found["attempt"] else "")
+    return Text.assemble((heading or found["key"], "bold"), "  ", found["title"], "  ", (state, "dim"))
+
+
+def steps_table(found: dict[str, Any]) -> Table:
+    """Return the process table, one row per number, with states and durations."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("#", "", "Step", "Who", "Took"):
+        table.add_column(column, justify="right" if column in {"#", "Took"} else "left")
+    for number, steps in rows(found["steps"]).items():
+        state = row_state(steps)
+        mark, style = MARKS[state]
+        table.add_row(
+            number,
+            Text(mark, style=style),
+            Text(steps[0]["title"], style="" if state not in {"pending", "skipped"} else "dim"),
+            Text(steps[0]["who"], style="dim"),
+            Text(took(steps), style="dim"),
+        )
+    return table
+
+
+def rows(steps: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the steps by their number in the process table."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for step in steps:
+        found.setdefault(step["number"], []).append(step)
+    return found
+
+
+def row_state(steps: Iterable[dict[str, Any]]) -> str:
+    """Return the state of a row: of the part that most wants to be seen; begun but unfinished counts as running."""
+    states = {step["state"] for step in steps}
+    worst = next(state for state in WORST if state in states)
+    return "running" if worst == "pending" and "done" in states else worst
+
+
+def took(steps: Iterable[dict[str, Any]]) -> str:
+    """Return how long the row has taken, from its first start to its last end."""
+    begun = [moment(step["started"]) for step in steps if step["started"]]
+    ended = [moment(step["ended"]) for step in steps if step["ended"]]
+    if not begun or not ended or max(ended) < min(begun):
+        return ""
+    return f"{(max(ended) - min(begun)).total_seconds():.1f} s"
+
+
+def moment(text: str) -> datetime:
+    """Return a time that came as JSON."""
+    return datetime.fromisoformat(text)

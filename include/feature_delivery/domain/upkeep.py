@@ -1,0 +1,37 @@
+"""What travels between housekeeping and the control plane: environments found, environments nobody needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from feature_delivery.domain.names import FeatureKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One environment as the platform lists it."""
+
+    name: str
+    kind: str
+    key: FeatureKey | None
+    instance: str
+    foreign: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doomed:
+    """One environment that may go, with the generation that its destruction is worth."""
+
+    name: str
+    kind: str
+    key: FeatureKey | None
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReapPlan:
+    """``destroy``: may go now. ``report``: sentences for people about everything left alone."""
+
+    instance: str
+    destroy: tuple[Doomed, ...]
+    report: tuple[str, ...]

@@ -1,0 +1,44 @@
+"""The housekeeping DAG: everything the control plane does by itself, made certain once a minute."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG
+
+from feature_delivery.orchestration.operators import HousekeepingOperator
+
+DAG_ID = "feature_delivery_housekeeping"
+INTERVAL = timedelta(minutes=1)
+
+DOC = """# Housekeeping of deliveries
+
+Every minute: ends gates that are resolved, applies deadlines, unshelves runs that have something to run, processes
+webhooks that are left, compares branches, requests and issues with the ledger, sends what is in the outbox, and
+destroys environments of features that are over. It cannot destroy anything alive. A red run says what is wrong; the
+next one tries again.
+"""
+
+
+def build_housekeeping_dag() -> DAG:
+    """Return the DAG."""
+    with DAG(
+        DAG_ID,
+        dag_display_name="Feature delivery: housekeeping",
+        description="Looks after deliveries: deadlines, stranded runs, lost webhooks, the outbox, the reaper.",
+        schedule=INTERVAL,
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=False,
+        tags=["feature-delivery"],
+        doc_md=DOC,
+    ) as dag:
+        HousekeepingOperator(
+            task_id="look_after",
+            retries=0,
+            execution_timeout=timedelta(minutes=20),
+            do_xcom_push=False,
+            doc_md="Has the control plane do its rounds, then reaps.",
+        )
+    return dag

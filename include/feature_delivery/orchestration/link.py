@@ -1,0 +1,87 @@
+"""How a task reaches the control plane: through the Airflow Connection ``feature_delivery``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from feature_delivery.bootstrap.settings import URL_PREFIX
+from feature_delivery.domain.errors import Misconfigured
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.process import Step
+from feature_delivery.ports.runs import RunRef, TaskRef
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from feature_delivery.adapters.control_channel import Channel
+    from feature_delivery.ports.control import Control
+
+CONNECTION = "feature_delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One open way to the control plane, and who speaks through it."""
+
+    channel: Channel
+    control: Control
+    task_instance: str
+
+
+@contextmanager
+def link(context: Context) -> Iterator[Link]:
+    """Open the way to the control plane for the running task.
+
+    Raises:
+        Misconfigured: There is no such Connection, or it names no server.
+    """
+    from feature_delivery.bootstrap import tools  # noqa: PLC0415 - tasks need it, DAG files do not
+
+    me = str(context["ti"].id)
+    channel = tools.channel(*address())
+    try:
+        yield Link(channel=channel, control=tools.control(channel, task_instance=me), task_instance=me)
+    finally:
+        channel.close()
+
+
+def address() -> tuple[str, str]:
+    """Return URL and token of the control plane, from the Connection.
+
+    Raises:
+        Misconfigured: There is no such Connection, or it names no server.
+    """
+    try:
+        found: Any = BaseHook.get_connection(CONNECTION)
+    except Exception as error:  # the SDK's own errors differ by where the task runs
+        raise Misconfigured(
+            f"Could not read the Connection {CONNECTION!r} ({type(error).__name__}). Add one of type HTTP: host is the "
+            "API server's address, password is its FEATURE_DELIVERY_TASK_TOKEN."
+        ) from error
+    host = (found.host or "").rstrip("/")
+    if not host or not found.password:
+        raise Misconfigured(
+            f"The Connection {CONNECTION!r} lacks its {'password' if host else 'host'}. Host is the API server's "
+            "address, password is its FEATURE_DELIVERY_TASK_TOKEN."
+        )
+    if "://" not in host:
+        host = f"{found.schema or 'http'}://{host}"
+    if found.port:
+        host = f"{host}:{found.port}"
+    return host.removesuffix(URL_PREFIX) + URL_PREFIX, str(found.password)
+
+
+def task_ref(context: Context, *, project: str, step: Step) -> TaskRef:
+    """Return the running try of the running task."""
+    ti = context["ti"]
+    return TaskRef(
+        run=RunRef(ProjectName(project), str(ti.run_id)),
+        step=step,
+        try_number=int(ti.try_number),
+        task_instance=str(ti.id),
+    )

@@ -1,0 +1,202 @@
+"""Operators: a task takes its permit, does its step, hands the result in.
+
+The steps themselves are in ``services/work``; an operator only gives them Airflow's context, log and retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseBranchOperator, BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
+
+from feature_delivery.domain.errors import Error, Permanent, RateLimited, Refused, Temporary
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import TEARDOWNS, Step
+from feature_delivery.orchestration.link import link, task_ref
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from feature_delivery.domain.work import Work
+
+RETRIES = 5
+RETRY_DELAY = timedelta(seconds=5)
+LONGEST_RETRY_DELAY = timedelta(minutes=5)
+RATE_LIMIT_DELAY = timedelta(minutes=1)
+
+
+def retry_policy() -> ExceptionRetryPolicy:
+    """Return the one mapping of errors to retries: temporary again with back-off, permanent never."""
+    return ExceptionRetryPolicy(
+        [
+            RetryRule(RateLimited, RetryAction.RETRY, retry_delay=RATE_LIMIT_DELAY, reason="Asked to wait."),
+            RetryRule(Temporary, RetryAction.RETRY, reason="Trying again later may help."),
+            RetryRule(Permanent, RetryAction.FAIL, reason="Trying again changes nothing."),
+            RetryRule(AirflowTaskTimeout, RetryAction.FAIL, reason="It would take too long again."),
+        ]
+    )
+
+
+def retry_arguments() -> dict[str, Any]:
+    """Return the retries that every task of a delivery has."""
+    return {
+        "retries": RETRIES,
+        "retry_delay": RETRY_DELAY,
+        "retry_exponential_backoff": 2,
+        "max_retry_delay": LONGEST_RETRY_DELAY,
+        "retry_policy": retry_policy(),
+    }
+
+
+def is_last_try(context: Context) -> bool:
+    """Say whether Airflow tries no more after this one."""
+    ti = context["ti"]
+    return int(ti.try_number) > int(ti.max_tries)
+
+
+def attempt_step(operator: BaseOperator, context: Context, *, project: str, step: Step) -> Work:
+    """Do the operator's step under its permit and return the permit.
+
+    Raises:
+        Error: As the step raises it.
+    """
+    from feature_delivery.bootstrap.settings import project as read_project  # noqa: PLC0415 - tasks need these,
+    from feature_delivery.bootstrap.tools import ProjectTools  # noqa: PLC0415 - DAG files do not
+    from feature_delivery.services.work.perform import carry_out  # noqa: PLC0415
+
+    task = task_ref(context, project=project, step=step)
+    with link(context) as way:
+        return carry_out(
+            way.control,
+            task,
+            ProjectTools(read_project(project), task, way.channel),
+            say=lambda line: operator.log.info("%s", line),
+            last_try=is_last_try(context),
+            time_limit=AirflowTaskTimeout,
+        )
+
+
+@contextmanager
+def ending_in_a_sentence(context: Context) -> Iterator[None]:
+    """End the task with the one sentence and no stack of ours when no other try can help.
+
+    The log is read by people who did not write this code.
+
+    Raises:
+        AirflowFailException: It failed for good.
+        Temporary: Airflow tries again.
+    """
+    try:
+        yield
+    except Temporary as error:
+        if is_last_try(context):
+            raise AirflowFailException(str(error)) from None
+        raise
+    except Error as error:
+        raise AirflowFailException(str(error)) from None
+
+
+class StepOperator(BaseOperator):
+    """Does one step of a delivery.
+
+    Retry-safe because each try takes a permit of its own and every step finds what is there first. If killed, what it
+    began is found by the next try; its permit is worth nothing to anybody else. Templated: nothing.
+
+    Args:
+        step: The step; its last word is the task id, the words before are task groups.
+        project: Name of the project; its file is read when the task runs, not when the DAG file is parsed.
+    """
+
+    ui_color: ClassVar[str] = "#e8f0fe"
+
+    def __init__(self, *, step: Step, project: str, **kwargs: Any) -> None:
+        """Store the values."""
+        super().__init__(**kwargs)
+        self.step = step
+        self.project = project
+
+    def execute(self, context: Context) -> None:
+        """Take the permit, do the step, report."""
+        with ending_in_a_sentence(context):
+            attempt_step(self, context, project=self.project, step=Step(self.step))
+
+
+class ReserveOperator(StepOperator):
+    """The setup of an environment: an instant row in the ledger, so that teardown knows of what is built afterwards.
+
+    It ends well when it has no permit, too: nothing is reserved then, the provisioning after it is refused and says
+    why. A *failed* setup would fail every task in its scope, gates included, and end the run instead of parking it.
+    Retry-safe and kill-safe as ``StepOperator``.
+    """
+
+    def execute(self, context: Context) -> None:
+        """Reserve, or say why not."""
+        with ending_in_a_sentence(context):
+            try:
+                attempt_step(self, context, project=self.project, step=Step(self.step))
+            except Refused as error:
+                self.log.info("Nothing was reserved. %s", error)
+
+
+class DecideRollbackOperator(BaseBranchOperator):
+    """Follows the verdict: on to the end, or back.
+
+    The verdict is the ledger's, not the state of the gate before: a gate marked successful by hand decides nothing.
+    Retry-safe because it only reads. If killed, it reads again. Templated: nothing.
+    """
+
+    ui_color: ClassVar[str] = "#fef3e0"
+
+    def __init__(self, *, project: str, **kwargs: Any) -> None:
+        """Store the value."""
+        super().__init__(**kwargs)
+        self.step = Step.DECIDE_ROLLBACK
+        self.project = project
+
+    def choose_branch(self, context: Context) -> list[str]:
+        """Return the tasks that the verdict leads to."""
+        with ending_in_a_sentence(context):
+            work = attempt_step(self, context, project=self.project, step=Step.DECIDE_ROLLBACK)
+        self.log.info("The verdict on %s is: %s", work.key, work.verdict)
+        return followed(work.verdict)
+
+
+def followed(verdict: str) -> list[str]:
+    """Return the tasks that a verdict leads to; everything else right after the decision is skipped."""
+    if verdict == DecisionKind.KEEP:
+        return [step.value for step in (*sorted(TEARDOWNS), Step.CLOSE_ISSUE)]
+    return [Step.RESTORE_BRANCH.value]
+
+
+class HousekeepingOperator(BaseOperator):
+    """Does what is due and reaps what is over, in every project.
+
+    Retry-safe because it looks anew each time; it has no retries, for the next run is a minute away. If killed, what
+    it left is found then. Templated: nothing.
+    """
+
+    def execute(self, context: Context) -> None:
+        """Have the control plane do its rounds, then reap project by project."""
+        from feature_delivery.bootstrap import tools  # noqa: PLC0415 - as above
+        from feature_delivery.bootstrap.settings import survey  # noqa: PLC0415
+        from feature_delivery.services.work.reap import reap  # noqa: PLC0415
+
+        known = survey()
+        failures = list(known.faults.values())
+        with ending_in_a_sentence(context), link(context) as way:
+            for what, count in way.control.housekeeping().items():
+                if count:
+                    self.log.info("%s: %s", what, count)
+            for project in known.projects.values():
+                found = reap(way.control, project.name, partial(tools.platform, project), say=self._say)
+                failures.extend(found)
+        if failures:
+            raise AirflowFailException(" ".join(failures))
+
+    def _say(self, line: str) -> None:
+        self.log.info("%s", line)

@@ -1,0 +1,46 @@
+"""The control plane, as tasks see it: permits, results, gates, upkeep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from feature_delivery.domain.names import ProjectName
+    from feature_delivery.domain.upkeep import Found, ReapPlan
+    from feature_delivery.domain.work import GateAnswer, Result, Work
+    from feature_delivery.ports.runs import TaskRef
+
+
+class Control(Protocol):
+    """Every call may be repeated; what the server refuses comes back as the same error that it raised there."""
+
+    def take_permit(self, task: TaskRef) -> Work:
+        """Return the leave for the step, with everything it needs to know.
+
+        Raises:
+            Refused: The rule of the step says no.
+            Conflict: Another run carries the feature.
+            NotFound: The run carries no feature.
+        """
+
+    def report(self, task: TaskRef, permit: int, result: Result) -> str:
+        """Hand a result in; returns why the step counts as failed all the same, empty when it does not.
+
+        Raises:
+            Conflict: A newer attempt has begun: the result does not count.
+            Refused: The permit is another task's, or has ended.
+        """
+
+    def ask_gate(self, task: TaskRef, event: Mapping[str, object] | None = None) -> GateAnswer:
+        """Ask whether to go on, park or skip. ``event``: what ended an earlier parking, as Airflow hands it over."""
+
+    def housekeeping(self) -> Mapping[str, int]:
+        """Do what is due: deadlines, stranded runs, reconciliation, the outbox; returns how much of each."""
+
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
+        """Return which of the environments on the platform the ledger knows to be over: they may be destroyed."""
+
+    def reaped(self, project: ProjectName, *, name: str, generation: int) -> None:
+        """Write down that an environment was destroyed and found gone."""

@@ -1,0 +1,74 @@
+"""The reaper: what may be destroyed because nobody needs it. It cannot destroy anything alive.
+
+Pure rules over what the ledger knows and what the platform lists. An environment goes only when it carries this
+installation's id, is not production, and belongs to a feature that the ledger knows to have ended. Everything that
+cannot be explained is reported for people and left alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import Environment, EnvironmentState, FeatureState, now
+from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
+from feature_delivery.ports.platform import EnvironmentKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+
+
+def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -> ReapPlan:
+    """Say what may be destroyed now; at most ``destroy_at_most`` environments, else none and a sentence."""
+    unit.books.lock_project(project.name)
+    instance = unit.books.instance()
+    doomed: list[tuple[Found, Environment]] = []
+    report = []
+    for found in listing:
+        if found.foreign or found.instance != instance:
+            report.append(f"{found.name} was not made by this installation; left alone.")
+            continue
+        if found.kind == EnvironmentKind.PRODUCTION:
+            continue
+        row = unit.books.environment(project.name, found.name)
+        if row is None or row.feature_id is None:
+            report.append(f"{found.name} is not in the ledger; left alone. Remove it by hand if it is nobody's.")
+        elif row.state is EnvironmentState.DESTROYED or _ended(unit, row):
+            doomed.append((found, row))
+    if len(doomed) > project.choices.destroy_at_most:
+        names = ", ".join(found.name for found, _row in doomed)
+        report.append(
+            f"{len(doomed)} environments could go at once ({names}), more than {project.choices.destroy_at_most}: "
+            "none was destroyed. Look why, then raise 'destroy_at_most' or remove them by hand."
+        )
+        doomed = []
+    for _found, row in doomed:
+        row.generation += 1
+    return ReapPlan(
+        instance=instance,
+        destroy=tuple(
+            Doomed(name=found.name, kind=found.kind, key=found.key, generation=row.generation) for found, row in doomed
+        ),
+        report=tuple(report),
+    )
+
+
+def _ended(unit: Unit, row: Environment) -> bool:
+    """Say whether the feature of an environment has ended and its own teardown is over."""
+    assert row.feature_id is not None
+    feature = unit.books.feature_by_id(row.feature_id)
+    if feature.state is FeatureState.ACTIVE:
+        return False
+    teardown = {Step.DESTROY_DEVELOPMENT, Step.DESTROY_PREPROD}
+    return not any(p.state == "granted" and p.step in teardown for p in unit.books.permits(feature))
+
+
+def reaped(unit: Unit, project: ProjectConfig, name: str, generation: int) -> None:
+    """Write down that an environment was destroyed and found gone."""
+    unit.books.lock_project(project.name)
+    row = unit.books.environment(project.name, name)
+    if row is not None and row.generation == generation and row.feature_id is not None:
+        row.state, row.destroyed_at, row.commit = EnvironmentState.DESTROYED, row.destroyed_at or now(), None

@@ -1,0 +1,300 @@
+"""Looking at the host instead of waiting to be told: one listing of branches per project finds every lost webhook.
+
+A webhook is a hint to do the same at once. Facts are read without a transaction, then taken in feature by feature.
+Only one process at a time does this for a project: an older listing must not be taken in after a newer one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.errors import Error, Refused
+from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
+from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.records import Feature, FeatureState, WebhookDelivery, now
+from feature_delivery.ports.tracker import Issue, IssueState
+from feature_delivery.services.control.attempts import BranchFacts, observe_branch
+from feature_delivery.services.control.gates import enter, settle
+from feature_delivery.services.control.history import notify, record
+from feature_delivery.services.control.requests import observe_request
+from feature_delivery.services.control.start import Start, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.services.control.outside import Control, Outside
+
+LISTING = "listing"
+"""Delivery id under which the last listing of branches is kept."""
+
+REQUEST_GATES = frozenset({Step.WAIT_FOR_MERGE_REQUEST, Step.WAIT_FOR_REVIEW})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger believed of a feature before the host was asked."""
+
+    run_id: str
+    key: FeatureKey
+    state: FeatureState
+    branch: BranchName | None
+    head: CommitSha | None
+    unsettled: bool
+    waits_at: Step | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the ledger believed of a project before the host was asked."""
+
+    production: CommitSha | None
+    held: bool
+    frozen: CommitSha | None
+    newest: dict[FeatureKey, Known]
+    listing: dict[BranchName, CommitSha] | None
+
+
+def reconcile(control: Control, project: ProjectConfig, *, pushed: Mapping[BranchName, str] | None = None) -> list[str]:
+    """Take in where every branch, request and issue of a project is; returns what changed, one sentence each.
+
+    Args:
+        control: How to work.
+        project: Whose.
+        pushed: Branches that a webhook named, with the login of who pushed; those that moved since the last listing
+            are added.
+
+    Raises:
+        Temporary: The host did not answer; nothing was taken in.
+    """
+    with control.alone(project.name):
+        return _reconcile(control, project, dict(pushed or {}))
+
+
+def _reconcile(control: Control, project: ProjectConfig, hinted: dict[BranchName, str]) -> list[str]:
+    with control.begin() as unit:
+        before = _snapshot(unit, project)
+    outside = control.outside(project)
+    asked_at = now()
+    heads = outside.repository.heads()
+    pushed = _moved(before.listing, heads) | hinted
+    done = _production(control, project, before, heads)
+    for known in before.newest.values():
+        if known.state is FeatureState.ACTIVE and known.branch is not None:
+            pusher = pushed.get(known.branch, "")
+            done += _branch(control, project, outside, known, heads, pusher=pusher, asked_at=asked_at)
+    done += _new_features(control, project, outside, before, heads, pushed)
+    for known in before.newest.values():
+        done += _guarded(known, partial(_host_facts, control, project, outside, known))
+    with control.begin() as unit:
+        _remember(unit, project, heads)
+    return done
+
+
+def _moved(
+    before: Mapping[BranchName, CommitSha] | None, heads: Mapping[BranchName, CommitSha]
+) -> dict[BranchName, str]:
+    """Return branches that were pushed to since the last listing; the first listing moves nothing.
+
+    Old branches of a repository that is new to us must not all start a delivery.
+    """
+    return {} if before is None else {name: "" for name, head in heads.items() if before.get(name) != head}
+
+
+def _remember(unit: Unit, project: ProjectConfig, heads: Mapping[BranchName, CommitSha]) -> None:
+    """Keep the listing, in the place where everything is kept that hosts tell us."""
+    body = json.dumps(heads).encode()
+    kept = unit.books.webhook(project.name, LISTING)
+    if kept is None:
+        kept = WebhookDelivery(project=project.name, delivery_id=LISTING, host="ls-remote", event=LISTING, body=body)
+        kept.processed_at = now()
+        unit.books.add(kept)
+    kept.body = body
+
+
+def _snapshot(unit: Unit, project: ProjectConfig) -> Snapshot:
+    row = unit.books.project(project.name)
+    waiting = {gate.feature_id: gate.step for gate in unit.books.open_gates()}
+    commits = unit.books.feature_branches(project.name)  # one query, however many features wait
+    newest: dict[FeatureKey, Known] = {}
+    for feature in unit.books.features(project.name):
+        if feature.key not in newest:
+            newest[feature.key] = _known(feature, waiting.get(feature.id), commits)
+    return Snapshot(
+        production=row.production_commit if row else None,
+        held=row is not None and row.lock_feature_id is not None,
+        frozen=row.frozen_commit if row else None,
+        newest=newest,
+        listing=json.loads(kept.body) if (kept := unit.books.webhook(project.name, LISTING)) else None,
+    )
+
+
+def _known(feature: Feature, waits_at: Step | None, commits: Mapping[BranchName, CommitSha]) -> Known:
+    unsettled = feature.next_commit is not None or feature.branch_seen_gone is not None
+    return Known(
+        run_id=feature.run_id,
+        key=feature.key,
+        state=feature.state,
+        branch=feature.branch,
+        head=commits.get(feature.branch, feature.branch_head) if feature.branch else None,
+        unsettled=unsettled,
+        waits_at=waits_at,
+    )
+
+
+def _guarded(known: Known, look: Callable[[], list[str]]) -> list[str]:
+    """Let one feature's trouble (a request that is gone, a tracker that is down) not keep the others waiting."""
+    try:
+        return look()
+    except Error as error:
+        return [f"{known.key}: {error}"]
+
+
+def _branch(
+    control: Control,
+    project: ProjectConfig,
+    outside: Outside,
+    known: Known,
+    heads: Mapping[BranchName, CommitSha],
+    *,
+    pusher: str,
+    asked_at: datetime,
+) -> list[str]:
+    assert known.branch is not None
+    head = heads.get(known.branch)
+    if head == known.head and head is not None and not known.unsettled:
+        return []
+
+    def look() -> list[str]:
+        facts = branch_facts(outside, project, head, heads, pusher=pusher, asked_at=asked_at)
+        with control.begin() as unit:
+            feature = enter(unit, project, known.run_id)
+            return [f"{known.key}: {observe_branch(unit, project, feature, facts)}"]
+
+    return _guarded(known, look)
+
+
+def branch_facts(
+    outside: Outside,
+    project: ProjectConfig,
+    head: CommitSha | None,
+    heads: Mapping[BranchName, CommitSha],
+    *,
+    pusher: str = "",
+    asked_at: datetime | None = None,
+) -> BranchFacts:
+    """Return what there is to know of a branch at ``head``, given a listing of all branches."""
+    production = heads.get(project.branches.production)
+    if head is None or production is None:
+        return BranchFacts(head=head, listing_has_production=production is not None, seen_at=asked_at)
+    outside.repository.fetch(head, production)
+    commits = outside.repository.ahead(head, production)
+    return BranchFacts(
+        head=head,
+        listing_has_production=True,
+        ahead=bool(commits),
+        emails=frozenset().union(*(commit.authors for commit in commits)),
+        pusher=pusher,
+        seen_at=asked_at,
+    )
+
+
+def _new_features(  # noqa: PLR0917 - the round's facts, in the order of their reading
+    control: Control,
+    project: ProjectConfig,
+    outside: Outside,
+    before: Snapshot,
+    heads: Mapping[BranchName, CommitSha],
+    pushed: Mapping[BranchName, str],
+) -> list[str]:
+    if not project.choices.start_on_push:
+        return []
+    started = []
+    for branch, head in heads.items():
+        key = _key_of(project, branch)
+        known = before.newest.get(key) if key is not None else None
+        if key is None or branch not in pushed or not _startable(known, head):
+            continue
+        if not branch_facts(outside, project, head, heads).ahead:
+            continue
+        by = project.people.by_login(pushed.get(branch, "")) or pushed.get(branch, "") or "a push"
+        with control.begin() as unit:
+            asked = Start(key=key, branch=branch, by=by, requester=by)
+            _feature, new = start(unit, project, asked)
+        if new:
+            started.append(f"{key}: started by {by} to {branch}")
+    return started
+
+
+def _startable(known: Known | None, head: CommitSha) -> bool:
+    """Say whether a push may start a delivery: of an unknown feature, or anew of one that is over.
+
+    One that is in production and was not shown yet is not over.
+    """
+    return known is None or (known.state not in {FeatureState.ACTIVE, FeatureState.SHIPPED} and head != known.head)
+
+
+def _key_of(project: ProjectConfig, branch: BranchName) -> FeatureKey | None:
+    try:
+        return feature_key(project.branches.key_of(branch) or "")
+    except Refused:
+        return None
+
+
+def _production(
+    control: Control, project: ProjectConfig, before: Snapshot, heads: Mapping[BranchName, CommitSha]
+) -> list[str]:
+    """Freeze promotions when production holds a commit that is not ours.
+
+    While a feature holds production it moves the branch itself, and looks at it itself.
+    """
+    head = heads.get(project.branches.production)
+    if head is None or before.production is None or before.held or head in {before.production, before.frozen}:
+        return []
+    with control.begin() as unit:
+        row = unit.books.lock_project(project.name)
+        if row.lock_feature_id is not None or row.production_commit != before.production:
+            return []
+        row.frozen_commit = head
+        row.frozen_reason = (
+            f"{project.branches.production} is at {head[:10]}, which is not ours; it should be at "
+            f"{before.production[:10]}. An operator adopts it with 'feature-delivery adopt {head}'."
+        )
+        for feature in unit.books.features(project.name, [FeatureState.ACTIVE])[:1]:
+            # Any feature's thread will do: an errand belongs to one.
+            people = project.people.with_role(Who.OPERATOR)
+            notify(unit, feature, f"foreign:{head[:10]}", row.frozen_reason, to=people)
+        return [row.frozen_reason]
+
+
+def _host_facts(control: Control, project: ProjectConfig, outside: Outside, known: Known) -> list[str]:
+    if known.state is not FeatureState.ACTIVE:
+        return []
+    if known.waits_at in REQUEST_GATES and known.branch is not None:
+        request = outside.host.find_request(known.branch)
+        with control.begin() as unit:
+            observe_request(unit, project, known.run_id, request)
+    if known.waits_at is Step.WAIT_FOR_START:
+        issue = outside.tracker.find(known.key)
+        with control.begin() as unit:
+            if observe_issue(unit, project, known.run_id, issue):
+                return [f"{known.key}: taken"]
+    return []
+
+
+def observe_issue(unit: Unit, project: ProjectConfig, run_id: str, issue: Issue | None) -> bool:
+    """Take in where the issue is; says whether somebody has taken it by now, for the first time."""
+    feature = enter(unit, project, run_id)
+    if issue is None or feature.started or feature.state is not FeatureState.ACTIVE:
+        return False
+    if issue.assignee is None and issue.state is not IssueState.IN_PROGRESS:
+        return False
+    feature.started = True
+    record(unit, feature, "taken", f"{issue.assignee or 'Somebody'} took {feature.key}.", person=issue.assignee or "")
+    settle(unit, project, feature)
+    return True

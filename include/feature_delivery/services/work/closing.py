@@ -1,0 +1,75 @@
+"""The end: branches deleted, issue closed with its release notes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.errors import Error, NotFound, Refused
+from feature_delivery.domain.work import BranchesDeleted, Done
+from feature_delivery.ports.tracker import IssueState
+from feature_delivery.services.work.job import DELIVERS, TAKES_BACK
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.names import BranchName
+    from feature_delivery.services.work.job import Job
+
+COMMITS_NAMED = 50
+
+
+def delete_branches(job: Job) -> BranchesDeleted:
+    """Delete the branches of the permit: the feature's at the one commit it may be deleted at, our own anywhere.
+
+    A feature's branch that somebody has pushed to since is kept and named.
+    """
+    branches = job.tools.project.branches
+    heads = job.repository.heads()
+    ours = {branch: heads[branch] for branch in job.work.own_branches if branch in heads}
+    deleted: list[BranchName] = []
+    kept: list[BranchName] = []
+    for branch, commit in sorted({**job.work.branch_leases, **ours}.items()):
+        if branch in {branches.production, branches.preprod}:
+            raise Refused(f"{branch!r} is not a feature's branch: it is never deleted.")
+        gone = job.repository.delete_branch(branch, expect=commit)
+        (deleted if gone else kept).append(branch)
+        job.say(f"Deleted {branch}" if gone else f"Kept {branch}: somebody has pushed since {commit[:10]}")
+    return BranchesDeleted(deleted=tuple(deleted), kept=tuple(kept))
+
+
+def close_issue(job: Job) -> Done:
+    """Tell the issue what has shipped, and close it."""
+    work, tracker = job.work, job.tools.tracker
+    notes = release_notes(job)
+    try:
+        tracker.comment(work.key, notes, marker=f"shipped:{work.delivery}")
+        tracker.move(work.key, IssueState.DONE)
+    except NotFound as error:
+        job.say(f"There is no issue to close any more: {error}")
+        return Done(note="the issue is gone")
+    job.say(notes)
+    return Done(note="closed")
+
+
+def release_notes(job: Job) -> str:
+    """Return what shipped, for people."""
+    work = job.work
+    lines = [f"{work.key} {work.title}".strip() + " is in production."]
+    if work.promotion is not None:
+        lines.append(f"Production went from {work.promotion.before[:10]} to {work.promotion.candidate[:10]}.")
+        lines += [f"* {subject}" for subject in _subjects(job)]
+    if work.environment is not None and work.environment.address:
+        lines.append(f"See it at {work.environment.address}")
+    return "\n".join(lines)
+
+
+def _subjects(job: Job) -> list[str]:
+    promotion = job.needs(job.work.promotion, "a promotion")
+    try:
+        job.repository.fetch(promotion.candidate, promotion.before)
+        commits = job.repository.ahead(promotion.candidate, promotion.before)
+    except Error as error:
+        # The notes are worth less without the list, closing the issue is not.
+        job.say(f"The commits could not be listed: {error}")
+        return []
+    subjects = [c.subject for c in commits if not c.subject.startswith((f"{DELIVERS} ", f"{TAKES_BACK} "))]
+    more = [f"and {len(subjects) - COMMITS_NAMED} more"] if len(subjects) > COMMITS_NAMED else []
+    return subjects[:COMMITS_NAMED] + more

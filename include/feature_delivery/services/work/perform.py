@@ -1,0 +1,143 @@
+"""Carries a step out: permit, work, result, whatever happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.errors import Error, Permanent, Refused, Temporary
+from feature_delivery.domain.process import GATES, Step
+from feature_delivery.domain.work import Done, Failed, Result, Work
+from feature_delivery.services.work import candidates, closing, environments, intake, production, suites
+from feature_delivery.services.work.job import Job, Tools
+
+if TYPE_CHECKING:
+    from feature_delivery.ports.control import Control
+    from feature_delivery.ports.runs import TaskRef
+
+Say = Callable[[str], None]
+
+
+def confirm(job: Job) -> Done:
+    """Do nothing: the permit itself is all that the step is about."""
+    return Done(note=job.work.verdict)
+
+
+PERFORM: dict[Step, Callable[[Job], Result]] = {
+    Step.REGISTER_FEATURE: intake.register_feature,
+    Step.CREATE_BRANCH: intake.create_branch,
+    Step.RESERVE_DEVELOPMENT: environments.reserve,
+    Step.PROVISION_DEVELOPMENT: environments.provision,
+    Step.DEPLOY_DEVELOPMENT: environments.deploy,
+    Step.CHECK_SYNTAX: suites.run_suite,
+    Step.CHECK_UNIT: suites.run_suite,
+    Step.CHECK_FUNCTIONAL: suites.run_suite,
+    Step.NOTIFY_REVIEWERS: production.notify,
+    Step.BUILD_CANDIDATE: candidates.build_candidate,
+    Step.RESERVE_PREPROD: environments.reserve,
+    Step.PROVISION_PREPROD: environments.provision,
+    Step.DEPLOY_PREPROD: environments.deploy,
+    Step.TEST_PREPROD: suites.run_suite,
+    Step.NOTIFY_TESTERS: production.notify,
+    Step.NOTIFY_MANAGER: production.notify,
+    Step.REFRESH_CANDIDATE: candidates.refresh_candidate,
+    Step.PROMOTE: production.promote,
+    Step.DEPLOY_PRODUCTION: environments.deploy_production,
+    Step.TEST_PRODUCTION: suites.run_suite,
+    Step.OBSERVE_PRODUCTION: production.observe,
+    Step.DECIDE_ROLLBACK: confirm,
+    Step.RESTORE_BRANCH: production.restore_branch,
+    Step.DEPLOY_ROLLBACK: environments.deploy_rollback,
+    Step.TEST_ROLLBACK: suites.run_suite,
+    Step.NOTIFY_ROLLBACK: production.notify,
+    Step.RELEASE_PREPROD: environments.destroy,
+    Step.DELETE_BRANCHES: closing.delete_branches,
+    Step.DESTROY_DEVELOPMENT: environments.destroy,
+    Step.DESTROY_PREPROD: environments.destroy,
+    Step.CLOSE_ISSUE: closing.close_issue,
+}
+"""What each step does; gates do nothing, they wait."""
+
+assert PERFORM.keys() == set(Step) - GATES
+
+UNSURE = frozenset({Step.PROMOTE, Step.RESTORE_BRANCH})
+"""Steps that must not be called failed while nobody knows whether the branch has moved: production stays locked."""
+
+
+@dataclass(slots=True)
+class _Reports:
+    """Hands results in and remembers whether the control plane has called the step failed."""
+
+    control: Control
+    task: TaskRef
+    permit: int
+    problem: str = field(default="", init=False)
+
+    def __call__(self, result: Result) -> str:
+        self.problem = self.control.report(self.task, self.permit, result)
+        return self.problem
+
+
+def perform(work: Work, tools: Tools, *, report: Callable[[Result], str], say: Say) -> Result:
+    """Do the step that ``work`` permits and return what came of it; nothing is reported but interim results."""
+    return PERFORM[work.step](Job(work=work, tools=tools, report=report, say=say))
+
+
+def carry_out(
+    control: Control,
+    task: TaskRef,
+    tools: Tools,
+    *,
+    say: Say,
+    last_try: bool,
+    time_limit: type[BaseException] = TimeoutError,
+) -> Work:
+    """Take the permit, do the step, hand the result in; return the permit when all went well.
+
+    A temporary error is raised for the next try, which takes a permit of its own. What cannot be mended by trying
+    again is reported as failed before it is raised, so that the gate after this step says why it waits.
+
+    Args:
+        control: The control plane.
+        task: This try of this task.
+        tools: The project's adapters.
+        say: One line for the task log.
+        last_try: Nobody tries again after this.
+        time_limit: What the orchestrator raises in here when the step has taken too long; it is not tried again.
+
+    Raises:
+        Temporary: Try again; on the last try it has been reported.
+        Permanent: The step failed, or its result does not count; trying again changes nothing.
+    """
+    work = control.take_permit(task)
+    reports = _Reports(control, task, work.permit)
+    try:
+        result = perform(work, tools, report=reports, say=say)
+    except Temporary as error:
+        if last_try and task.step not in UNSURE:
+            _tell(reports, str(error))
+        raise
+    except Permanent as error:
+        _tell(reports, str(error))
+        raise
+    except time_limit:
+        if task.step not in UNSURE:
+            _tell(reports, f"{task.step} took longer than its time limit and was stopped. Look at its log.")
+        raise
+    except Exception as error:
+        # A fault of ours: it goes on as it is, and the people at the gate learn where to look.
+        if last_try and task.step not in UNSURE:
+            with suppress(Error):
+                _tell(reports, f"It ended with {type(error).__name__}, which nobody expected. See its log.")
+        raise
+    if problem := reports(result):
+        raise Refused(problem)
+    return work
+
+
+def _tell(reports: _Reports, reason: str) -> None:
+    """Report the failure once; when it does not count any more, what superseded it is the better reason."""
+    if not reports.problem:
+        reports(Failed(reason=reason))

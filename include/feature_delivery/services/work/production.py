@@ -1,0 +1,178 @@
+"""Production: the branch moves, is watched, and moves back."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Literal
+
+from feature_delivery.domain.errors import Conflict, Error, Permanent, Refused
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.work import Done, Failed, Moved, Observed
+from feature_delivery.ports.repository import MergeConflictError
+from feature_delivery.services.work.environments import commit_for
+from feature_delivery.services.work.job import TAKES_BACK, Job
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.names import BranchName, CommitSha
+    from feature_delivery.ports.probe import Look
+
+LONGEST_PAUSE_SECONDS = 5.0
+SHORTEST_PAUSE_SECONDS = 0.2
+LOOKS = 20
+
+
+def promote(job: Job) -> Moved | Failed:
+    """Move production to the candidate by compare-and-swap; there already is done."""
+    work, branches = job.work, job.tools.project.branches
+    candidate = job.needs(work.candidate, "a candidate")
+    heads = job.heads()
+    head = heads[branches.production]
+    job.repository.fetch(head, candidate.commit, candidate.base)
+    if head == candidate.commit or job.repository.is_ancestor(candidate.commit, head):
+        job.say(f"{branches.production} holds {candidate.commit[:10]} already.")
+    elif work.done:
+        raise Conflict(
+            f"{branches.production} is at {head[:10]} and does not hold {candidate.commit[:10]} any more, which was "
+            f"promoted. Somebody moved it by force: put it back, then clear {work.step}."
+        )
+    elif head != candidate.base:
+        moved = job.production(heads)
+        return moved if isinstance(moved, Failed) else _stale(job, head, candidate.base)
+    else:
+        _refuse_other_tree(job)
+        try:
+            job.repository.promote(branches.production, old=candidate.base, new=candidate.commit)
+        except Conflict as error:
+            return Failed(reason=f"{error} Clear {Step.WAIT_FOR_TURN}.", cause="stale")
+        job.say(f"{branches.production}: {candidate.base[:10]} -> {candidate.commit[:10]}")
+    level_preprod(job, candidate.commit)
+    return Moved(commit=candidate.commit)
+
+
+def _refuse_other_tree(job: Job) -> None:
+    """See with our own eyes that what is about to ship is what was tested and signed off."""
+    candidate = job.needs(job.work.candidate, "a candidate")
+    commit = job.repository.commit(candidate.commit)
+    if commit.tree != candidate.tree or commit.parents[:1] != (candidate.base,):
+        raise Refused(
+            f"Candidate {candidate.commit[:10]} holds tree {commit.tree[:10]}, but {candidate.tree[:10]} was tested. "
+            f"Nothing was promoted. Clear {Step.BUILD_CANDIDATE}."
+        )
+
+
+def _stale(job: Job, head: CommitSha, base: CommitSha) -> Failed:
+    name = job.tools.project.branches.production
+    return Failed(
+        reason=f"{name} is at {head[:10]}, but the candidate was built on {base[:10]}. Clear {Step.WAIT_FOR_TURN}.",
+        cause="stale",
+    )
+
+
+def level_preprod(job: Job, commit: CommitSha) -> None:
+    """Put the pre-production branch at production's commit, so that hosts show the request as merged.
+
+    Only for the eyes: what goes wrong here is said and ships nothing less.
+    """
+    branches = job.tools.project.branches
+    try:
+        at = job.repository.heads().get(branches.preprod)
+        if at != commit and not job.repository.level(branches.preprod, expect=at, to=commit):
+            job.say(f"{branches.preprod} was pushed to meanwhile; it is levelled after the next promotion.")
+    except Error as error:
+        job.say(f"{branches.preprod} was not levelled with {branches.production}: {error}")
+
+
+def observe(job: Job) -> Observed:
+    """Watch production's health address for as long as the project wants; no data is never a pass."""
+    address = job.needs(job.work.environment, "an environment").address
+    if not address:
+        return Observed(outcome="no_data", evidence=("Production has no address to look at.",))
+    url = address.rstrip("/") + job.plan_at(commit_for(job)).health.path
+    probe = job.tools.probe
+    watch = job.tools.project.choices.observe_for.total_seconds()
+    pause = min(max(watch / LOOKS, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+    job.say(f"Look at {url} for {watch:g} seconds")
+    looks: list[Look] = []
+    began = probe.now()
+    while True:
+        looks.append(probe.look(url))
+        left = watch - (probe.now() - began)
+        if left <= 0:
+            break
+        probe.sleep(min(pause, left))
+    found = judge(url, looks)
+    for line in found.evidence:
+        job.say(line)
+    return found
+
+
+def judge(url: str, looks: list[Look]) -> Observed:
+    """Say what a series of looks means."""
+    good = [look for look in looks if look.status == 200]
+    bad = [look for look in looks if look.status != 200]
+    outcome: Literal["pass", "fail", "inconclusive", "no_data"] = "fail" if bad else "pass" if good else "no_data"
+    evidence = [f"{len(good)} of {len(looks)} requests to {url} were answered with 200."]
+    if good:
+        seconds = [look.seconds for look in good]
+        evidence.append(f"Median {median(seconds) * 1000:.0f} ms, slowest {max(seconds) * 1000:.0f} ms.")
+    if bad:
+        kinds = sorted({"no answer" if look.status is None else str(look.status) for look in bad})
+        evidence.append(f"{len(bad)} failed: {', '.join(kinds)}.")
+    return Observed(outcome=outcome, evidence=tuple(evidence))
+
+
+def restore_branch(job: Job) -> Moved | Failed:
+    """Add a commit to production that takes the candidate back; done already is recognised."""
+    branches = job.tools.project.branches
+    promotion = job.needs(job.work.promotion, "a promotion")
+    head = job.heads()[branches.production]
+    job.repository.fetch(head, promotion.candidate, promotion.before)
+    restored = promotion.restored or _restored_already(job, head)
+    if restored is None:
+        built = _restoration(job, head)
+        if isinstance(built, Failed):
+            return built
+        job.repository.promote(branches.production, old=head, new=built)
+        job.say(f"{branches.production}: {head[:10]} -> {built[:10]}, as before {promotion.candidate[:10]}")
+        restored = built
+    else:
+        job.say(f"{branches.production} was restored by {restored[:10]} already.")
+    level_preprod(job, restored)
+    return Moved(commit=restored)
+
+
+def _restoration(job: Job, head: CommitSha) -> CommitSha | Failed:
+    promotion = job.needs(job.work.promotion, "a promotion")
+    try:
+        return job.repository.build_restoration(
+            head=head, before=promotion.before, promoted=promotion.candidate, message=f"{TAKES_BACK} {job.work.key}"
+        ).sha
+    except MergeConflictError as error:
+        name: BranchName = job.tools.project.branches.production
+        return Failed(
+            reason=f"{name} holds commits made by hand since {promotion.candidate[:10]} that touch the same lines "
+            f"({', '.join(error.files[:10])}). Take {job.work.key} back by hand, push, then clear {job.work.step}."
+        )
+
+
+def _restored_already(job: Job, head: CommitSha) -> CommitSha | None:
+    """Return the restoration that an interrupted try has pushed: building it again gives the very same commit."""
+    promotion = job.needs(job.work.promotion, "a promotion")
+    if not job.repository.is_ancestor(promotion.candidate, head):
+        return None
+    for commit in job.repository.ahead(head, promotion.candidate):
+        if commit.subject != f"{TAKES_BACK} {job.work.key}" or not commit.parents:
+            continue
+        try:
+            again = _restoration(job, commit.parents[0])
+        except Permanent:
+            continue
+        if again == commit.sha:
+            return commit.sha
+    return None
+
+
+def notify(job: Job) -> Done:
+    """Nothing to do here: the control plane writes the messages when it takes this result in."""
+    job.say("The message goes out by the control plane.")
+    return Done()

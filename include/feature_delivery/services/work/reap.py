@@ -1,0 +1,71 @@
+"""The hands of the reaper: it lists, asks the control plane what may go, destroys that and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.errors import Error
+from feature_delivery.domain.upkeep import Doomed, Found
+from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.names import ProjectName
+    from feature_delivery.ports.control import Control
+    from feature_delivery.ports.platform import Platform
+
+
+def reap(
+    control: Control,
+    project: ProjectName,
+    platform_of: Callable[[str], Platform],
+    *,
+    say: Callable[[str], None],
+) -> tuple[str, ...]:
+    """Destroy what the ledger knows to be over; return what could not be destroyed, one sentence each.
+
+    Called again it goes on where it stood: what is left is listed anew.
+
+    Args:
+        control: Says what may go, and whose installation this is.
+        project: Whose environments.
+        platform_of: Makes the project's platform for an installation.
+        say: One line for the task log.
+    """
+    platform = platform_of(control.plan_reaping(project, ()).instance)
+    listing = platform.list(project)
+    if not listing:
+        return ()
+    plan = control.plan_reaping(project, [_found(status.ref, foreign=status.foreign) for status in listing])
+    for line in plan.report:
+        say(line)
+    failures = []
+    for doomed in plan.destroy:
+        ref = _ref(project, plan.instance, doomed)
+        try:
+            platform.destroy(ref)
+            if platform.status(ref) is not None:
+                failures.append(f"{doomed.name} is still there after it was destroyed.")
+                continue
+            control.reaped(project, name=doomed.name, generation=doomed.generation)
+        except Error as error:
+            # One that resists keeps no other alive.
+            failures.append(f"{doomed.name}: {error}")
+        else:
+            say(f"Destroyed {doomed.name}: its feature is over.")
+    return tuple(failures)
+
+
+def _found(ref: EnvironmentRef, *, foreign: bool) -> Found:
+    return Found(name=ref.name, kind=ref.kind.value, key=ref.key, instance=ref.instance, foreign=foreign)
+
+
+def _ref(project: ProjectName, instance: str, doomed: Doomed) -> EnvironmentRef:
+    return EnvironmentRef(
+        instance=instance,
+        project=project,
+        name=doomed.name,
+        kind=EnvironmentKind(doomed.kind),
+        key=doomed.key,
+        generation=doomed.generation,
+    )

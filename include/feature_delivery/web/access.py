@@ -1,0 +1,113 @@
+"""Who is asking: a task with its token, or one of Airflow's users who is a person of the project."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated, cast
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import Depends, Header, Request
+
+from feature_delivery.bootstrap import settings
+from feature_delivery.domain.errors import Misconfigured, Refused
+from feature_delivery.domain.names import PersonName, ProjectName
+from feature_delivery.domain.process import Who
+from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.web.errors import Unauthorized
+
+AS_HEADER = "X-Feature-Delivery-As"
+"""In the demo one user acts for the others; anywhere else this header is refused."""
+
+
+def task_token(authorization: Annotated[str, Header(description="``Bearer`` and the task token")] = "") -> None:
+    """Let through who shows the task token.
+
+    Raises:
+        Unauthorized: No token, or another one.
+        Misconfigured: No token is set here; then nobody may pass.
+    """
+    wanted = settings.settings().task_token
+    if not wanted:
+        raise Misconfigured("No task token is set. Set FEATURE_DELIVERY_TASK_TOKEN for the API server.")
+    scheme, _, shown = authorization.partition(" ")
+    # Both are evaluated: the time taken must not tell which of them was wrong.
+    right = hmac.compare_digest(shown.strip().encode(), wanted.encode())
+    if scheme.lower() != "bearer" or not right:
+        raise Unauthorized("This is not the task token. Set it as password of the Connection 'feature_delivery'.")
+
+
+async def json_only(request: Request) -> None:
+    """Refuse bodies that a foreign page's form could send: cookies are accepted here.
+
+    Raises:
+        Refused: The body is not declared as JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method not in {"GET", "HEAD", "OPTIONS"} and kind != "application/json":
+        raise Refused("Only JSON is accepted: send the header 'Content-Type: application/json'.")
+
+
+def readable_project(name: ProjectName, user: object) -> ProjectConfig:
+    """Return a project that ``user`` may see: whoever may read its DAG may.
+
+    Raises:
+        NotFound: No such project.
+        Refused: Not for this user.
+    """
+    project = settings.project(name)
+    manager = get_auth_manager()
+    if not manager.is_authorized_dag(method="GET", details=DagDetails(id=project.dag_id), user=user):
+        raise Refused(f"You may not see {project.name}: ask an administrator of Airflow for its DAG {project.dag_id}.")
+    return project
+
+
+def project_to_read(project: ProjectName, user: GetUserDep) -> ProjectConfig:
+    """Return the project in the path, for one who may see it."""
+    return readable_project(project, user)
+
+
+Readable = Annotated[ProjectConfig, Depends(project_to_read)]
+
+
+class Caller:
+    """A person of the project who asks for something to be done."""
+
+    def __init__(self, project: ProjectConfig, name: PersonName) -> None:
+        """``name`` is one of the project's people."""
+        self.project = project
+        self.name = name
+
+    def must_be(self, *roles: Who, what: str) -> None:
+        """Refuse whoever has none of ``roles``.
+
+        Raises:
+            Refused: The person has none of them.
+        """
+        if self.name not in self.project.people.with_role(*roles):
+            able = ", ".join(self.project.people.with_role(*roles)) or "nobody"
+            raise Refused(f"{self.name} may not {what} in {self.project.name}: {able} may.")
+
+
+def caller(
+    project: Readable,
+    user: GetUserDep,
+    acting_as: Annotated[str, Header(alias=AS_HEADER, description="Demo only: act as this person")] = "",
+) -> Caller:
+    """Return who asks, as a person of the project.
+
+    Raises:
+        Refused: The user is nobody of the project, or acts for another one outside of the demo.
+    """
+    name = str(user.get_name())
+    if acting_as:
+        if not settings.settings().demo:
+            raise Refused("Acting for others works in the demo only.")
+        name = acting_as
+    if name not in project.people.persons:
+        raise Refused(f"{name[:80]} is nobody of {project.name}: add them to 'people' in its project file.")
+    return Caller(project, cast("PersonName", name))
+
+
+CallerDep = Annotated[Caller, Depends(caller)]

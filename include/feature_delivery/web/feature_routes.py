@@ -1,0 +1,273 @@
+"""What people ask about features, and what they say: the same for board, CLI and REST."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Annotated
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from feature_delivery.bootstrap import settings
+from feature_delivery.bootstrap.outside import repository
+from feature_delivery.domain.errors import NotFound, Refused
+from feature_delivery.domain.names import CommitSha, ProjectName, branch_name, commit_sha, feature_key
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import Who
+from feature_delivery.domain.process import gate as gate_named
+from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.records import Feature
+from feature_delivery.services.control import decide as decisions
+from feature_delivery.services.control.explain import Explanation, explain
+from feature_delivery.services.control.gates import run_of
+from feature_delivery.services.control.start import TITLE_LIMIT, Start, start
+from feature_delivery.services.control.status import FeatureLine, FeatureView, feature_line, feature_view
+from feature_delivery.web.access import CallerDep, Readable, json_only, readable_project
+from feature_delivery.web.errors import problems
+from feature_delivery.web.transaction import WebUnit, begin
+
+router = APIRouter(prefix="/projects", tags=["people"], dependencies=[Depends(json_only)])
+RESPONSES = problems(401, 403, 404, 409)
+LIST_LIMIT = 500
+
+
+class StartBody(BaseModel):
+    """What is to be delivered; the same fields as Airflow's trigger form."""
+
+    key: str
+    title: str = Field(default="", max_length=TITLE_LIMIT)
+    description: str = Field(default="", max_length=20_000)
+    requester: str = Field(default="", max_length=80)
+    branch: str | None = None
+    commit: str | None = None
+
+
+class Started(BaseModel):
+    """The run that carries the feature; ``started``: by this very request."""
+
+    started: bool
+    run_id: str
+
+
+class DecisionBody(BaseModel):
+    """What somebody says at a gate; ``commit``: the one that was looked at, any when it is empty."""
+
+    gate: str
+    kind: DecisionKind
+    comment: str = Field(default="", max_length=4000)
+    commit: str = ""
+
+
+class Decided(BaseModel):
+    """Whether what was said counts."""
+
+    accepted: bool
+    reason: str
+
+
+class ReasonBody(BaseModel):
+    """Why."""
+
+    reason: str = Field(default="", max_length=2000)
+
+
+class AdoptBody(BaseModel):
+    """The foreign commit of production to accept."""
+
+    commit: str
+
+
+class Sentence(BaseModel):
+    """What was done, for people."""
+
+    message: str
+
+
+class Broken(BaseModel):
+    """Who held production."""
+
+    holder: str
+
+
+class Lock(BaseModel):
+    """Who holds production, since when."""
+
+    key: str
+    since: datetime | None
+
+
+class ProjectLine(BaseModel):
+    """A project in a list."""
+
+    name: str
+    title: str
+
+
+class ProjectView(BaseModel):
+    """How production of a project stands."""
+
+    name: str
+    title: str
+    production_branch: str
+    production_commit: str | None
+    lock: Lock | None
+    queue: list[str]
+    frozen_reason: str
+    frozen_commit: str | None
+
+
+@router.get("", responses=problems(401))
+def list_projects(user: GetUserDep) -> list[ProjectLine]:
+    """List the projects that you may see."""
+    seen = []
+    for project in settings.projects().values():
+        with suppress(Refused):
+            readable_project(project.name, user)
+            seen.append(ProjectLine(name=project.name, title=project.title))
+    return seen
+
+
+@router.get("/{project}", responses=RESPONSES)
+def show_project(project: Readable) -> ProjectView:
+    """Show how production of a project stands: who holds it, who queues, whether it is frozen."""
+    with begin() as unit:
+        row = unit.books.project(project.name)
+        holder = unit.books.feature_by_id(row.lock_feature_id) if row is not None and row.lock_feature_id else None
+        return ProjectView(
+            name=project.name,
+            title=project.title,
+            production_branch=project.branches.production,
+            production_commit=row.production_commit if row else None,
+            lock=Lock(key=holder.key, since=row.lock_since) if holder is not None and row is not None else None,
+            queue=[unit.books.feature_by_id(p.feature_id).key for p in unit.books.queue(project.name) if p.waiting],
+            frozen_reason=row.frozen_reason if row else "",
+            frozen_commit=row.frozen_commit if row else None,
+        )
+
+
+@router.get("/{project}/features", responses=RESPONSES)
+def list_features(project: Readable) -> list[FeatureLine]:
+    """List the features of a project, newest first."""
+    with begin() as unit:
+        found = unit.books.features(project.name)[:LIST_LIMIT]
+        return [feature_line(unit.books, project, feature) for feature in found]
+
+
+@router.get("/{project}/features/{key}", responses=RESPONSES)
+def show_feature(project: Readable, key: str) -> FeatureView:
+    """Show everything about the newest delivery of a feature."""
+    with begin() as unit:
+        feature = _feature(unit, project, key)
+        run = run_of(feature)
+        tasks, state = unit.runs.tasks(run), unit.runs.state(run)
+        return feature_view(unit.books, project, feature, tasks=tasks, run_state=state)
+
+
+@router.post("/{project}/features", status_code=201, responses=RESPONSES)
+def start_feature(who: CallerDep, body: StartBody) -> Started:
+    """Start the delivery of a feature, or find it under way: however often it is asked for, there is one."""
+    project = who.project
+    asked = Start(
+        key=feature_key(body.key),
+        title=body.title.strip(),
+        description=body.description.strip(),
+        requester=body.requester.strip() or who.name,
+        branch=branch_name(body.branch) if body.branch else None,
+        commit=_commit(project, body.commit),
+        by=who.name,
+    )
+    with begin() as unit:
+        feature, new = start(unit, project, asked)
+        return Started(started=new, run_id=feature.run_id)
+
+
+@router.post("/{project}/features/{key}/decisions", responses=RESPONSES)
+def decide(who: CallerDep, key: str, body: DecisionBody) -> Decided:
+    """Say something at a gate; it is recorded in any case, and counted when it may count."""
+    gate = gate_named(body.gate)
+    if gate is None:
+        raise NotFound(f"There is no gate {body.gate[:60]!r}. Say for example 'review', 'acceptance' or 'verdict'.")
+    with begin() as unit:
+        feature = _feature(unit, who.project, key)
+        say = decisions.Say(
+            person=who.name,
+            gate=gate,
+            kind=body.kind,
+            comment=body.comment,
+            commit=_seen_commit(unit, feature, body.commit),
+            source="api",
+        )
+        answer = decisions.decide(unit, who.project, feature.run_id, say)
+    # Refused answers are kept, so the transaction must be over before they are refused.
+    if not answer:
+        raise Refused(answer.reason)
+    return Decided(accepted=True, reason=answer.reason)
+
+
+@router.post("/{project}/features/{key}/cancel", responses=RESPONSES)
+def cancel(who: CallerDep, key: str, body: ReasonBody) -> Sentence:
+    """Give a feature up: everything of it is torn down."""
+    who.must_be(Who.DEVELOPER, Who.MANAGER, Who.OPERATOR, what="cancel a feature")
+    with begin() as unit:
+        feature = _feature(unit, who.project, key)
+        decisions.cancel(unit, who.project, feature.run_id, body.reason, person=who.name)
+    return Sentence(message=f"{feature.key} is cancelled; what there is of it is torn down.")
+
+
+@router.post("/{project}/lock/break", responses=RESPONSES)
+def break_lock(who: CallerDep, body: ReasonBody) -> Broken:
+    """Break glass: free production from its holder."""
+    with begin() as unit:
+        holder = decisions.break_lock(unit, who.project, body.reason, person=who.name)
+    return Broken(holder=holder)
+
+
+@router.post("/{project}/adopt", responses=RESPONSES)
+def adopt(who: CallerDep, body: AdoptBody) -> Sentence:
+    """Accept a foreign commit as production's new head, and let promotions go on."""
+    commit = commit_sha(body.commit)
+    head = repository(who.project).heads().get(who.project.branches.production)
+    if head != commit:
+        at = head[:10] if head else "not there"
+        raise Refused(f"{who.project.branches.production} is {at}, not {commit[:10]}: adopt what is there now.")
+    with begin() as unit:
+        decisions.adopt(unit, who.project, commit, person=who.name)
+    return Sentence(message=f"Production is {commit[:10]}.")
+
+
+@router.get("/{project}/commits/{sha}", responses=RESPONSES)
+def explain_commit(project: Readable, sha: Annotated[str, Field(max_length=64)]) -> Explanation:
+    """Explain a commit of production: its tree, tests, sign-offs, feature and predecessor."""
+    with begin() as unit:
+        return explain(unit.books, project, commit_sha(sha))
+
+
+def _feature(unit: WebUnit, project: ProjectConfig, key: str) -> Feature:
+    feature = unit.books.feature(ProjectName(project.name), feature_key(key))
+    if feature is None:
+        raise NotFound(f"{project.name} has no feature {key[:40]!r} under delivery. Start it first.")
+    return feature
+
+
+def _seen_commit(unit: WebUnit, feature: Feature, text: str) -> CommitSha | None:
+    """Return the commit that was looked at; the candidate stands for the feature commit in it."""
+    if not text:
+        return None
+    commit = commit_sha(text)
+    candidate = unit.books.candidate(feature, feature.attempt_number)
+    return candidate.feature_commit if candidate is not None and candidate.commit == commit else commit
+
+
+def _commit(project: ProjectConfig, text: str | None) -> CommitSha | None:
+    """Return a wanted commit that exists.
+
+    Raises:
+        NotFound: The repository does not have it.
+    """
+    if not text:
+        return None
+    commit = commit_sha(text)
+    repository(project).fetch(commit)
+    return commit

@@ -1,0 +1,47 @@
+"""What the plugin registers: the app, and a look at what people do to our runs in Airflow's own pages."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from feature_delivery.bootstrap.settings import URL_PREFIX
+from feature_delivery.web.app import create_app
+from feature_delivery.web.workers import wake
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_CHANGES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
+
+
+class AfterHands:
+    """Looks at the shelf after each change that somebody makes in Airflow's pages or by its REST API.
+
+    What was cleared or marked there must run even if its run is on the shelf; Airflow tells no listener of a clear.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap ``app``."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, then wake the worker if it may have changed one of our runs."""
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            path = str(scope.get("path", ""))
+            if scope["type"] == "http" and scope["method"] in _CHANGES and path.startswith(("/api/v2/dags/", "/ui/")):
+                wake("shelf")
+
+
+@cache
+def apps() -> tuple[dict[str, Any], ...]:
+    """Return the apps to mount."""
+    return ({"app": create_app(), "url_prefix": URL_PREFIX, "name": "Feature delivery"},)
+
+
+@cache
+def middlewares() -> tuple[dict[str, Any], ...]:
+    """Return the middlewares of the whole API server."""
+    return ({"middleware": AfterHands, "args": [], "kwargs": {}, "name": "Feature delivery: after hands"},)

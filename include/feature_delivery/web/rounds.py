@@ -1,0 +1,248 @@
+"""What the control plane does by itself: ends gates, applies deadlines, shows questions, looks at the outside.
+
+Each round is called by a background worker of the API server, which makes it prompt, and by housekeeping, which makes
+it certain. Rounds read what there is to do first and then work run by run, each in a transaction of its own: one
+feature's trouble keeps no other waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from sqlalchemy import func, select, text
+
+from feature_delivery.adapters.ledger.books import SqlBooks
+from feature_delivery.bootstrap import settings
+from feature_delivery.bootstrap.outside import outside
+from feature_delivery.domain.errors import Error
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.people import DEFAULT_POLICIES, DecisionKind
+from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.records import Feature, Gate, GateState, now
+from feature_delivery.ports.runs import RunRef
+from feature_delivery.services.control import deadlines, gates, outbox, reconcile, webhooks
+from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.outside import Control
+from feature_delivery.web.transaction import WebUnit, begin, session
+
+_log = logging.getLogger(__name__)
+
+FINISH_AGAIN_SECONDS = 0.05
+PARKED_FOR = timedelta(seconds=10)
+"""A question is shown so long after its task parked: the executor's word of it comes up to 5.2 s late."""
+
+
+class Waiting(NamedTuple):
+    """A run with something to do, by the key of its gate."""
+
+    run: RunRef
+    gate: int
+
+
+_since: dict[int, float] = {}
+"""When the finisher first met a gate, by the gate's id."""
+
+
+def control() -> Control:
+    """Return how use cases work that call the outside between transactions."""
+    return Control(
+        begin=partial(begin, besides="outbox"),
+        project=settings.project,
+        outside=lambda project: outside(project, session),
+        alone=alone,
+    )
+
+
+def finish_gates() -> float | None:
+    """End the parked tasks of resolved gates, and rewind what waited for its task to park."""
+    left = [one for one in _waiting(SqlBooks.gates_to_end) if not _per_run(one.run, _finish)]
+    began = {one.gate: _since.get(one.gate, time.monotonic()) for one in left}
+    _since.clear()
+    _since.update(began)
+    if not left:
+        return None
+    age = time.monotonic() - max(began.values())
+    # A task parks within moments; one whose worker is gone is looked at now and then.
+    return FINISH_AGAIN_SECONDS if age < 15 else 0.5 if age < 120 else 5.0
+
+
+def _finish(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
+    return gates.finish(unit, project, run_id)
+
+
+def expire_deadlines() -> int:
+    """Apply the deadlines that have passed; returns how many."""
+    at = now()
+    due = _waiting(lambda books: books.gates_past_deadline(at))
+    return sum(bool(_per_run(one.run, deadlines.expire)) for one in due)
+
+
+def tidy_shelf() -> int:
+    """Take off the shelf what has something to run, put on it what only waits; returns how many runs moved."""
+    known = settings.projects()
+    with begin() as unit:
+        moved = unit.runs.unshelve_stranded(known)
+        waiting = unit.runs.waiting_unshelved(known)
+    return moved + sum(bool(_per_run(run, _shelve_again)) for run in waiting)
+
+
+def _shelve_again(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
+    feature = gates.enter(unit, project, run_id)
+    gate, run = unit.books.open_gate(feature), gates.run_of(feature)
+    if gate is None or feature.rewind_to is not None or not unit.runs.waits_unshelved(run):
+        return False
+    until = gate.deadline if gate.deadline is not None and gate.deadline > now() else now() + gates.FOR_EVER
+    unit.runs.shelve(run, until=until)
+    return True
+
+
+def process_webhooks() -> float | None:
+    """Process stored webhooks."""
+    done, left = webhooks.process(control())
+    return 5.0 if left else 0.0 if done else None
+
+
+def drain_outbox() -> float | None:
+    """Run what is due in the outbox."""
+    sent, failed = outbox.drain(control())
+    return 0.0 if sent else 5.0 if failed else 30.0
+
+
+def reconcile_all() -> list[str]:
+    """Look at the branches, requests and issues of every project; returns what changed."""
+    found: list[str] = []
+    working = control()
+    for project in settings.projects().values():
+        try:
+            found += reconcile.reconcile(working, project)
+        except Error as error:
+            _log.warning("Could not reconcile %s: %s", project.name, error)
+            found.append(f"{project.name}: {error}")
+    return found
+
+
+def ask_people() -> float | None:
+    """Show open gates that people decide on Airflow's *Required Actions* page, once it is safe to answer there."""
+    left = 0
+    for one in _waiting(_to_ask):
+        left += _per_run(one.run, _ask) is False
+    return 3.0 if left else None
+
+
+def _to_ask(books: SqlBooks) -> list[Gate]:
+    asked = DEFAULT_POLICIES
+    return [g for g in books.open_gates() if g.requested_at is None and not g.blocked and g.step in asked]
+
+
+def _ask(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
+    feature = gates.enter(unit, project, run_id)
+    gate = unit.books.open_gate(feature)
+    policy = project.people.policies.get(gate.step) if gate is not None else None
+    if gate is None or policy is None or gate.requested_at is not None or gate.blocked or gate.state != GateState.OPEN:
+        return True
+    run = RunRef(project.name, run_id)
+    if not unit.runs.ask_people(
+        run, gate.step, _question(unit, project, feature, gate), parked_before=now() - PARKED_FOR
+    ):
+        # Still on its way to parking, or parked a moment ago; a task that is gone will ask anew itself.
+        return unit.runs.states(run).get(gate.step) not in {"awaiting_input", "running", "queued", "scheduled"}
+    gate.requested_at = now()
+    return True
+
+
+def _question(unit: WebUnit, project: ProjectConfig, feature: Feature, gate: Gate) -> dict[str, Any]:
+    policy = project.people.policies[gate.step]
+    attempt = unit.books.attempt(feature)
+    at = f", attempt {attempt.number} at {attempt.commit[:10]}" if attempt else ""
+    able = project.people.with_role(*policy.roles)
+    waits_for = flag(unit.books, project, feature, gate.step).waits_for
+    question: dict[str, Any] = {
+        "options": [str(kind) for kind in sorted(policy.kinds)],
+        "subject": f"{feature.key} {feature.title}".strip()[:200] + f": {gate.step.rpartition('wait_for_')[2]}{at}",
+        "body": f"{waits_for}\n\nMay decide: {', '.join(able) or 'nobody'}.",
+        "multiple": False,
+        "params": {},
+    }
+    if DecisionKind.REJECT in policy.kinds:
+        schema = {"type": ["null", "string"], "title": "Comment", "format": "multiline"}
+        question["params"] = {"comment": {"value": "", "description": "A rejection needs one.", "schema": schema}}
+    if isinstance(get_auth_manager(), SimpleAuthManager):
+        # Its user ids are the names; elsewhere the ledger alone refuses.
+        question["assignees"] = [{"id": name, "name": name} for name in able]
+    return question
+
+
+def housekeeping() -> dict[str, int]:
+    """Do every round once; returns how much each had to do."""
+    before = len(_waiting(SqlBooks.gates_to_end))
+    finish_gates()
+    counts = {"gates_finished": before - len(_waiting(SqlBooks.gates_to_end))}
+    counts["deadlines_expired"] = expire_deadlines()
+    counts["runs_moved"] = tidy_shelf()
+    counts["webhooks_processed"], counts["webhooks_left"] = webhooks.process(control())
+    counts["reconciled"] = len(reconcile_all())
+    ask_people()
+    counts["errands_run"], counts["errands_failed"] = outbox.drain(control(), limit=500)
+    return counts
+
+
+def works() -> dict[str, Callable[[], float | None]]:
+    """Return what the background workers of an API server do."""
+    return {
+        "finisher": finish_gates,
+        "asker": ask_people,
+        "webhooks": process_webhooks,
+        "outbox": drain_outbox,
+        "shelf": _tidy_after_hands,
+    }
+
+
+def _tidy_after_hands() -> float | None:
+    """Somebody changed something in Airflow's pages: what they cleared must run, shelved or not."""
+    with begin() as unit:
+        unit.runs.unshelve_stranded(settings.projects())
+    return None
+
+
+def _waiting(which: Callable[[SqlBooks], Iterable[Gate]]) -> list[Waiting]:
+    with session() as opened:
+        books = SqlBooks(opened)
+        found = []
+        for gate in which(books):
+            feature = books.feature_by_id(gate.feature_id)
+            found.append(Waiting(RunRef(feature.project, feature.run_id), gate.id))
+        return found
+
+
+def _per_run(run: RunRef, work: Callable[[WebUnit, ProjectConfig, str], bool]) -> bool | None:
+    """Do something for one run in a transaction of its own; ``None`` when it could not be done."""
+    try:
+        project = settings.project(run.project)
+        with begin(besides="finisher") as unit:
+            return work(unit, project, run.run_id)
+    except Error as error:
+        _log.warning("Background work on %s of %s: %s", run.run_id, run.project, error)
+    except Exception:  # noqa: BLE001 - one run's trouble keeps no other waiting
+        _log.exception("Background work on %s of %s failed", run.run_id, run.project)
+    return None
+
+
+@contextmanager
+def alone(project: ProjectName) -> Iterator[None]:
+    """Hold a project's look at its host: an older listing taken in after a newer one would rewind to an old commit.
+
+    By a lock of its own, so that nothing else waits for it.
+    """
+    key = select(func.pg_advisory_xact_lock(func.hashtext(f"feature-delivery:{project}")))
+    with session() as opened:
+        opened.execute(text("SET LOCAL lock_timeout = '60s'"))
+        opened.execute(key)
+        yield

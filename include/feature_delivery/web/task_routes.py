@@ -1,0 +1,214 @@
+"""What tasks ask: permits, gates, the local tracker. The token counts only together with a task that is running."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from feature_delivery.adapters.trackers.local import LocalTracker
+from feature_delivery.bootstrap import settings
+from feature_delivery.bootstrap.outside import local_tracker
+from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.names import ProjectName, feature_key
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.upkeep import Found, ReapPlan
+from feature_delivery.domain.work import GateAnswer, Result, Work
+from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.ports.tracker import Issue, IssueState
+from feature_delivery.services.control.permits import take_permit
+from feature_delivery.services.control.reap import plan_reaping, reaped
+from feature_delivery.services.control.results import FACTS, apply_result
+from feature_delivery.web import native, rounds
+from feature_delivery.web.access import task_token
+from feature_delivery.web.checked import checked
+from feature_delivery.web.errors import problems
+from feature_delivery.web.transaction import WebUnit, begin, session
+
+router = APIRouter(prefix="/tasks", tags=["tasks"], dependencies=[Depends(task_token)])
+RESPONSES = problems(401, 403, 404, 409)
+
+
+class TaskClaim(BaseModel):
+    """The task that asks, as it claims itself."""
+
+    project: str = Field(max_length=40)
+    run_id: str = Field(max_length=250)
+    step: Step
+    try_number: int = Field(ge=1)
+    task_instance: str = Field(max_length=36)
+
+    def ref(self) -> TaskRef:
+        """Return the claim in the domain's words; the server still has to see whether it is true."""
+        run = RunRef(ProjectName(self.project), self.run_id)
+        return TaskRef(run=run, step=self.step, try_number=self.try_number, task_instance=self.task_instance)
+
+
+class ResultBody(BaseModel):
+    """A task's result under its permit."""
+
+    task: TaskClaim
+    result: Annotated[Result, Field(discriminator="kind")]
+
+
+class ProblemAnswer(BaseModel):
+    """Why the step counts as failed; empty when it counts as done."""
+
+    problem: str
+
+
+class GateBody(BaseModel):
+    """A task that asks at its gate; ``event``: what Airflow resumed it with."""
+
+    task: TaskClaim
+    event: dict[str, Any] | None = None
+
+
+class Nothing(BaseModel):
+    """Done; there is nothing to tell."""
+
+
+class HousekeepingBody(BaseModel):
+    """The running task of the housekeeping DAG."""
+
+    task_instance: str = Field(max_length=36)
+
+
+@router.post("/permits", responses=RESPONSES)
+def permit(task: TaskClaim) -> Work:
+    """Take the permit for the running task's effect."""
+    project = settings.project(task.project)
+    with begin() as unit:
+        return take_permit(unit, project, task.ref())
+
+
+@router.post("/permits/{permit_id}/results", responses=RESPONSES)
+def result(permit_id: int, body: ResultBody) -> ProblemAnswer:
+    """Report what a permitted step found or did; the same again changes nothing."""
+    project = settings.project(body.task.project)
+    with begin() as unit:
+        # What moved production has happened, even if its task was cleared meanwhile.
+        _must_run(body.task.step in FACTS or unit.runs.is_running(body.task.ref()), body.task)
+        return ProblemAnswer(problem=apply_result(unit, project, body.task.ref(), permit_id, checked(body.result)))
+
+
+@router.post("/gates", responses=RESPONSES)
+def gate(body: GateBody) -> GateAnswer:
+    """Ask at a gate: go on, skip, or park."""
+    project = settings.project(body.task.project)
+    with begin() as unit:
+        return native.ask(unit, project, body.task.ref(), body.event)
+
+
+@router.post("/housekeeping", responses=RESPONSES)
+def housekeeping(body: HousekeepingBody) -> dict[str, int]:
+    """Do one round of everything the control plane does by itself; returns how much there was to do."""
+    with begin() as unit:
+        _must_live(unit, body.task_instance)
+    return rounds.housekeeping()
+
+
+class ReaperBody(HousekeepingBody):
+    """What the platform lists."""
+
+    found: list[Found]
+
+
+class ReapedBody(HousekeepingBody):
+    """One environment that is gone."""
+
+    name: str = Field(max_length=63)
+    generation: int
+
+
+@router.post("/reaper/{project}/plan", responses=RESPONSES)
+def plan(project: str, body: ReaperBody) -> ReapPlan:
+    """Say what of the platform's listing may be destroyed."""
+    config = settings.project(project)
+    with begin() as unit:
+        _must_live(unit, body.task_instance)
+        return plan_reaping(unit, config, body.found)
+
+
+@router.post("/reaper/{project}/reaped", responses=RESPONSES)
+def gone(project: str, body: ReapedBody) -> Nothing:
+    """Write down that an environment was destroyed and found gone."""
+    config = settings.project(project)
+    with begin() as unit:
+        _must_live(unit, body.task_instance)
+        reaped(unit, config, body.name, body.generation)
+    return Nothing()
+
+
+class IssueBody(BaseModel):
+    """A running task of the project that works on an issue of the local tracker."""
+
+    task_instance: str = Field(max_length=36)
+    key: str
+
+
+class NewIssueBody(IssueBody):
+    """An issue to find or to create."""
+
+    title: str = Field(max_length=300)
+    description: str = ""
+    reporter: str = Field(default="", max_length=80)
+
+
+class CommentBody(IssueBody):
+    """A comment, written once per marker."""
+
+    text: str
+    marker: str = Field(max_length=200)
+
+
+class MoveBody(IssueBody):
+    """Where an issue is to be moved."""
+
+    state: IssueState
+
+
+@router.post("/local/{project}/issues/find", responses=RESPONSES)
+def find_issue(project: str, body: IssueBody) -> Issue | None:
+    """Find an issue of the local tracker."""
+    return _tracker(project, body).find(feature_key(body.key))
+
+
+@router.post("/local/{project}/issues/create", responses=RESPONSES)
+def create_issue(project: str, body: NewIssueBody) -> Issue:
+    """Find an issue of the local tracker, or create it."""
+    return _tracker(project, body).create(
+        feature_key(body.key), title=body.title, description=body.description, reporter=body.reporter
+    )
+
+
+@router.post("/local/{project}/issues/comment", responses=RESPONSES)
+def comment_issue(project: str, body: CommentBody) -> Nothing:
+    """Write a comment; the same marker again changes nothing."""
+    _tracker(project, body).comment(feature_key(body.key), body.text, marker=body.marker)
+    return Nothing()
+
+
+@router.post("/local/{project}/issues/move", responses=RESPONSES)
+def move_issue(project: str, body: MoveBody) -> Nothing:
+    """Bring an issue to a state."""
+    _tracker(project, body).move(feature_key(body.key), body.state)
+    return Nothing()
+
+
+def _tracker(project: str, body: IssueBody) -> LocalTracker:
+    config = settings.project(project)
+    with begin() as unit:
+        _must_live(unit, body.task_instance, project=config.name)
+    return local_tracker(config, session)
+
+
+def _must_live(unit: WebUnit, task_instance: str, *, project: ProjectName | None = None) -> None:
+    if not unit.runs.is_alive(task_instance, project=project):
+        raise Refused("No such task is running: only a running task may ask for this.")
+
+
+def _must_run(running: bool, task: TaskClaim) -> None:  # noqa: FBT001 - one word says it
+    if not running:
+        raise Refused(f"{task.step} of {task.run_id} is not running: only the running task may report.")

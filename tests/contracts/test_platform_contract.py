@@ -1,0 +1,263 @@
+"""What every platform does, the fake one too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from feature_delivery.adapters.platforms.local import LocalPlatform, Settings
+from feature_delivery.domain import suites
+from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.names import FeatureKey, ProjectName
+from feature_delivery.domain.plan import SuitePlan
+from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
+from tests import shops
+from tests.fakes.fake_platform import FakePlatform
+
+PROJECT = ProjectName("demo_store")
+
+
+class Bench(Protocol):
+    """What the suite needs of a platform beside the port."""
+
+    @property
+    def platform(self) -> Platform: ...
+
+    def broken(self, label: str) -> Release: ...
+
+    def red(self, release: Release) -> SuitePlan: ...
+
+    def of_instance(self, instance: str) -> Platform: ...
+
+
+class FakeBench:
+    def __init__(self) -> None:
+        self.platform = FakePlatform("here")
+
+    def broken(self, label: str) -> Release:
+        release = shops.release(label)
+        self.platform.broken[release.commit] = "no price list found"
+        return release
+
+    def red(self, release: Release) -> SuitePlan:
+        self.platform.cases[release.commit, "red"] = (
+            suites.TestCase("buys", suites.CaseState.FAILED, 0.0, "no stock"),
+        )
+        return shops.suite(shops.writes(shops.RED, code=1))
+
+    def of_instance(self, instance: str) -> Platform:
+        other = FakePlatform(instance)
+        other.environments = self.platform.environments
+        return other
+
+
+class LocalBench:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.platform = LocalPlatform(Settings(root=root, instance="here", ports=port_range()))
+
+    def broken(self, label: str) -> Release:
+        return shops.release(label, {"shop.py": shops.CRASH})
+
+    def red(self, release: Release) -> SuitePlan:
+        return shops.suite(shops.writes(shops.RED, code=1))
+
+    def of_instance(self, instance: str) -> Platform:
+        return LocalPlatform(Settings(root=self.root, instance=instance, ports=port_range()))
+
+
+def port_range() -> range:
+    """Workers that run side by side get ports of their own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    return range(23000 + 100 * worker, 23100 + 100 * worker)
+
+
+@pytest.fixture(params=["fake", "local"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "fake":
+        yield FakeBench()
+        return
+    local = LocalBench(tmp_path / "environments")
+    yield local
+    local.platform.stop_all(PROJECT)
+
+
+def reference(name: str = "development-shop-1", *, generation: int = 1, **changes: object) -> EnvironmentRef:
+    ref = EnvironmentRef(
+        instance="here",
+        project=PROJECT,
+        name=name,
+        kind=EnvironmentKind.DEVELOPMENT,
+        key=FeatureKey("SHOP-1"),
+        generation=generation,
+    )
+    return replace(ref, **changes)  # type: ignore[arg-type]
+
+
+def ignore(_: str) -> None:
+    pass
+
+
+def test_a_fresh_environment_is_empty_and_keeps_its_address(bench: Bench) -> None:
+    first = bench.platform.provision(reference())
+    assert (first.commit, first.previous, first.healthy, first.foreign) == (None, None, False, False)
+    assert bench.platform.provision(reference()) == first
+    deployed = bench.platform.deploy(reference(), shops.release("one"), say=ignore)
+    assert deployed.address == first.address
+    assert bench.platform.status(reference()) == deployed
+
+
+def test_what_was_never_provisioned_is_not_found(bench: Bench) -> None:
+    assert bench.platform.status(reference()) is None
+    assert bench.platform.list(PROJECT) == ()
+    with pytest.raises(NotFound):
+        bench.platform.deploy(reference(), shops.release("one"), say=ignore)
+    with pytest.raises(NotFound):
+        bench.platform.run_command(reference(), ("true",), timeout=timedelta(seconds=5), say=ignore)
+
+
+def test_a_second_deploy_keeps_the_first_as_previous_and_a_repeated_one_changes_nothing(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    one, two = shops.release("one"), shops.release("two")
+    bench.platform.deploy(reference(), one, say=ignore)
+    status = bench.platform.deploy(reference(), two, say=ignore)
+    assert (status.commit, status.previous, status.healthy) == (two.commit, one.commit, True)
+    assert bench.platform.deploy(reference(), two, say=ignore) == status
+
+
+def test_a_broken_release_is_refused_with_its_log_and_the_old_one_goes_on_serving(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    one = shops.release("one")
+    before = bench.platform.deploy(reference(), one, say=ignore)
+    with pytest.raises(Refused, match="no price list found"):
+        bench.platform.deploy(reference(), bench.broken("two"), say=ignore)
+    assert bench.platform.status(reference()) == before
+
+
+def test_a_broken_first_release_leaves_an_empty_environment(bench: Bench) -> None:
+    empty = bench.platform.provision(reference())
+    with pytest.raises(Refused):
+        bench.platform.deploy(reference(), bench.broken("one"), say=ignore)
+    assert bench.platform.status(reference()) == empty
+
+
+def test_a_lower_generation_cannot_write(bench: Bench) -> None:
+    bench.platform.provision(reference(generation=2))
+    bench.platform.deploy(reference(generation=5), shops.release("one"), say=ignore)
+    old = reference(generation=4)
+    for write in (
+        lambda: bench.platform.provision(old),
+        lambda: bench.platform.deploy(old, shops.release("two"), say=ignore),
+        lambda: bench.platform.destroy(old),
+        lambda: bench.platform.run_command(old, ("true",), timeout=timedelta(seconds=5), say=ignore),
+        lambda: bench.platform.run_suite(
+            old, name="unit", suite=shops.suite("pass"), release=shops.release("one"), variables={}, say=ignore
+        ),
+    ):
+        with pytest.raises(Conflict, match="eneration 5"):
+            write()
+    status = bench.platform.status(old)
+    assert status is not None
+    assert (status.ref.generation, status.commit) == (5, shops.commit_of("one"))
+
+
+def test_a_suite_reports_its_tests_green_or_red(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    release = shops.release("one")
+    bench.platform.deploy(reference(), release, say=ignore)
+    said: list[str] = []
+    green = bench.platform.run_suite(
+        reference(),
+        name="unit",
+        suite=shops.suite("print('hello')\n" + shops.writes(shops.GREEN)),
+        release=release,
+        variables={},
+        say=said.append,
+    )
+    assert (green.problem, green.executed, green.commit, green.suite) == ("", 1, release.commit, "unit")
+    assert said
+    red = bench.platform.run_suite(
+        reference(), name="red", suite=bench.red(release), release=release, variables={}, say=ignore
+    )
+    assert (red.problem, red.count(suites.CaseState.FAILED)) == ("", 1)
+
+
+def test_a_suite_of_a_commit_that_does_not_run_here_is_a_conflict(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    bench.platform.deploy(reference(), shops.release("one"), say=ignore)
+    with pytest.raises(Conflict):
+        bench.platform.run_suite(
+            reference(),
+            name="unit",
+            suite=shops.suite("pass"),
+            release=shops.release("two"),
+            variables={},
+            say=ignore,
+        )
+
+
+def test_a_command_runs_only_where_something_is_deployed(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    with pytest.raises(Conflict):
+        bench.platform.run_command(reference(), ("true",), timeout=timedelta(seconds=5), say=ignore)
+    bench.platform.deploy(reference(), shops.release("one"), say=ignore)
+    assert bench.platform.run_command(reference(), ("true",), timeout=timedelta(seconds=5), say=ignore) == 0
+
+
+def test_destroy_is_complete_and_may_be_repeated(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    bench.platform.deploy(reference(), shops.release("one"), say=ignore)
+    bench.platform.destroy(reference())
+    bench.platform.destroy(reference())
+    assert bench.platform.status(reference()) is None
+    assert bench.platform.list(PROJECT) == ()
+
+
+def test_production_is_never_torn_down_whatever_the_reference_says(bench: Bench) -> None:
+    production = reference("production", kind=EnvironmentKind.PRODUCTION, key=None)
+    bench.platform.provision(production)
+    for disguised in (
+        production,
+        replace(production, kind=EnvironmentKind.DEVELOPMENT),
+        replace(production, kind=EnvironmentKind.PREPROD, key=FeatureKey("SHOP-1"), generation=99),
+    ):
+        with pytest.raises(Refused, match="never torn down"):
+            bench.platform.destroy(disguised)
+    assert bench.platform.status(production) is not None
+
+
+def test_environments_of_another_instance_are_listed_as_foreign_and_not_touched(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    elsewhere = bench.of_instance("elsewhere")
+    claimed = reference(instance="elsewhere", generation=9)
+    for ref in (claimed, reference(generation=9)):
+        for write in (
+            lambda ref=ref: elsewhere.provision(ref),
+            lambda ref=ref: elsewhere.destroy(ref),
+            lambda ref=ref: elsewhere.deploy(ref, shops.release("one"), say=ignore),
+        ):
+            with pytest.raises(Refused, match="belongs to"):
+                write()
+    with pytest.raises(Refused, match="belongs to"):
+        bench.platform.destroy(claimed)
+    assert [status.foreign for status in elsewhere.list(PROJECT)] == [True]
+    assert [status.foreign for status in bench.platform.list(PROJECT)] == [False]
+
+
+def test_a_name_that_means_another_feature_is_a_conflict(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    with pytest.raises(Conflict):
+        bench.platform.provision(reference(key=FeatureKey("SHOP-2"), generation=2))
+
+
+def test_list_shows_every_environment_of_the_project_only(bench: Bench) -> None:
+    bench.platform.provision(reference("preprod-shop-1", kind=EnvironmentKind.PREPROD))
+    bench.platform.provision(reference("development-shop-1"))
+    assert [status.ref.name for status in bench.platform.list(PROJECT)] == ["development-shop-1", "preprod-shop-1"]
+    assert bench.platform.list(ProjectName("another")) == ()

@@ -1,0 +1,159 @@
+"""A platform in memory, for tests of services: it passes the same contract suite as the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.names import CommitSha, ProjectName, project_name
+from feature_delivery.domain.plan import Command, DeliveryPlan, SuitePlan
+from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
+from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, EnvironmentStatus, Release
+
+GREEN = (TestCase("works", CaseState.PASSED, 0.1),)
+
+
+@dataclass
+class FakeEnvironment:
+    """One environment; tests may look and change."""
+
+    ref: EnvironmentRef
+    address: str
+    commit: CommitSha | None = None
+    previous: CommitSha | None = None
+    alive: bool = True
+
+
+class FakePlatform:
+    """Implements ``Platform``.
+
+    Attributes:
+        environments: By project and name.
+        broken: Commits that cannot be deployed, with the reason.
+        cases: What a suite finds, by commit and suite name; green when not given.
+        problems: What keeps a suite from counting, by commit and suite name.
+        exit_code: Of every command.
+        calls: Every call that had an effect, in order: method, environment name, commit (or empty).
+        before: Called with the method's name at the start of each call; tests raise or interfere here.
+    """
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.environments: dict[tuple[ProjectName, str], FakeEnvironment] = {}
+        self.broken: dict[CommitSha, str] = {}
+        self.cases: dict[tuple[CommitSha, str], tuple[TestCase, ...]] = {}
+        self.problems: dict[tuple[CommitSha, str], str] = {}
+        self.exit_code = 0
+        self.calls: list[tuple[str, str, str]] = []
+        self.before: Callable[[str], None] = lambda _: None
+
+    def provision(self, ref: EnvironmentRef) -> EnvironmentStatus:
+        self.before("provision")
+        key = (project_name(ref.project), ref.name)
+        if key not in self.environments:
+            if ref.instance != self.instance:
+                raise Refused(f"Did not create {ref.name}: it would belong to {ref.instance!r}.")
+            self.environments[key] = FakeEnvironment(ref, f"http://{ref.name}.{ref.project}.test")
+        found = self._write(ref)
+        self.calls.append(("provision", ref.name, ""))
+        return self._status(found)
+
+    def deploy(
+        self,
+        ref: EnvironmentRef,
+        release: Release,
+        *,
+        say: Callable[[str], None],
+        migrate_back: DeliveryPlan | None = None,
+    ) -> EnvironmentStatus:
+        self.before("deploy")
+        found = self._write(ref)
+        say(f"Deploy {release.commit[:12]} to {ref.name}.")
+        if release.commit in self.broken:
+            raise Refused(
+                f"Could not start {release.commit[:12]} in {ref.name}: it ended. {self.broken[release.commit]}"
+            )
+        if found.commit != release.commit:
+            found.previous, found.commit = found.commit, release.commit
+        found.alive = True
+        self.calls.append(("deploy" if migrate_back is None else "deploy_back", ref.name, release.commit))
+        return self._status(found)
+
+    def run_suite(
+        self,
+        ref: EnvironmentRef,
+        *,
+        name: str,
+        suite: SuitePlan,
+        release: Release,
+        variables: Mapping[str, str],
+        say: Callable[[str], None],
+    ) -> SuiteReport:
+        self.before("run_suite")
+        found = self._admitted(ref)
+        if found.commit != release.commit:
+            raise Conflict(f"{ref.name} does not run {release.commit[:12]}.")
+        say(f"Run {' '.join(suite.command)}")
+        self.calls.append((f"run_suite {name}", ref.name, release.commit))
+        key = (release.commit, name)
+        problem = self.problems.get(key, "")
+        cases = () if problem else self.cases.get(key, GREEN)
+        return SuiteReport(suite=name, commit=release.commit, seconds=0.1, cases=cases, problem=problem)
+
+    def run_command(
+        self, ref: EnvironmentRef, command: Command, *, timeout: timedelta, say: Callable[[str], None]
+    ) -> int:
+        self.before("run_command")
+        found = self._write(ref)
+        if found.commit is None:
+            raise Conflict(f"Nothing is deployed in {ref.name}.")
+        say(" ".join(command))
+        self.calls.append((f"run_command {' '.join(command)}", ref.name, found.commit))
+        return self.exit_code
+
+    def status(self, ref: EnvironmentRef) -> EnvironmentStatus | None:
+        self.before("status")
+        found = self.environments.get((ref.project, ref.name))
+        return None if found is None else self._status(found)
+
+    def destroy(self, ref: EnvironmentRef) -> None:
+        self.before("destroy")
+        if EnvironmentKind.PRODUCTION in (ref.kind, ref.name):
+            raise Refused(f"Did not destroy {ref.name}: production is never torn down.")
+        if (ref.project, ref.name) in self.environments:
+            self._admitted(ref)
+            del self.environments[ref.project, ref.name]
+            self.calls.append(("destroy", ref.name, ""))
+
+    def list(self, project: ProjectName) -> tuple[EnvironmentStatus, ...]:
+        self.before("list")
+        return tuple(self._status(found) for (owner, _), found in sorted(self.environments.items()) if owner == project)
+
+    def _write(self, ref: EnvironmentRef) -> FakeEnvironment:
+        found = self._admitted(ref)
+        found.ref = replace(found.ref, generation=ref.generation)
+        return found
+
+    def _admitted(self, ref: EnvironmentRef) -> FakeEnvironment:
+        found = self.environments.get((ref.project, ref.name))
+        if found is None:
+            raise NotFound(f"There is no environment {ref.name}.")
+        if {found.ref.instance, ref.instance} != {self.instance}:
+            raise Refused(f"Did not touch {ref.name}: it belongs to the instance {found.ref.instance!r}.")
+        if (found.ref.kind, found.ref.key) != (ref.kind, ref.key):
+            raise Conflict(f"{ref.name} is the {found.ref.kind} environment of {found.ref.key}.")
+        if ref.generation < found.ref.generation:
+            raise Conflict(f"Generation {found.ref.generation} has written to {ref.name} already.")
+        return found
+
+    def _status(self, found: FakeEnvironment) -> EnvironmentStatus:
+        return EnvironmentStatus(
+            ref=found.ref,
+            address=found.address,
+            commit=found.commit,
+            previous=found.previous,
+            healthy=found.commit is not None and found.alive,
+            foreign=found.ref.instance != self.instance,
+        )

@@ -1,0 +1,84 @@
+"""The plugin in Airflow's own API server: mounted, with its workers, awake when people use Airflow's pages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from airflow import plugins_manager
+from airflow.api_fastapi.app import create_app, purge_cached_app
+
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import now
+from feature_delivery.ports.runs import RunRef
+from feature_delivery.web import plugin, workers
+from feature_delivery.web.transaction import begin
+from tests.support.web_app import Shop, eventually, serve
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+
+
+@pytest.fixture
+def airflow_server(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Airflow's whole API server on the same tables, with the plugin's folder."""
+    workers.stop_all()
+    plugin.apps.cache_clear()
+    registered = (list(plugin.apps()), list(plugin.middlewares()))
+    monkeypatch.setattr(plugins_manager, "get_fastapi_plugins", lambda: registered)
+    purge_cached_app()
+    with serve(create_app(apps="core")) as address:
+        found = Shop(address, shop.repository)
+        yield found
+        found.close()
+    purge_cached_app()
+
+
+def test_the_app_is_mounted_with_its_workers(airflow_server: Shop) -> None:
+    answer = airflow_server.nobody.get("/feature-delivery/health")
+    assert answer.status_code == 200, answer.text
+    assert all(answer.json()["workers"].values())
+    assert airflow_server.nobody.get("/feature-delivery/openapi.json").json()["info"]["title"] == "Feature delivery"
+    assert airflow_server.person("max").get("/feature-delivery/projects").json()[0]["name"] == "shop"
+
+
+def test_what_is_cleared_in_airflows_pages_runs_although_its_run_is_shelved(airflow_server: Shop) -> None:
+    shop = airflow_server
+    path = "/feature-delivery/projects/shop/features"
+    assert shop.person("max").post(path, json={"key": "SHOP-1"}).status_code == 201
+    for step in Step:
+        if step is Step.WAIT_FOR_CODE:
+            break
+        shop.set(step, "success")
+    shop.set(Step.WAIT_FOR_CODE, "awaiting_input")
+    run = RunRef(ProjectName("shop"), "SHOP-1")
+    with begin() as unit:
+        unit.runs.shelve(run, until=now() + timedelta(days=30))
+        assert unit.runs.unshelve_stranded([ProjectName("shop")]) == 0
+    body = {"dag_run_id": "SHOP-1", "task_ids": [Step.CREATE_BRANCH], "dry_run": False, "only_failed": False}
+    answer = shop.person("admin", "admin").post("/api/v2/dags/feature_delivery_shop/clearTaskInstances", json=body)
+    assert answer.status_code == 200, answer.text
+    assert shop.state(Step.CREATE_BRANCH) == "none"
+
+    eventually(lambda: shop.run_after() <= now())
+
+
+def test_other_processes_pay_nothing_for_the_plugin() -> None:
+    """Scheduler, DAG processor and every task import the file: none of them may import the web app with it."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import feature_delivery_plugin as p; "
+        "assert p.FeatureDeliveryPlugin.name == 'feature_delivery'; "
+        "assert not any(m.startswith('feature_delivery.') for m in sys.modules), 'it imported the package'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(PLUGINS)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
