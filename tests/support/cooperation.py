@@ -96,6 +96,9 @@ def help_on(world: World, feature: Feature) -> None:
             if gate_now is None or gate_now.step is not gate.step:
                 break
             world.decide(feature, person, gate.step, DecisionKind.APPROVE)
+        still, _ = waiting(world, feature)
+        if gate.step in SIGN_OFFS and still is not None and still.id == gate.id:
+            _push(world, feature)  # nobody is left who may: another commit gives everybody a free choice
     elif gate.step is S.WAIT_FOR_MERGE_REQUEST:
         world.open_request(feature)
     elif gate.step is S.WAIT_FOR_VERDICT:
@@ -147,7 +150,9 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
         for sign_off in SIGN_OFFS:
             for person in ABLE[sign_off]:
                 world.decide(feature, person, sign_off, DecisionKind.APPROVE)
-        if gate.step is S.WAIT_FOR_VERDICT:
+        if _lacking(world, feature):
+            _push(world, feature)
+        elif gate.step is S.WAIT_FOR_VERDICT:
             world.clear(feature, S.WAIT_FOR_TURN)
     else:
         _push(world, feature)

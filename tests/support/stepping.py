@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from feature_delivery.domain.process import Step
 from tests.support.performing import Process
 from tests.support.world import World
-
-from feature_delivery.domain.process import Step
 
 
 def until(world: World, step: Step, at: str) -> Process:

@@ -12,12 +12,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from tests.fakes.books import FakeBooks
-from tests.fakes.repository import FakeRepository
-from tests.fakes.runs import DOWNSTREAM, FakeRuns
-from tests.support.performing import FakePlaces, Process, process
-from tests.support.witness import Witness
-
 from feature_delivery.domain import records
 from feature_delivery.domain.errors import Permanent
 from feature_delivery.domain.names import BranchName, CommitSha, PersonName, ProjectName, feature_key
@@ -36,6 +30,12 @@ from feature_delivery.services.control.gates import enter, finish
 from feature_delivery.services.control.production import observe_production
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
+from tests.fakes.books import FakeBooks
+from tests.fakes.repository import FakeRepository
+from tests.fakes.runs import DOWNSTREAM, FakeRuns
+from tests.support.performing import FakePlaces, Process, process
+from tests.support.real_repository import RealRepository
+from tests.support.witness import Witness
 
 SHOP = ProjectName("shop")
 PRODUCTION, PREPROD = BranchName("main"), BranchName("preprod")
@@ -85,7 +85,7 @@ BeginBooks = Callable[[], AbstractContextManager[Books]]
 @dataclass
 class World:
     project: ProjectConfig = field(default_factory=shop)
-    repository: FakeRepository = field(default_factory=FakeRepository)
+    repository: FakeRepository | RealRepository = field(default_factory=FakeRepository)
     platform: FakePlaces = field(default_factory=FakePlaces)
     runs: FakeRuns = field(default_factory=FakeRuns)
     books: FakeBooks = field(default_factory=FakeBooks)
@@ -101,7 +101,7 @@ class World:
 
     def __post_init__(self) -> None:
         first = self.repository.write({"shop": "v1"}, (), "The shop", "boss@example.com")
-        self.repository.branches |= {PRODUCTION: first.sha, PREPROD: first.sha}
+        self.repository.branches[PRODUCTION] = self.repository.branches[PREPROD] = first.sha
         self.witness = Witness(self)
         self.runs.before_rewind = self.witness.before_rewind
         records.time_source = lambda: self.time

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
 from tests.support.world import World
 
 QUIET = list(HealthCheck)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
-from tests.support.stepping import go_on, until
-from tests.support.world import PRODUCTION, World
 
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import AttemptState, FeatureState
 from feature_delivery.services.control.attempts import BranchFacts
+from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
+from tests.support.stepping import go_on, until
+from tests.support.world import PRODUCTION, World
 
 APPROVE, REJECT = DecisionKind.APPROVE, DecisionKind.REJECT
 REVIEW, ACCEPTANCE, VERDICT = Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_VERDICT

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.support.cooperation import bring, now_of
-from tests.support.world import World, shop
 
 from feature_delivery.domain.names import CommitSha, PersonName
 from feature_delivery.domain.people import DecisionKind
@@ -16,6 +14,8 @@ from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.ledger import Unit
 from feature_delivery.services.control.decide import Say, break_lock, cancel, decide
+from tests.support.cooperation import bring, now_of
+from tests.support.world import World, shop
 
 APPROVE, REJECT = DecisionKind.APPROVE, DecisionKind.REJECT
 REVIEW, ACCEPTANCE, CONFIRMATION = Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.cooperation import bring, now_of, to_the_end
-from tests.support.stepping import go_on, kill, until
-from tests.support.world import SHOP, World, shop
 
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState, GateState
 from feature_delivery.ports.runs import RunRef
+from tests.support.cooperation import bring, now_of, to_the_end
+from tests.support.stepping import go_on, kill, until
+from tests.support.world import SHOP, World, shop
 
 APPROVE, REJECT = DecisionKind.APPROVE, DecisionKind.REJECT
 REVIEW, ACCEPTANCE, CONFIRMATION = Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION

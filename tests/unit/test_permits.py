@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
-from tests.support.stepping import go_on, kill, until
-from tests.support.world import PRODUCTION, SHOP, World
 
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.people import DecisionKind
@@ -13,6 +10,9 @@ from feature_delivery.domain.process import GATES, TEARDOWNS, Step
 from feature_delivery.domain.records import Feature, FeatureState, PromotionState
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control.permits import take_permit
+from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
+from tests.support.stepping import go_on, kill, until
+from tests.support.world import PRODUCTION, SHOP, World
 
 APPROVE = DecisionKind.APPROVE
 CONFIRMATION, VERDICT = Step.WAIT_FOR_CONFIRMATION, Step.WAIT_FOR_VERDICT

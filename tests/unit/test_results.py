@@ -6,10 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.support.cooperation import bring, now_of, to_the_end
-from tests.support.performing import Process
-from tests.support.stepping import go_on, kill, until
-from tests.support.world import World
 
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import CommitSha
@@ -28,6 +24,10 @@ from feature_delivery.domain.work import (
 )
 from feature_delivery.ports.runs import TaskRef
 from feature_delivery.services.control.results import apply_result
+from tests.support.cooperation import bring, now_of, to_the_end
+from tests.support.performing import Process
+from tests.support.stepping import go_on, kill, until
+from tests.support.world import World
 
 CODE, CONFIRMATION, VERDICT = Step.WAIT_FOR_CODE, Step.WAIT_FOR_CONFIRMATION, Step.WAIT_FOR_VERDICT
 

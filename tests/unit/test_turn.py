@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from tests.support.cooperation import bring, now_of, to_the_end
-from tests.support.stepping import kill, until
-from tests.support.world import PRODUCTION, SHOP, World
-
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Feature, Promotion, PromotionState
+from tests.support.cooperation import bring, now_of, to_the_end
+from tests.support.stepping import kill, until
+from tests.support.world import PRODUCTION, SHOP, World
 
 APPROVE, KEEP, ROLL_BACK = DecisionKind.APPROVE, DecisionKind.KEEP, DecisionKind.ROLL_BACK
 CONFIRMATION, TURN, VERDICT = Step.WAIT_FOR_CONFIRMATION, Step.WAIT_FOR_TURN, Step.WAIT_FOR_VERDICT

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
-from tests.support.stepping import go_on, kill, until
-from tests.support.world import PRODUCTION, World, shop
 
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState, Promotion, PromotionState
+from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
+from tests.support.stepping import go_on, kill, until
+from tests.support.world import PRODUCTION, World, shop
 
 KEEP, ROLL_BACK = DecisionKind.KEEP, DecisionKind.ROLL_BACK
 VERDICT, CODE, CONFIRMATION = Step.WAIT_FOR_VERDICT, Step.WAIT_FOR_CODE, Step.WAIT_FOR_CONFIRMATION
