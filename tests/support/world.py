@@ -264,11 +264,18 @@ class World:
         self.try_(f"start {key}", lambda unit: start(unit, self.project, asked))
 
     def push(
-        self, branch: BranchName, *, who: str = "dan", content: str = "", path: str = "", force: bool = False
+        self,
+        branch: BranchName,
+        *,
+        who: str = "dan",
+        content: str = "",
+        path: str = "",
+        force: bool = False,
+        on: CommitSha | None = None,
     ) -> CommitSha:
-        """Push a commit; with ``force`` it replaces everything the branch held beyond production."""
+        """Push a commit; with ``force`` it replaces everything the branch held beyond production, or beyond ``on``."""
         production = self.repository.branches[PRODUCTION]
-        parent = production if force else self.repository.branches.get(branch, production)
+        parent = on or (production if force else self.repository.branches.get(branch, production))
         files = dict(self.repository.files(parent))
         if not content:  # a good commit mends what bad ones left behind, in production too
             files = {name: text if text not in BAD else "mended" for name, text in files.items()}

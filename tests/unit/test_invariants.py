@@ -226,10 +226,8 @@ class DeliveriesOnGit(Deliveries):
 
     def make_world(self, project: ProjectConfig) -> World:
         self.directory = tempfile.TemporaryDirectory()
-        return World(
-            project=project,
-            repository=RealRepository(Path(self.directory.name), production=project.branches.production),
-        )
+        repository = RealRepository(Path(self.directory.name), production=project.branches.production)
+        return World(project=project, repository=repository)
 
     def teardown(self) -> None:
         try:
