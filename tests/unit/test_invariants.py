@@ -243,6 +243,6 @@ SLOW = [Phase.explicit, Phase.reuse, Phase.generate]
 TestDeliveries = Deliveries.TestCase
 TestDeliveries.settings = settings()
 TestDeliveriesInSql = DeliveriesInSql.TestCase
-TestDeliveriesInSql.settings = settings(max_examples=200 if THOROUGH else 6, stateful_step_count=25, phases=SLOW)
+TestDeliveriesInSql.settings = settings(max_examples=200 if THOROUGH else 4, stateful_step_count=25, phases=SLOW)
 TestDeliveriesOnGit = DeliveriesOnGit.TestCase
 TestDeliveriesOnGit.settings = settings(max_examples=100 if THOROUGH else 3, stateful_step_count=25, phases=SLOW)
