@@ -32,8 +32,9 @@ from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
 from tests.fakes.books import FakeBooks
 from tests.fakes.repository import FakeRepository
-from tests.fakes.runs import FakeRuns
+from tests.fakes.runs import DOWNSTREAM, FakeRuns
 from tests.support.performing import FakePlaces, Process, process
+from tests.support.real_repository import RealRepository
 from tests.support.witness import Witness
 
 SHOP = ProjectName("shop")
@@ -84,7 +85,7 @@ BeginBooks = Callable[[], AbstractContextManager[Books]]
 @dataclass
 class World:
     project: ProjectConfig = field(default_factory=shop)
-    repository: FakeRepository = field(default_factory=FakeRepository)
+    repository: FakeRepository | RealRepository = field(default_factory=FakeRepository)
     platform: FakePlaces = field(default_factory=FakePlaces)
     runs: FakeRuns = field(default_factory=FakeRuns)
     books: FakeBooks = field(default_factory=FakeBooks)
@@ -100,7 +101,7 @@ class World:
 
     def __post_init__(self) -> None:
         first = self.repository.write({"shop": "v1"}, (), "The shop", "boss@example.com")
-        self.repository.branches |= {PRODUCTION: first.sha, PREPROD: first.sha}
+        self.repository.branches[PRODUCTION] = self.repository.branches[PREPROD] = first.sha
         self.witness = Witness(self)
         self.runs.before_rewind = self.witness.before_rewind
         records.time_source = lambda: self.time
@@ -227,7 +228,7 @@ class World:
     # What tasks ask of the world.
 
     def mishap(self, task: TaskRef) -> bool:
-        if self.mishaps and task.step not in {Step.DELETE_BRANCHES}:
+        if self.mishaps and task.step is not Step.DELETE_BRANCHES:
             self.mishaps -= 1
             return True
         return False
@@ -263,11 +264,18 @@ class World:
         self.try_(f"start {key}", lambda unit: start(unit, self.project, asked))
 
     def push(
-        self, branch: BranchName, *, who: str = "dan", content: str = "", path: str = "", force: bool = False
+        self,
+        branch: BranchName,
+        *,
+        who: str = "dan",
+        content: str = "",
+        path: str = "",
+        force: bool = False,
+        on: CommitSha | None = None,
     ) -> CommitSha:
-        """Push a commit; with ``force`` it replaces everything the branch held beyond production."""
+        """Push a commit; with ``force`` it replaces everything the branch held beyond production, or beyond ``on``."""
         production = self.repository.branches[PRODUCTION]
-        parent = production if force else self.repository.branches.get(branch, production)
+        parent = on or (production if force else self.repository.branches.get(branch, production))
         files = dict(self.repository.files(parent))
         if not content:  # a good commit mends what bad ones left behind, in production too
             files = {name: text if text not in BAD else "mended" for name, text in files.items()}
@@ -395,8 +403,6 @@ class World:
 
     def clear(self, feature: Feature, step: Step, *, with_downstream: bool = True) -> None:
         """Clear by hand in Airflow's page; the listener brings the run back from the shelf."""
-        from tests.fakes.runs import DOWNSTREAM
-
         ref = RunRef(SHOP, feature.run_id)
         self.say(f"{feature.run_id} {step} is cleared{' with all after it' if with_downstream else ''}")
         self.runs.clear(ref, *(DOWNSTREAM[step] if with_downstream else {step}))

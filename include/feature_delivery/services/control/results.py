@@ -214,7 +214,7 @@ def _suite(scene: Scene, result: SuiteDone) -> str:
     step = Step.TEST_PREPROD if scene.step is Step.REFRESH_CANDIDATE else scene.step
     known = executed_in_production(unit.books, scene.project.name)
     lost = why_too_few(result.suite, executed=result.executed, in_production=known.get(result.suite))
-    red = result.red or lost or (f"{result.failed} tests failed." if result.failed else "")
+    red = result.red or (f"{result.failed} tests failed." if result.failed else lost or "")
     unit.books.add(
         SuiteResult(
             feature_id=feature.id,
