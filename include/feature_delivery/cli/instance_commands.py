@@ -93,7 +93,6 @@ def up(
         port=port,
         database=database or None,
         keep=keep,
-        demo=False,
         on_event=lambda event: say(f"{event.part}: {event.state}"),
         say=say,
     ) as now:

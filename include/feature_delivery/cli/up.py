@@ -189,7 +189,6 @@ def running(
     port: int,
     database: str | None,
     keep: bool,
-    demo: bool,
     on_event: Callable[[PartEvent], None],
     say: Say,
     on_failure: Callable[[Error], None] = lambda _error: None,
@@ -203,7 +202,7 @@ def running(
         users=users,
         database=database,
         external_db_managers=["feature_delivery.web.database.LedgerDBManager"],
-        extra_environment=_environment(home, demo=demo),
+        extra_environment=_environment(home),
         port=port,
         preload=PRELOADED,
         on_event=on_event,
@@ -240,11 +239,10 @@ def instance_id(home: Path) -> str:
     return Home(home).secrets()["instance"]
 
 
-def _environment(home: Path, *, demo: bool) -> dict[str, str]:
+def _environment(home: Path) -> dict[str, str]:
     return {
         "FEATURE_DELIVERY_HOME": str(home),
         "FEATURE_DELIVERY_PROJECTS": str(home / "projects"),
-        "FEATURE_DELIVERY_DEMO": "1" if demo else "",
     }
 
 

@@ -62,7 +62,6 @@ def run_demo(
                 port=port,
                 database=None,
                 keep=keep,
-                demo=True,
                 on_event=display.part,
                 say=lambda text: display.line("", text),
             )
