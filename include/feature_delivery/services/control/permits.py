@@ -298,8 +298,7 @@ def _rule_of_rollback(scene: Scene) -> str:
     if scene.step is Step.RELEASE_PREPROD:
         return ""
     if promotion.state is PromotionState.ROLLED_BACK:
-        told = scene.step is Step.NOTIFY_ROLLBACK
-        return "" if told else "it is rolled back already; production has moved on."
+        return ""  # rolled back directly, or cleared by hand since: the steps only confirm it
     if not scene.holds_production:
         return f"it does not hold production. Clear {Step.RESTORE_BRANCH} when production is free."
     if scene.step is Step.DEPLOY_ROLLBACK and promotion.restored is None:
@@ -359,7 +358,7 @@ def _environment(scene: Scene) -> Environment | None:
         )
         books.add(found)
     assert found is not None
-    if step in WRITES:
+    if step in WRITES and not _done_already(step, scene.promotion):
         found.generation += 1
     return found
 
@@ -449,6 +448,8 @@ def _done_already(step: Step, promotion: Promotion | None) -> bool:
         return False
     if step is Step.REFRESH_CANDIDATE:  # once the intent is written, the candidate must stay what it is
         return promotion.state is PromotionState.INTENDED
+    if step in {Step.RESTORE_BRANCH, Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK}:
+        return promotion.state is PromotionState.ROLLED_BACK
     return step is Step.PROMOTE and promotion.state in OPEN_PROMOTIONS
 
 
