@@ -27,9 +27,16 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    scenario: Annotated[str, typer.Option("--scenario", "-s", help="What happens; --list names them.")] = "delivered",
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scenario", "-s", help="What happens (default: delivered); several play in turn. --list names them."
+        ),
+    ] = None,
     leave: Annotated[bool, typer.Option("--exit", help="Stop when the scenario is over.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Write what happened to this JSON file.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write what happened to this JSON file: an object, for several a list of them.")
+    ] = None,
     names: Annotated[bool, typer.Option("--list", help="Name the scenarios.")] = False,
     timeout: Annotated[float, typer.Option(help="Patience for each step, in seconds.")] = 180,
     port: Port = 8080,
@@ -47,11 +54,13 @@ def demo(
         for one in SCENARIOS.values():
             sys.stdout.write(f"{one.name:12} {one.title}\n")
         return
-    if scenario not in SCENARIOS:
-        raise typer.BadParameter(f"{scenario!r} is no scenario. Scenarios: {', '.join(SCENARIOS)}.")
+    wanted = scenario or ["delivered"]
+    for one_wanted in wanted:
+        if one_wanted not in SCENARIOS:
+            raise typer.BadParameter(f"{one_wanted!r} is no scenario. Scenarios: {', '.join(SCENARIOS)}.")
     run_demo(
         home_of(home),
-        SCENARIOS[scenario],
+        [SCENARIOS[one_wanted] for one_wanted in wanted],
         leave=leave,
         report=report.absolute() if report else None,
         timeout_seconds=timeout,
