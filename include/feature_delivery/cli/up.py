@@ -209,11 +209,12 @@ def running(
         on_failure=on_failure,
     )
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool:
-        stack.callback(instance.stop)
         platform = local_platform(home)
         if not keep:
             for shop in shops:
                 stack.callback(platform.stop_all, shop.project.name)
+        # Stopped before the environments: a task of it would start again what was stopped.
+        stack.callback(instance.stop)
         # Production comes up while Airflow does: the one mostly waits for the other's processor time.
         coming = {shop.project.name: pool.submit(production_up, platform, shop, say) for shop in shops}
         instance.start(dag_ids=[shop.project.dag_id for shop in shops])

@@ -198,6 +198,7 @@ def make_play(shop: Shop, now: Running, display: Display, *, timeout_seconds: fl
         say=display.line,
         watch=display.feature,
         timeout_seconds=timeout_seconds,
+        failure=lambda: now.instance.failure,
     )
     platform = local_platform(shop.home)
     facts = Facts(
@@ -212,7 +213,6 @@ def make_play(shop: Shop, now: Running, display: Display, *, timeout_seconds: fl
     def feature(name: str) -> DemoFeature:
         return read_feature(FEATURES / name)
 
-    assert now.instance.failure is None
     return Play(stage=stage, facts=facts, feature=feature)
 
 
