@@ -284,10 +284,9 @@ class Instance:
         return client
 
 
-def _airflow(*arguments: str, preload: Sequence[str] | None = None) -> list[str]:
+def _airflow(*arguments: str, preload: Sequence[str] = ()) -> list[str]:
     # -P: nothing in the current directory can stand in for a module of Airflow's.
-    program = ["airflow"] if preload is None else [preloaded.__name__, ",".join(preload)]
-    return [sys.executable, "-P", "-m", *program, *arguments]
+    return [sys.executable, "-P", "-m", preloaded.__name__, ",".join(preload), *arguments]
 
 
 def _raise_import_error(client: httpx.Client, missing: set[str], *, since: datetime) -> None:
