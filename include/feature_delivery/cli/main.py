@@ -14,6 +14,7 @@ app = typer.Typer(
     name="feature-delivery",
     help="Carries features of an online shop from issue to production and demonstration.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
