@@ -159,7 +159,7 @@ def _reported(results: Iterator[Result]) -> Iterator[Result]:
 def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noqa: C901, PLR0912 - one arm per step
     step = task.step
     if work.done and step in CONFIRMED:
-        yield Done(note="done already")
+        yield Done()
         return
     if step is not S.PROMOTE and step is not S.RESTORE_BRANCH and world.mishap(task):
         yield Failed(reason=f"{step} met a mishap.")

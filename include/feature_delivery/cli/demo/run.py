@@ -23,9 +23,10 @@ from feature_delivery.cli.demo.overlay import DemoFeature, read_feature
 from feature_delivery.cli.demo.people import CAST, Stage
 from feature_delivery.cli.demo.report import make_report, write_report
 from feature_delivery.cli.demo.scenarios import Play, Scenario, play_scenario
-from feature_delivery.cli.embedded.home import write_private
+from feature_delivery.cli.embedded.home import Home, write_private
+from feature_delivery.cli.shop import Shop, local_platform
 from feature_delivery.cli.status_view import feature_view
-from feature_delivery.cli.up import CHECKOUT, Running, Shop, local_platform, production_up, running, wait_for_signal
+from feature_delivery.cli.up import CHECKOUT, Running, production_up, running, wait_for_signal
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.names import CommitSha, branch_name, commit_sha, project_name
 
@@ -57,11 +58,12 @@ def run_demo(
     display = Display()
     with ExitStack() as stack:
         with display:
+            held = stack.enter_context(Home(home))
             shop = set_stage(home)
             now = stack.enter_context(
                 running(
                     (shop,),
-                    home=home,
+                    home=held,
                     port=port,
                     database=None,
                     keep=keep,
