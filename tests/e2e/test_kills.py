@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import psutil
 import pytest
 
 from feature_delivery.cli.demo.scenarios import CONFIRMATION, VERDICT
-from tests.support.delivering import DeliveringShop, delivering_shop
+from tests.support.delivering import DeliveringShop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.xdist_group("kills")]
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeliveringShop]:
-    with delivering_shop(tmp_path_factory.mktemp("kills") / "home") as found:
-        yield found
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.xdist_group("shop")]
 
 
 def kill(*processes: psutil.Process) -> None:
@@ -31,17 +23,20 @@ def kill_part(shop: DeliveringShop, name: str, *, family: bool = False) -> None:
     """Kill what the part's guard guards, and with ``family`` all that Airflow has started below it, at once."""
     # Its first child: what a task has left running on purpose, the environments, comes to the guard later.
     leader = min(psutil.Process(shop.now.instance.processes()[name]).children(), key=psutil.Process.create_time)
-    below = [one for one in leader.children(recursive=True) if one.cmdline()[:1] and "airflow" in one.cmdline()[0]]
+    below = [one for one in leader.children(recursive=True) if "airflow" in words(one).partition(" ")[0]]
     kill(leader, *(below if family else ()))
+
+
+def words(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def task_processes(instance: str) -> list[psutil.Process]:
     """The supervisor of a task instance and what it has started, the runner first of all."""
-    supervisors = [
-        p
-        for p in psutil.process_iter()
-        if instance in " ".join(p.cmdline()) and "LocalExecutor" in " ".join(p.cmdline())
-    ]
+    supervisors = [p for p in psutil.process_iter() if "LocalExecutor" in (said := words(p)) and instance in said]
     return [one for supervisor in supervisors for one in (supervisor, *supervisor.children())]
 
 
@@ -72,7 +67,7 @@ def assert_delivered(shop: DeliveringShop, key: str) -> None:
     assert len(found["promotions"]) == 1
     assert shop.production() == found["candidate"]["commit"]
     assert answers(shop.play.facts.production_address())
-    assert not {name for name in shop.environments() if name.endswith(key.lower())}
+    assert not shop.environments_of(key)
     assert not any(key in branch for branch in shop.play.facts.branches())
     assert {"production", "preprod"} <= shop.play.facts.branches()
     assert shop.play.facts.issue(key)["state"] == "done"
@@ -141,4 +136,4 @@ def test_no_decision_is_lost_however_early_it_comes(shop: DeliveringShop) -> Non
         shop.play.manager.post(f"/features/{key}/cancel", {"reason": "It was only about the gate."})
     for key in keys:
         shop.play.stage.until(key, "its end", lambda f: f["state"] == "cancelled" and f["run_state"] == "success")
-    shop.until("everything of them is gone", lambda: shop.environments() == {"production"})
+        assert not shop.environments_of(key)

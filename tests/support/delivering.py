@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 
-from feature_delivery.cli.api import Api, find_login
 from feature_delivery.cli.demo.display import Display
 from feature_delivery.cli.demo.overlay import DemoCommit, DemoFeature
 from feature_delivery.cli.demo.run import adopt_seed, make_play, set_stage
@@ -130,9 +129,9 @@ class DeliveringShop:
         directory = self.home / "environments" / "demo_store"
         return {path.name for path in directory.iterdir() if path.is_dir()}
 
-    def stranger(self) -> Api:
-        """An administrator of Airflow who is nobody of the project."""
-        return Api(find_login(self.home, user="admin"))
+    def environments_of(self, key: str) -> set[str]:
+        """What the platform has of a feature."""
+        return {name for name in self.environments() if name.endswith(f"-{key.lower()}")}
 
 
 @contextmanager
