@@ -313,7 +313,7 @@ def test_a_deleted_branch_ends_the_delivery_and_takes_nothing_else(play: Play) -
     played = play("abandoned")
     report = played.report("abandoned")
     assert having(report, "done") == numbers(1, 2, 3, 4, 5, 6, 7, 21)
-    assert [one["state"] for one in report["attempts"]] == ["abandoned"]
+    assert [one["state"] for one in report["attempts"]] == ["dropped"]
     commits = report["commits"]
     assert commits["production_after"] == commits["production_before"]
     assert counted(report) == []
