@@ -226,8 +226,9 @@ class FakeBooks:
             p for p in self.of(Promotion) if p.feature_id == feature.id and (attempt is None or p.attempt == attempt)
         )
 
-    def promotions(self, project: ProjectName) -> Sequence[Promotion]:
-        return [p for p in self.of(Promotion) if p.project == project]
+    def promotions(self, project: ProjectName, key: FeatureKey | None = None) -> Sequence[Promotion]:
+        found = [p for p in self.of(Promotion) if p.project == project]
+        return found if key is None else [p for p in found if self.feature_by_id(p.feature_id).key == key]
 
     def queue(self, project: ProjectName) -> Sequence[QueuePlace]:
         return sorted((q for q in self.of(QueuePlace) if q.project == project), key=lambda q: (q.since, q.id))

@@ -108,9 +108,7 @@ def _past(scene: Scene) -> tuple[PastWork, ...]:
     Once a promotion of it was kept, production holds what it should: what was taken back before is over.
     """
     found: list[PastWork] = []
-    for promotion in scene.unit.books.promotions(scene.project.name):
-        if scene.unit.books.feature_by_id(promotion.feature_id).key != scene.feature.key:
-            continue
+    for promotion in scene.unit.books.promotions(scene.project.name, scene.feature.key):
         if promotion.state is PromotionState.KEPT:
             found.clear()
         elif promotion.restored is not None:
