@@ -122,7 +122,7 @@ class Api:
             return self._client.request(method, path, json=body if method != "GET" else None)
         except httpx.HTTPError as error:
             raise Unavailable(
-                f"{self.login.address} does not answer ({type(error).__name__}). Is the instance running?"
+                f"{self.login.address} does not answer ({type(error).__name__}). Look whether the instance runs."
             ) from error
 
     def _log_in(self) -> None:
