@@ -18,6 +18,7 @@ from feature_delivery.adapters.git.bare import create_bare
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.cli.demo.checks import Expectation, Facts, NotAsExpectedError
 from feature_delivery.cli.demo.display import Display
+from feature_delivery.cli.demo.leftovers import cancel_features, free_production
 from feature_delivery.cli.demo.overlay import DemoFeature, read_feature
 from feature_delivery.cli.demo.people import CAST, Stage
 from feature_delivery.cli.demo.report import make_report, write_report
@@ -70,6 +71,7 @@ def run_demo(
             )
         )
         play = _play(shop, now, display, timeout_seconds=timeout_seconds)
+        _remember_number(home, play.facts)
         _adopt_seed(play)
         before = play.facts.production_commit()
         try:
@@ -85,7 +87,6 @@ def run_demo(
             )
             write_report(report, facts)
         _show_end(display.console, now, play.facts, found, expected, seconds=time.monotonic() - began)
-        _remember_number(home, play.facts)
         if failure is None and leave:
             missed = [one for one in expected if not one.met]
             if missed:
@@ -160,10 +161,12 @@ def _git(directory: Path, *arguments: str) -> str:
 
 def _adopt_seed(play: Play) -> None:
     """Let the operator adopt the commit that reset the shop, when the ledger knows another one."""
-    head = play.facts.production_commit()
-    if play.facts.project()["production_commit"] not in {None, head}:
+    free_production(play)
+    head, project = play.facts.production_commit(), play.facts.project()
+    if project["production_commit"] not in {None, head} or project["frozen_reason"]:
         play.operator.say("adopts the commit that takes the features of the last demo out again")
         play.operator.post("/adopt", {"commit": head})
+    cancel_features(play)
 
 
 def _play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float) -> Play:
