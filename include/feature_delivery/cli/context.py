@@ -53,7 +53,8 @@ def pick_project(api: Api, wanted: str) -> str:
 
 def feature_path(api: Api, project: str, key: str) -> str:
     """Return the API path of a feature; the key is checked before anything is sent."""
-    return f"/projects/{pick_project(api, project)}/features/{feature_key(key)}"
+    checked = feature_key(key)
+    return f"/projects/{pick_project(api, project)}/features/{checked}"
 
 
 def fetch_feature(api: Api, project: str, key: str) -> dict[str, Any]:

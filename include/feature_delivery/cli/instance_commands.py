@@ -146,7 +146,7 @@ def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     ]
     text = Text("\n")
     for name, value in lines:
-        text.append(f"{name:11}", style="bold").append(f"{value}\n")
+        text.append(f"{name:12}", style="bold").append(f"{value}\n")
     text.append("\n").append("".join(f"  {line}\n" for line in commands), style="cyan")
     return text.append("\nCtrl-C stops everything.")
 

@@ -44,9 +44,12 @@ def overview(features: Iterable[dict[str, Any]]) -> RenderableType:
     )
 
 
-def feature_view(found: dict[str, Any], *, heading: str = "") -> RenderableType:
-    """Return one feature: a heading, the process with a row per number, what it waits for, its environments."""
-    parts: list[RenderableType] = [_heading(found, heading), steps_table(found)]
+def feature_view(found: dict[str, Any], *, heading: str = "", most: int = 99) -> RenderableType:
+    """Return one feature: a heading, the process with a row per number, what it waits for, its environments.
+
+    ``most``: rows there is room for; those around where the feature stands are shown.
+    """
+    parts: list[RenderableType] = [_heading(found, heading), steps_table(found, most=most)]
     if gate := found["gate"]:
         style = "red" if gate["blocked"] else "yellow"
         parts.append(Text(f"◷ {gate['step']}: {gate['waits_for']}", style=style))
@@ -85,12 +88,12 @@ def _heading(found: dict[str, Any], heading: str) -> Text:
     return Text.assemble((heading or found["key"], "bold"), title, "  ", (state, "dim"))
 
 
-def steps_table(found: dict[str, Any]) -> Table:
-    """Return the process table, one row per number, with states and durations."""
+def steps_table(found: dict[str, Any], *, most: int = 99) -> Table:
+    """Return the process table, one row per number, with states and durations; at most so many, the current ones."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("#", "", "Step", "Who", "Took"):
         table.add_column(column, justify="right" if column in {"#", "Took"} else "left")
-    for number, steps in rows(found["steps"]).items():
+    for number, steps in _current(rows(found["steps"]), most):
         state = row_state(steps)
         mark, style = MARKS[state]
         table.add_row(
@@ -109,6 +112,13 @@ def rows(steps: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     for step in steps:
         found.setdefault(step["number"], []).append(step)
     return found
+
+
+def _current(known: dict[str, list[dict[str, Any]]], most: int) -> list[tuple[str, list[dict[str, Any]]]]:
+    shown = list(known.items())
+    begun = [place for place, (_, steps) in enumerate(shown) if row_state(steps) not in {"pending", "skipped"}]
+    end = min(len(shown), max(most, (begun[-1] if begun else 0) + 3))
+    return shown[max(0, end - most) : end]
 
 
 def row_state(steps: Iterable[dict[str, Any]]) -> str:

@@ -58,7 +58,7 @@ def detect(directory: Path) -> ShopKind:
         return ShopKind.PYTHON
     if (directory / "Makefile").is_file():
         return ShopKind.MAKE
-    return ShopKind.UNKNOWN
+    return ShopKind.PYTHON if any(directory.glob("*.py")) else ShopKind.UNKNOWN
 
 
 def template(directory: Path) -> str:

@@ -19,6 +19,7 @@ from feature_delivery.adapters.git.bare import create_bare
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.cli.demo.checks import Expectation, Facts, NotAsExpectedError
 from feature_delivery.cli.demo.display import Display
+from feature_delivery.cli.demo.leftovers import cancel_features, free_production
 from feature_delivery.cli.demo.overlay import DemoFeature, read_feature
 from feature_delivery.cli.demo.people import CAST, Stage
 from feature_delivery.cli.demo.report import make_report, write_report
@@ -182,10 +183,12 @@ def _git(directory: Path, *arguments: str) -> str:
 
 def adopt_seed(play: Play) -> None:
     """Let the operator adopt the commit that reset the shop, when the ledger knows another one."""
-    head = play.facts.production_commit()
-    if play.facts.project()["production_commit"] not in {None, head}:
+    free_production(play)
+    head, project = play.facts.production_commit(), play.facts.project()
+    if project["production_commit"] not in {None, head} or project["frozen_reason"]:
         play.operator.say("adopts the commit that takes the features of the last demo out again")
         play.operator.post("/adopt", {"commit": head})
+    cancel_features(play)
 
 
 def make_play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float) -> Play:
