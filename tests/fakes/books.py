@@ -252,6 +252,9 @@ class FakeBooks:
     def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.sent_at is None and o.due_at <= at][:limit]
 
+    def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
+        return next((o for o in self.of(OutboxEntry) if o.id == entry_id), None)
+
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]
 
