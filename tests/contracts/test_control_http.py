@@ -238,7 +238,9 @@ def test_a_gate_is_asked_with_what_ended_the_parking(server: Server) -> None:
 
 
 def test_upkeep_is_asked_for_by_the_running_task(server: Server) -> None:
-    plan = ReapPlan(instance="i", destroy=(Doomed(name="n", kind="preprod", key=KEY, generation=3),), report=("r",))
+    plan = ReapPlan(
+        instance="i", destroy=(Doomed(name="n", kind="preprod", key=KEY, generation=3),), report=("r",), needed=("p",)
+    )
     server.answers = [(200, {"runs_moved": 2}), (200, plain(plan)), (200, {})]
     found = Found(name="n", kind="preprod", key=KEY, instance="i", foreign=False)
     with channel(server) as way:

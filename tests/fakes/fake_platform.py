@@ -113,6 +113,15 @@ class FakePlatform:
         self.calls.append((f"run_command {' '.join(command)}", ref.name, found.commit))
         return self.exit_code
 
+    def keep_running(self, ref: EnvironmentRef, *, say: Callable[[str], None]) -> bool:
+        self.before("keep_running")
+        found = self.environments.get((ref.project, ref.name))
+        if found is None or found.commit is None or found.alive:
+            return False
+        self._admitted(ref).alive = True
+        self.calls.append(("keep_running", ref.name, found.commit))
+        return True
+
     def status(self, ref: EnvironmentRef) -> EnvironmentStatus | None:
         self.before("status")
         found = self.environments.get((ref.project, ref.name))

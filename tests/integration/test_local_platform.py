@@ -12,6 +12,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.error import HTTPError
@@ -462,6 +463,25 @@ def test_a_shop_that_dies_is_seen_and_revived_at_the_same_address(bench: Bench) 
     pid = get(address, "/pid")
     assert bench.platform.revive(reference(), say=bench.say).healthy
     assert get(address, "/pid") == pid
+
+
+def test_what_has_ended_is_started_again_and_what_is_only_slow_is_left_alone(bench: Bench) -> None:
+    address = bench.platform.provision(reference()).address
+    assert not bench.platform.keep_running(reference(), say=bench.say), "nothing has been deployed"
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+    pid = int(get(address, "/pid"))
+    os.kill(pid, signal.SIGSTOP)
+    assert not bench.platform.keep_running(reference(), say=bench.say)
+    os.kill(pid, signal.SIGCONT)
+    assert int(get(address, "/pid")) == pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: bench.servers() == [])
+    with pytest.raises(Conflict, match="generation"):
+        bench.platform.keep_running(replace(reference(), generation=0), say=bench.say)
+    assert bench.platform.keep_running(reference(), say=bench.say)
+    assert get(address) == shops.commit_of("one")
+    bench.platform.destroy(reference())
+    assert not bench.platform.keep_running(reference(), say=bench.say)
 
 
 def test_a_forwarder_that_dies_is_started_again_by_whoever_comes_next(bench: Bench) -> None:

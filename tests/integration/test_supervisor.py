@@ -172,6 +172,20 @@ def test_a_dead_part_is_started_again_without_the_leftovers_of_its_first_life(tm
     assert [event.state for event in events][:3] == [PartState.STARTING, PartState.READY, PartState.RESTARTING]
 
 
+def test_a_part_that_hangs_is_started_again(tmp_path: Path) -> None:
+    events: list[PartEvent] = []
+    hangs = True
+    with supervising(tmp_path, on_event=events.append) as supervisor:
+        supervisor.start(part("import time; time.sleep(600)", healthy=lambda: not hangs, unhealthy_limit_seconds=1))
+        supervisor.wait_ready()
+        first = psutil.Process(supervisor.processes()["part"])
+        assert wait_until(lambda: PartState.RESTARTING in [event.state for event in events])
+        hangs = False
+        supervisor.wait_ready()
+        assert all_gone([first])
+        assert supervisor.failure is None
+
+
 def test_a_part_that_keeps_dying_stops_everything_with_its_last_words(tmp_path: Path) -> None:
     failures: list[Exception] = []
     with supervising(tmp_path, on_failure=failures.append) as supervisor:
@@ -269,5 +283,6 @@ def test_a_home_is_free_only_when_the_parts_of_a_killed_run_have_ended(tmp_path:
     with supervisor_process(tmp_path) as (process, processes):
         process.kill()
         process.wait(60)
+        _guard, *parts = processes
         with Home(tmp_path):
-            assert all_gone(processes)
+            assert all_gone(parts)

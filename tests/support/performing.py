@@ -30,6 +30,7 @@ from feature_delivery.ports.runs import TaskRef
 from feature_delivery.services.control.gates import open_gate
 from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.results import apply_result
+from feature_delivery.services.work.perform import CONFIRMED
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -157,6 +158,9 @@ def _reported(results: Iterator[Result]) -> Iterator[Result]:
 
 def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noqa: C901, PLR0912 - one arm per step
     step = task.step
+    if work.done and step in CONFIRMED:
+        yield Done()
+        return
     if step is not S.PROMOTE and step is not S.RESTORE_BRANCH and world.mishap(task):
         yield Failed(reason=f"{step} met a mishap.")
         return

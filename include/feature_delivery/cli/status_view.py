@@ -30,8 +30,18 @@ def overview(features: Iterable[dict[str, Any]]) -> RenderableType:
     for one in features:
         gate = one["gate"]
         waits = Text(f"{gate['step']}: {gate['waits_for']}" if gate else "")
-        table.add_row(one["key"], Text(one["title"]), one["state"], str(one["attempt"] or "-"), waits)
-    return table if table.row_count else Text("No feature is known here yet.")
+        table.add_row(
+            one["key"],
+            Text(one["title"] if one["title"] != one["key"] else ""),
+            one["state"],
+            str(one["attempt"] or "-"),
+            waits,
+        )
+    return (
+        table
+        if table.row_count
+        else Text("No feature is known here yet. Push one, or: feature-delivery start SHOP-1 --title …")
+    )
 
 
 def feature_view(found: dict[str, Any], *, heading: str = "") -> RenderableType:
@@ -46,9 +56,33 @@ def feature_view(found: dict[str, Any], *, heading: str = "") -> RenderableType:
     return Group(*parts)
 
 
+def next_command(found: dict[str, Any], *, prefix: str = "feature-delivery") -> str:
+    """Return what somebody may type to get the feature on; empty when it is under way or over."""
+    gate, key = found["gate"], found["key"]
+    if not gate:
+        return ""
+    name = str(gate["step"]).rpartition("wait_for_")[2]
+    if gate["blocked"]:
+        return f"{prefix} logs {key}"
+    match name:
+        case "start":
+            return f"{prefix} take {key}"
+        case "code" | "rework":
+            return f"git push delivery HEAD:{found['branch']}"
+        case "merge_request":
+            return f"{prefix} open-request {key}"
+        case "verdict":
+            return f"{prefix} keep {key}    or    {prefix} rollback {key}"
+        case "turn":
+            return f"{prefix} production"
+        case _:
+            return f"{prefix} approve {key} --gate {name}"
+
+
 def _heading(found: dict[str, Any], heading: str) -> Text:
     state = found["state"] + (f", attempt {found['attempt']}" if found["attempt"] else "")
-    return Text.assemble((heading or found["key"], "bold"), "  ", found["title"], "  ", (state, "dim"))
+    title = "" if found["title"] == found["key"] else f"  {found['title']}"
+    return Text.assemble((heading or found["key"], "bold"), title, "  ", (state, "dim"))
 
 
 def steps_table(found: dict[str, Any]) -> Table:
@@ -96,3 +130,23 @@ def took(steps: Iterable[dict[str, Any]]) -> str:
 def moment(text: str) -> datetime:
     """Return a time that came as JSON."""
     return datetime.fromisoformat(text)
+
+
+def explanation(found: dict[str, Any]) -> list[str]:
+    """Return how a commit came to production, line by line."""
+    what = "takes back" if found["kind"] == "restoration" else "brings"
+    named = found["feature"] if found["title"] == found["feature"] else f"{found['feature']} {found['title']}"
+    lines = [
+        f"{found['commit']} {what} {named.strip()}, attempt {found['attempt']} ({found['state'].replace('_', ' ')}).",
+        f"moved           {str(found['moved_at'])[:19]}",
+        f"tree            {found['tree']}",
+        f"feature commit  {found['feature_commit']}",
+        f"before it       {found['predecessor']}",
+        "tests",
+    ]
+    for test in found["tests"]:
+        red = f"; {test['red']}" if test["red"] else ""
+        lines.append(f"  {test['where']}: {test['executed']} run, {test['failed']} failed{red}")
+    lines.append("sign-offs")
+    lines += [f"  {one['gate']}: {one['who']}, {one['kind']}, {str(one['at'])[:19]}" for one in found["sign_offs"]]
+    return [line for line in lines if not line.endswith("  ")]

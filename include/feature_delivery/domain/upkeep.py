@@ -30,8 +30,13 @@ class Doomed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReapPlan:
-    """``destroy``: may go now. ``report``: sentences for people about everything left alone."""
+    """What is to be done about a project's environments.
+
+    ``destroy``: may go now. ``report``: sentences for people about everything left alone. ``needed``: names of those
+    that must run and that nobody is changing just now.
+    """
 
     instance: str
     destroy: tuple[Doomed, ...]
     report: tuple[str, ...]
+    needed: tuple[str, ...] = ()

@@ -14,9 +14,9 @@ INTERVAL = timedelta(minutes=1)
 DOC = """# Housekeeping of deliveries
 
 Every minute: ends gates that are resolved, applies deadlines, unshelves runs that have something to run, processes
-webhooks that are left, compares branches, requests and issues with the ledger, sends what is in the outbox, and
-destroys environments of features that are over. It cannot destroy anything alive. A red run says what is wrong; the
-next one tries again.
+webhooks that are left, compares branches, requests and issues with the ledger, sends what is in the outbox, destroys
+environments of features that are over, and starts those again that have ended. It cannot destroy anything alive. A red
+run says what is wrong; the next one tries again.
 """
 
 

@@ -128,6 +128,16 @@ class Platform(Protocol):
     ) -> int:
         """Run one command in the current release, with its environment; returns its exit code."""
 
+    def keep_running(self, ref: EnvironmentRef, *, say: Callable[[str], None]) -> bool:
+        """Start the deployed release again when it has ended; says whether it had.
+
+        One that lives is left alone, however slowly it answers. A platform that starts again by itself does nothing.
+
+        Raises:
+            Refused: The release does not become healthy any more.
+            Conflict: A newer generation has written here.
+        """
+
     def status(self, ref: EnvironmentRef) -> EnvironmentStatus | None:
         """Return what is there, or ``None``; the generation is not checked."""
 

@@ -15,7 +15,7 @@ import httpx
 
 from feature_delivery.cli.api import Api, find_login
 from feature_delivery.cli.demo.overlay import DemoCommit, apply_overlay
-from feature_delivery.domain.errors import Unavailable
+from feature_delivery.domain.errors import Error, Unavailable
 
 GIT_TIMEOUT_SECONDS = 60
 LOOK_EVERY_SECONDS = 0.3
@@ -41,7 +41,8 @@ class Stage:
     say: Callable[[str, str], None]
     watch: Callable[[dict[str, Any]], None]
     timeout_seconds: float
-    waited_seconds: float = 0.0
+    failure: Callable[[], Error | None] = lambda: None
+    """Why the instance is gone for good, if it is; a part that comes back is waited for."""
     apis: dict[str, Api] = field(default_factory=dict)
 
     def api(self, person: str) -> Api:
@@ -69,7 +70,7 @@ class Stage:
         """
         end = time.monotonic() + self.timeout_seconds
         while True:
-            found = self.feature(key)
+            found = self._feature_before(end, key)
             if holds(found):
                 return found
             if time.monotonic() > end:
@@ -78,6 +79,17 @@ class Stage:
                     f"at {gate.get('step')}: {gate.get('blocked') or gate.get('waits_for')}" if gate else "under way"
                 )
                 raise Unavailable(f"{key} did not come to {what} within {self.timeout_seconds:.0f} s. It is {where}")
+            time.sleep(LOOK_EVERY_SECONDS)
+
+    def _feature_before(self, end: float, key: str) -> dict[str, Any]:
+        while True:
+            try:
+                return self.feature(key)
+            except Unavailable:
+                if (failure := self.failure()) is not None:
+                    raise failure from None
+                if time.monotonic() > end:
+                    raise
             time.sleep(LOOK_EVERY_SECONDS)
 
     def until_gate(self, key: str, gate: str, *, attempt: int | None = None, blocked: bool = False) -> dict[str, Any]:

@@ -62,7 +62,9 @@ def _steps(number: str, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one entry per number: the last task of the row, the row's state, its first start and last end."""
     started = sorted(step["started"] for step in steps if step["started"])
     ended = sorted(step["ended"] for step in steps if step["ended"])
-    state = row_state(steps)
+    # A row whose work is done while its gate waits for what comes next has been done: after a rollback, the rework.
+    worked = [step for step in steps if step["state"] != "waiting"]
+    state = row_state(worked or steps)
     return [
         {
             "number": number,
@@ -75,8 +77,8 @@ def _steps(number: str, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write the report at once or not at all."""
+def write_report(path: Path, report: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """Write one scenario's report, or a list of several, at once or not at all."""
     fresh = path.with_name(path.name + ".new")
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``feature-delivery demo``: set the stage, act one scenario out, show how it ended."""
+"""``feature-delivery demo``: set the stage, act scenarios out, show how each ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from feature_delivery.cli.demo.overlay import DemoFeature, read_feature
 from feature_delivery.cli.demo.people import CAST, Stage
 from feature_delivery.cli.demo.report import make_report, write_report
 from feature_delivery.cli.demo.scenarios import Play, Scenario, play_scenario
-from feature_delivery.cli.embedded.home import write_private
+from feature_delivery.cli.embedded.home import Home, write_private
+from feature_delivery.cli.shop import Shop, local_platform
 from feature_delivery.cli.status_view import feature_view
-from feature_delivery.cli.up import CHECKOUT, Running, Shop, local_platform, running, wait_for_signal
+from feature_delivery.cli.up import CHECKOUT, Running, production_up, running, wait_for_signal
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.names import CommitSha, branch_name, commit_sha, project_name
 
@@ -36,7 +38,7 @@ GIT_TIMEOUT_SECONDS = 60
 
 def run_demo(
     home: Path,
-    scenario: Scenario,
+    scenarios: Sequence[Scenario],
     *,
     leave: bool,
     report: Path | None,
@@ -44,55 +46,77 @@ def run_demo(
     port: int,
     keep: bool,
 ) -> None:
-    """Run the demo; returns when the scenario is over (``leave``) or Ctrl-C comes.
+    """Run the demo, scenario after scenario; returns when the last is over (``leave``) or Ctrl-C comes.
+
+    The first one that does not end as it must is the last: production may be held by what it left.
 
     Raises:
-        NotAsExpectedError: The scenario did not end as it must.
+        NotAsExpectedError: A scenario did not end as it must.
         Error: Something could not be started or done.
     """
     began = time.monotonic()
     display = Display()
     with ExitStack() as stack:
-        stack.enter_context(display)
-        shop = _set_stage(home)
-        now = stack.enter_context(
-            running(
-                (shop,),
-                home=home,
-                port=port,
-                database=None,
-                keep=keep,
-                demo=True,
-                on_event=display.part,
-                say=lambda text: display.line("", text),
+        with display:
+            held = stack.enter_context(Home(home))
+            shop = set_stage(home)
+            now = stack.enter_context(
+                running(
+                    (shop,),
+                    home=held,
+                    port=port,
+                    database=None,
+                    keep=keep,
+                    on_event=display.part,
+                    say=lambda text: display.line("", text),
+                )
             )
-        )
-        play = _play(shop, now, display, timeout_seconds=timeout_seconds)
-        _adopt_seed(play)
-        before = play.facts.production_commit()
-        try:
-            key, expected = play_scenario(scenario, play)
-            failure: Error | None = None
-        except Error as error:
-            key, expected, failure = play.facts.next_key(), [Expectation("the scenario", "ended", str(error))], error
-        found = _last_look(play, key)
-        display.__exit__()
-        if found is not None and report is not None:
-            facts = make_report(
-                scenario=scenario.name, facts=play.facts, found=found, before=before, began=began, expected=expected
-            )
-            write_report(report, facts)
-        _show_end(display.console, now, play.facts, found, expected, seconds=time.monotonic() - began)
-        _remember_number(home, play.facts)
-        if failure is None and leave:
-            missed = [one for one in expected if not one.met]
-            if missed:
-                raise NotAsExpectedError("; ".join(f"{m.what}: {m.found!r}, not {m.expected!r}" for m in missed))
+        reports: list[dict[str, Any]] = []
+        for place, scenario in enumerate(scenarios):
+            if place:
+                began, shop = time.monotonic(), set_stage(home)
+                production_up(local_platform(home), shop, lambda text: display.line("", text))
+            play = make_play(shop, now, display, timeout_seconds=timeout_seconds)
+            failure = _act(scenario, play, now, display=display, began=began, reports=reports)
+            if report is not None and reports:
+                write_report(report, reports[0] if len(scenarios) == 1 else reports)
+            if failure is not None and (leave or place + 1 < len(scenarios)):
+                raise failure
+        if leave:
             return
-        if failure is not None and leave:
-            raise failure
         display.console.print("Ctrl-C stops everything.")
         wait_for_signal(now.instance)
+
+
+def _act(
+    scenario: Scenario, play: Play, now: Running, *, display: Display, began: float, reports: list[dict[str, Any]]
+) -> Error | None:
+    """Act one scenario out, show how it ended and add its report; returns why it did not end as it must."""
+    key = play.facts.next_key()
+    _remember_number(play.stage.home, play.facts)
+    with display:
+        display.line("", f"Scenario {scenario.name}: {scenario.title}")
+        adopt_seed(play)
+        before = play.facts.production_commit()
+        failure: Error | None = None
+        try:
+            key, expected = play_scenario(scenario, play)
+        except Error as error:
+            expected, failure = [Expectation("the scenario", "ended", str(error))], error
+        found = _last_look(play, key)
+    if found is not None:
+        reports.append(
+            make_report(
+                scenario=scenario.name, facts=play.facts, found=found, before=before, began=began, expected=expected
+            )
+        )
+    _show_end(display.console, now, play.facts, found, expected, seconds=time.monotonic() - began)
+    if failure is not None:
+        return failure
+    missed = [one for one in expected if not one.met]
+    if missed:
+        return NotAsExpectedError("; ".join(f"{m.what}: {m.found!r}, not {m.expected!r}" for m in missed))
+    return None
 
 
 def _last_look(play: Play, key: str) -> dict[str, Any] | None:
@@ -102,7 +126,7 @@ def _last_look(play: Play, key: str) -> dict[str, Any] | None:
         return None
 
 
-def _set_stage(home: Path) -> Shop:
+def set_stage(home: Path) -> Shop:
     """Make the demo's home: the shop's repository as it is before any feature, and its project file."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "demo").touch()
@@ -156,7 +180,7 @@ def _git(directory: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _adopt_seed(play: Play) -> None:
+def adopt_seed(play: Play) -> None:
     """Let the operator adopt the commit that reset the shop, when the ledger knows another one."""
     head = play.facts.production_commit()
     if play.facts.project()["production_commit"] not in {None, head}:
@@ -164,7 +188,8 @@ def _adopt_seed(play: Play) -> None:
         play.operator.post("/adopt", {"commit": head})
 
 
-def _play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float) -> Play:
+def make_play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float) -> Play:
+    """Call the people of the demo, each with nothing left from before."""
     for name in CAST:
         shutil.rmtree(shop.home / "developers" / name, ignore_errors=True)
     stage = Stage(
@@ -175,6 +200,7 @@ def _play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float)
         say=display.line,
         watch=display.feature,
         timeout_seconds=timeout_seconds,
+        failure=lambda: now.instance.failure,
     )
     platform = local_platform(shop.home)
     facts = Facts(
@@ -189,7 +215,6 @@ def _play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float)
     def feature(name: str) -> DemoFeature:
         return read_feature(FEATURES / name)
 
-    assert now.instance.failure is None
     return Play(stage=stage, facts=facts, feature=feature)
 
 

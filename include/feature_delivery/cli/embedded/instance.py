@@ -40,7 +40,7 @@ class Instance:
 
     def __init__(
         self,
-        home: Path,
+        home: Path | Home,
         *,
         dags_folder: Path,
         plugins_folder: Path,
@@ -59,7 +59,7 @@ class Instance:
         """Nothing is created yet.
 
         Args:
-            home: The instance's directory; its path may be long and hold spaces.
+            home: The instance's directory, perhaps entered already; its path may be long and hold spaces.
             dags_folder: Airflow's.
             plugins_folder: Airflow's.
             users: Airflow's users with their roles; must hold an ``admin`` with the role ``admin``.
@@ -74,7 +74,7 @@ class Instance:
             on_event: Told each change of a part; also of ``database`` (migrated) and ``dags`` (known).
             on_failure: Told once, from another thread, when everything had to be stopped.
         """
-        self._home = Home(home)
+        self._home = home if isinstance(home, Home) else Home(home)
         self._dags_folder, self._plugins_folder = dags_folder.absolute(), plugins_folder.absolute()
         self._users = dict(users)
         self._database = database
@@ -229,29 +229,29 @@ class Instance:
         health = _Health(self.address)
         environment = self.settings.environment()
 
-        def part(name: str, command: list[str], *, ready: Callable[[], bool]) -> Part:
+        def part(name: str, command: list[str]) -> Part:
             is_server = name == "api-server"
+            component = name.replace("-", "_")
             return Part(
                 name=name,
                 command=command,
                 environment=environment,
-                ready=ready,
-                prepare=lambda: health.expect_anew(name),
+                ready=health.api_server if is_server else lambda: health.has_begun(component),
+                healthy=health.answers if is_server else lambda: not health.is_unhealthy(component),
+                prepare=lambda: health.expect_anew(component),
                 directory=self._home.airflow,
                 # The API server has answered what it was asked long before Python has taken it apart.
                 grace_seconds=2 if is_server else 5,
                 children_first=not is_server,
             )
 
-        scheduler = _airflow("scheduler", "--skip-serve-logs", preload=self._preload)
-        triggerer = _airflow("triggerer", "--skip-serve-logs")
         parts = [
-            part("api-server", _airflow("api-server"), ready=health.api_server),
-            part("scheduler", scheduler, ready=lambda: health.component("scheduler")),
-            part("dag-processor", _airflow("dag-processor"), ready=lambda: health.component("dag_processor")),
+            part("api-server", _airflow("api-server")),
+            part("scheduler", _airflow("scheduler", "--skip-serve-logs", preload=self._preload)),
+            part("dag-processor", _airflow("dag-processor")),
         ]
         if self._triggerer:
-            parts.append(part("triggerer", triggerer, ready=lambda: health.component("triggerer")))
+            parts.append(part("triggerer", _airflow("triggerer", "--skip-serve-logs")))
         self._supervisor.start(*parts)
 
     def _await_dags(self, dag_ids: Sequence[str]) -> None:
@@ -284,10 +284,9 @@ class Instance:
         return client
 
 
-def _airflow(*arguments: str, preload: Sequence[str] | None = None) -> list[str]:
+def _airflow(*arguments: str, preload: Sequence[str] = ()) -> list[str]:
     # -P: nothing in the current directory can stand in for a module of Airflow's.
-    program = ["airflow"] if preload is None else [preloaded.__name__, ",".join(preload)]
-    return [sys.executable, "-P", "-m", *program, *arguments]
+    return [sys.executable, "-P", "-m", preloaded.__name__, ",".join(preload), *arguments]
 
 
 def _raise_import_error(client: httpx.Client, missing: set[str], *, since: datetime) -> None:
@@ -312,30 +311,39 @@ class _Health:
         """Nothing is asked yet."""
         # No connection is kept: nothing is left to close when the parts have been stopped.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._client = httpx.Client(base_url=address, timeout=10, trust_env=False, limits=limits)
+        self._client = httpx.Client(base_url=address, timeout=5, trust_env=False, limits=limits)
         self._since: dict[str, datetime] = {}
         self._asked = 0.0
         self._answer: dict[str, dict[str, str | None]] = {}
 
-    def expect_anew(self, part: str) -> None:
-        """The part is about to start: heartbeats from before are those of an earlier life."""
-        self._since[part.replace("-", "_")] = datetime.now(UTC)
+    def expect_anew(self, component: str) -> None:
+        """The component is about to start: heartbeats from before are those of an earlier life."""
+        self._since[component] = datetime.now(UTC)
         self._asked = 0.0
+
+    def answers(self) -> bool:
+        """Whether the API server answers."""
+        return bool(self._ask())
 
     def api_server(self) -> bool:
         """Also asks the side that tasks talk to: its first answer takes seconds, which no task shall wait for."""
         try:
-            return bool(self._ask()) and self._client.get("/execution/health").status_code == 200
+            return self.answers() and self._client.get("/execution/health", timeout=30).status_code == 200
         except httpx.HTTPError:
             return False
 
-    def component(self, name: str) -> bool:
-        """Whether a scheduler, ``dag_processor`` or triggerer has begun to work since it was last started."""
-        about = self._ask().get(name, {})
-        beat = about.get(f"latest_{name}_heartbeat")
-        return (
-            about.get("status") == "healthy" and beat is not None and datetime.fromisoformat(beat) > self._since[name]
-        )
+    def has_begun(self, component: str) -> bool:
+        """Whether ``scheduler``, ``dag_processor`` or ``triggerer`` has begun to work since it was last started."""
+        about = self._ask().get(component, {})
+        beat = about.get(f"latest_{component}_heartbeat")
+        is_new = beat is not None and datetime.fromisoformat(beat) > self._since[component]
+        return is_new and about.get("status") == "healthy"
+
+    def is_unhealthy(self, component: str) -> bool:
+        """Whether its heartbeat is known to be late; without an answer from the API server nothing is known."""
+        answer = self._ask()
+        is_known = answer.get("metadatabase", {}).get("status") == "healthy"
+        return is_known and answer.get(component, {}).get("status") != "healthy"
 
     def _ask(self) -> dict[str, dict[str, str | None]]:
         now = time.monotonic()

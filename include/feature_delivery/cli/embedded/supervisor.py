@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TELLS_OF_AN_ERROR = re.compile(r"\b(FATAL|PANIC|CRITICAL)\b|\w*(Error|Exception)\b|(?i:\berror\b)")
 _POLL_SECONDS = 0.05
+_HEALTH_SECONDS = 2
 _GUARD_GRACE_SECONDS = 15
 
 
@@ -60,6 +61,8 @@ class Part:
 
     Attributes:
         ready: Asked several times a second after each start; must answer quickly and raise nothing.
+        healthy: Asked every two seconds once it is ready; not for ``unhealthy_limit_seconds`` on end: it is restarted.
+            Airflow's scheduler, for one, hangs for ever when it loses the database while it schedules.
         prepare: Called before each start, the restarts included.
         grace_seconds: How long it may take to stop before it is killed.
         children_first: Kill its children before it is asked to stop. Airflow's scheduler waits for running tasks, and
@@ -70,6 +73,8 @@ class Part:
     command: Sequence[str]
     environment: Mapping[str, str]
     ready: Callable[[], bool]
+    healthy: Callable[[], bool] = lambda: True
+    unhealthy_limit_seconds: float = 20
     prepare: Callable[[], None] = lambda: None
     directory: Path = Path("/")
     stop_signal: signal.Signals = signal.SIGTERM
@@ -90,6 +95,8 @@ class _Running:
     process: subprocess.Popen[bytes] | None = None
     start_at: float | None = None
     was_ready: bool = False
+    asked_at: float = 0.0
+    unwell_since: float | None = None
     ends: deque[float] = field(default_factory=deque)
 
 
@@ -199,6 +206,17 @@ class Supervisor:
                     f"{running.part.name} was not ready within {running.part.start_timeout_seconds:.0f} seconds. "
                     f"{self._hint(running)}"
                 )
+        elif now - running.asked_at > _HEALTH_SECONDS:
+            self._ask_for_health(running)
+
+    def _ask_for_health(self, running: _Running) -> None:
+        """One that is unwell for too long is asked to stop; that it ended is then met as any other end."""
+        well = running.part.healthy()
+        running.asked_at = now = time.monotonic()
+        if well or running.unwell_since is None:
+            running.unwell_since = None if well else now
+        elif now - running.unwell_since > running.part.unhealthy_limit_seconds and running.process is not None:
+            _request_stop(running.process)
 
     def _plan_restart(self, running: _Running) -> None:
         part, policy, now = running.part, running.part.restart, time.monotonic()
@@ -253,6 +271,7 @@ class Supervisor:
         )
         running.start_at = None
         running.since = time.monotonic()
+        running.unwell_since = None
         if running.state is PartState.STARTING:
             self._on_event(PartEvent(part.name, PartState.STARTING, 0.0))
 
@@ -270,8 +289,8 @@ class Supervisor:
         started = time.monotonic()
         for running in group:
             running.start_at = None
-            if running.process is not None and running.process.stdin is not None:
-                running.process.stdin.close()
+            if running.process is not None:
+                _request_stop(running.process)
         waiting = [running for running in group if running.state is not PartState.STOPPED]
         while waiting:
             for running in [*waiting]:
@@ -292,10 +311,15 @@ class Supervisor:
         if process is None:
             return
         guard.sweep(process.pid)
-        if process.stdin is not None:
-            process.stdin.close()
+        _request_stop(process)
         process.wait()
         running.process = None
+
+
+def _request_stop(process: subprocess.Popen[bytes]) -> None:
+    """Closes the pipe that the guard reads from; once more does nothing."""
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:

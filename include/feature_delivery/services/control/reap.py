@@ -1,4 +1,4 @@
-"""The reaper: what may be destroyed because nobody needs it. It cannot destroy anything alive.
+"""The reaper: what may be destroyed because nobody needs it, what must run. It cannot destroy anything alive.
 
 Pure rules over what the ledger knows and what the platform lists. An environment goes only when it carries this
 installation's id, is not production, and belongs to a feature that the ledger knows to have ended. Everything that
@@ -13,6 +13,7 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Environment, EnvironmentState, FeatureState, now
 from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
 from feature_delivery.ports.platform import EnvironmentKind
+from feature_delivery.services.control.scene import WRITES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,14 +27,16 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
     unit.books.lock_project(project.name)
     instance = unit.books.instance()
     doomed: list[tuple[Found, Environment]] = []
-    report = []
+    report, needed = [], []
     for found in listing:
         if found.foreign or found.instance != instance:
             report.append(f"{found.name} was not made by this installation; left alone.")
             continue
+        row = unit.books.environment(project.name, found.name)
+        if _is_needed(unit, project, found, row):
+            needed.append(found.name)
         if found.kind == EnvironmentKind.PRODUCTION:
             continue
-        row = unit.books.environment(project.name, found.name)
         if row is None or row.feature_id is None:
             report.append(f"{found.name} is not in the ledger; left alone. Remove it by hand if it is nobody's.")
         elif row.state is EnvironmentState.DESTROYED or _ended(unit, row):
@@ -53,6 +56,25 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
             Doomed(name=found.name, kind=found.kind, key=found.key, generation=row.generation) for found, row in doomed
         ),
         report=tuple(report),
+        needed=tuple(needed),
+    )
+
+
+def _is_needed(unit: Unit, project: ProjectConfig, found: Found, row: Environment | None) -> bool:
+    """Say whether an environment must run, and no task is changing it: that one brings it up itself."""
+    if found.kind == EnvironmentKind.PRODUCTION:
+        books = unit.books.project(project.name)
+        owner = books.lock_feature_id if books is not None else None
+    elif row is None or row.state is not EnvironmentState.READY or row.feature_id is None:
+        return False
+    else:
+        owner = row.feature_id
+        if unit.books.feature_by_id(owner).state is not FeatureState.ACTIVE:
+            return False
+    if owner is None:
+        return True
+    return not any(
+        p.state == "granted" and p.step in WRITES for p in unit.books.permits(unit.books.feature_by_id(owner))
     )
 
 

@@ -41,7 +41,7 @@ from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
 from feature_delivery.services.control.history import notify, record, tell_issue
-from feature_delivery.services.control.permits import Scene, environment_of
+from feature_delivery.services.control.scene import Scene, environment_of
 
 if TYPE_CHECKING:
     from feature_delivery.domain.names import CommitSha

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.upkeep import Doomed, Found
-from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef
+from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, EnvironmentStatus
 
 if TYPE_CHECKING:
     from feature_delivery.domain.names import ProjectName
@@ -22,7 +22,7 @@ def reap(
     *,
     say: Callable[[str], None],
 ) -> tuple[str, ...]:
-    """Destroy what the ledger knows to be over; return what could not be destroyed, one sentence each.
+    """Destroy what the ledger knows to be over, start what has ended; return what failed, one sentence each.
 
     Called again it goes on where it stood: what is left is listed anew.
 
@@ -53,6 +53,21 @@ def reap(
             failures.append(f"{doomed.name}: {error}")
         else:
             say(f"Destroyed {doomed.name}: its feature is over.")
+    return (*failures, *_keep_running(platform, [one for one in listing if one.ref.name in plan.needed], say=say))
+
+
+def _keep_running(
+    platform: Platform, needed: Sequence[EnvironmentStatus], *, say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Start what has ended; return what could not be started, one sentence each."""
+    failures = []
+    for status in needed:
+        try:
+            # With the generation the platform has seen: whoever has been granted a newer one goes first.
+            if platform.keep_running(status.ref, say=say):
+                say(f"{status.ref.name} had ended and was started again.")
+        except Error as error:
+            failures.append(f"{status.ref.name}: {error}")
     return tuple(failures)
 
 

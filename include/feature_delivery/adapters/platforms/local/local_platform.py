@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.local import forwarding, health, logs
+from feature_delivery.adapters.platforms.local import forwarding, health, logs, processes
 from feature_delivery.adapters.platforms.local.deployment import Deployment, revive
 from feature_delivery.adapters.platforms.local.layout import FRESH_STATE, layout_of, remove_tree, sweep_staging
 from feature_delivery.adapters.platforms.local.place import Place
@@ -156,6 +156,17 @@ class LocalPlatform:
         if record is None:
             raise NotFound(f"There is no environment {place.title}.")
         return self._status(record)
+
+    def keep_running(self, ref: EnvironmentRef, *, say: Callable[[str], None]) -> bool:
+        """Start the current release and the forwarder again when one of them has ended; says whether one had."""
+        with self._translated("keep running", ref) as place:
+            record = load(place.layout)
+            if record is None or record.leaving or record.current is None:
+                return False
+            if processes.lives(record.current.process) and processes.belongs(record.forwarder, place.home):
+                return False
+            revive(place, say=say)
+        return True
 
     def resume(self, project: ProjectName, *, say: Callable[[str], None]) -> tuple[EnvironmentStatus, ...]:
         """Start again all of our environments that do not answer, after a restart of the machine or of us.
