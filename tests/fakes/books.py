@@ -87,7 +87,8 @@ class FakeBooks:
         for kind, rule in UNIQUE.items():
             if kind is OutboxEntry:
                 continue
-            keys = [key for r in self.of(kind) if (key := rule(r)) is not None]
+            rows: list[Any] = self.rows.get(kind, [])
+            keys = [key for row in rows if (key := rule(row)) is not None]
             if len(keys) != len(set(keys)):
                 raise Conflict(f"{kind.__name__} breaks a unique rule.")
 
