@@ -87,7 +87,8 @@ class FakeBooks:
         for kind, rule in UNIQUE.items():
             if kind is OutboxEntry:
                 continue
-            keys = [key for r in self.of(kind) if (key := rule(r)) is not None]
+            rows: list[Any] = self.rows.get(kind, [])
+            keys = [key for row in rows if (key := rule(row)) is not None]
             if len(keys) != len(set(keys)):
                 raise Conflict(f"{kind.__name__} breaks a unique rule.")
 
@@ -252,6 +253,9 @@ class FakeBooks:
 
     def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.sent_at is None and o.due_at <= at][:limit]
+
+    def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
+        return next((o for o in self.of(OutboxEntry) if o.id == entry_id), None)
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]

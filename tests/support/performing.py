@@ -201,7 +201,7 @@ def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noq
 
 def _delete(world: World, work: Work) -> Result:
     deleted = [branch for branch in work.own_branches if world.repository.branches.pop(branch, None)]
-    kept = []
+    kept: list[BranchName] = []
     for branch, commit in work.branch_leases.items():
         gone = world.repository.delete_branch(branch, expect=commit)
         (deleted if gone else kept).append(branch)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Literal
 
 from feature_delivery.domain import records
 from feature_delivery.domain.errors import Permanent
@@ -79,6 +81,7 @@ def shop(choices: Choices | None = None, **people: object) -> ProjectConfig:
     )
 
 
+Outcome = Literal["pass", "fail", "inconclusive", "no_data"]
 BeginBooks = Callable[[], AbstractContextManager[Books]]
 
 
@@ -94,7 +97,8 @@ class World:
     requests: dict[BranchName, MergeRequest] = field(default_factory=dict)
     mail: list[tuple[str, BranchFacts]] = field(default_factory=list)
     mishaps: int = 0
-    observed: list[str] = field(default_factory=list)
+    observed: list[Outcome] = field(default_factory=list)
+    granted_work: dict[Step, Work] = field(default_factory=dict)
     time: datetime = EPOCH
     log: list[str] = field(default_factory=list)
     counter: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -233,10 +237,11 @@ class World:
             return True
         return False
 
-    def observation(self) -> str:
+    def observation(self) -> Outcome:
         return self.observed.pop() if self.observed else "pass"
 
     def granted(self, task: TaskRef, work: Work) -> None:
+        self.granted_work[task.step] = work
         self.witness.granted(task, work)
 
     def reported(self, task: TaskRef, work: Work, result: Result) -> None:
@@ -399,7 +404,7 @@ class World:
         with self.peek() as books:
             late = {books.feature_by_id(gate.feature_id).run_id for gate in books.gates_past_deadline(self.time)}
         for run_id in sorted(late):
-            self.try_(f"deadline of {run_id}", lambda unit, run_id=run_id: expire(unit, self.project, run_id))
+            self.try_(f"deadline of {run_id}", partial(expire, project=self.project, run_id=run_id))
 
     def clear(self, feature: Feature, step: Step, *, with_downstream: bool = True) -> None:
         """Clear by hand in Airflow's page; the listener brings the run back from the shelf."""

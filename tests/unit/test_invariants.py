@@ -28,7 +28,7 @@ from feature_delivery.ports.git_host import ReviewKind
 from tests.fakes.ledger import memory_ledger
 from tests.support.cooperation import nothing_is_left, one_round, to_the_end
 from tests.support.real_repository import RealRepository
-from tests.support.world import BAD, STAFF, World, shop
+from tests.support.world import BAD, STAFF, Outcome, World, shop
 
 KEYS = ("SHOP-1", "SHOP-2", "SHOP-3")
 CONTENTS = ("", "", "", "", *BAD)
@@ -103,7 +103,7 @@ class Deliveries(RuleBasedStateMachine):
         self.world.mishaps += some
 
     @rule(outcome=st.sampled_from(["fail", "inconclusive", "no_data"]))
-    def observation(self, outcome: str) -> None:
+    def observation(self, outcome: Outcome) -> None:
         self.world.observed.append(outcome)
 
     # Developers and the Git host.

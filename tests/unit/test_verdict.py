@@ -12,7 +12,7 @@ from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState, Promotion, PromotionState
 from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
 from tests.support.stepping import go_on, kill, until
-from tests.support.world import PRODUCTION, World, shop
+from tests.support.world import PRODUCTION, Outcome, World, shop
 
 KEEP, ROLL_BACK = DecisionKind.KEEP, DecisionKind.ROLL_BACK
 VERDICT, CODE, CONFIRMATION = Step.WAIT_FOR_VERDICT, Step.WAIT_FOR_CODE, Step.WAIT_FOR_CONFIRMATION
@@ -169,7 +169,7 @@ def test_a_hotfix_on_top_survives_the_rollback(world: World) -> None:
     ],
 )
 def test_the_deadline_of_the_verdict_follows_the_evidence(
-    world: World, content: str, observed: str, expected: PromotionState
+    world: World, content: str, observed: Outcome, expected: PromotionState
 ) -> None:
     world.observed = [observed]
     feature = promoted(world, content)
@@ -187,7 +187,7 @@ def test_the_deadline_of_the_verdict_follows_the_evidence(
         ("red production", "pass", PromotionState.ROLLED_BACK),
     ],
 )
-def test_the_automatic_verdict_needs_clear_evidence(content: str, observed: str, expected: PromotionState) -> None:
+def test_the_automatic_verdict_needs_clear_evidence(content: str, observed: Outcome, expected: PromotionState) -> None:
     world = World(project=shop(Choices(start_gate=False, automatic_verdict=True)))
     world.observed = [observed]
     feature = bring(world, "SHOP-1", CODE)
