@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT_BYTES = 64 * 1024
 DEPTH_LIMIT = 20
-LONGEST = timedelta(hours=24)
+SHORTEST, LONGEST = timedelta(milliseconds=1), timedelta(hours=24)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _SHELL_WORDS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"})
 # What every platform itself tells an environment; with other values the shop would not be found, or not be itself.
@@ -40,9 +40,9 @@ def _duration(value: object) -> timedelta:
         seconds = float(found[1]) * _UNITS[found[2]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(min(value, 10**9))
-    if not 0 < seconds <= LONGEST.total_seconds():
+    if not SHORTEST.total_seconds() <= seconds <= LONGEST.total_seconds():
         raise ValueError(
-            "is not a duration. Write seconds as a number or a text like 30s, 2m, 1h, above 0, at most 24h"
+            "is not a duration. Write seconds as a number or a text like 30s, 2m, 1h, at least 1ms, at most 24h"
         )
     return timedelta(seconds=seconds)
 

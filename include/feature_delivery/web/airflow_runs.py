@@ -215,13 +215,17 @@ class AirflowRuns:
         if instances:
             clear_task_instances(instances, self._session, dag_run_state=False)
             self._forget_questions([instance.id for instance in instances])
-        if dag_run.state in State.finished_dr_states:
-            again = {"end_date": None, "last_scheduling_decision": None, "clear_number": DagRun.clear_number + 1}
-            self._change(run, _state=DagRunState.RUNNING, **again)
+        self._run_again(run)
         self.unshelve(run)
 
+    def _run_again(self, run: RunRef) -> None:
+        """Let a run that has ended go on; any other stays as it is."""
+        if self.state(run) in {str(state) for state in State.finished_dr_states}:
+            again = {"end_date": None, "last_scheduling_decision": None, "clear_number": DagRun.clear_number + 1}
+            self._change(run, _state=DagRunState.RUNNING, **again)
+
     def stop(self, run: RunRef) -> None:
-        """Skip everything unfinished except teardowns, and unshelve: teardown follows.
+        """Skip everything unfinished, let teardown follow (again, if it had run), and unshelve.
 
         A setup that was cleared with an environment still alive is marked done instead: Airflow runs no teardown
         whose setup was skipped. The state of the run is left to the scheduler: failing it would end the teardown.
@@ -237,6 +241,10 @@ class AirflowRuns:
             instance.set_state(state, session=self._session)
         self._forget_questions([instance.id for instance in instances])
         self._session.flush()
+        ended = self._instances(run, TaskInstance.task_id.in_(keep), TaskInstance.state.in_(State.finished))
+        if ended:
+            clear_task_instances(ended, self._session, dag_run_state=False)
+            self._run_again(run)
         self.unshelve(run)
 
     def unshelve_stranded(self, projects: Collection[ProjectName]) -> int:
