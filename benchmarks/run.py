@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,6 +29,8 @@ ALONE = ("import", "startup")
 def main() -> int:
     """Run what was asked for."""
     asked = _arguments()
+    # Whoever ends us wants the instance stopped and its directory gone, too.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     console = Console(width=None if sys.stdout.isatty() else 160)
     figures: list[Figure] = []
     load = os.getloadavg()[0]
@@ -55,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5, help="how often each is repeated (default: %(default)s)")
     parser.add_argument("--waiting", type=int, nargs="+", default=[100, 300, 1000], help="features that wait")
+    parser.add_argument("--real", type=int, default=100, help="how many of these are brought there by real tasks")
     parser.add_argument("--webhooks", type=int, default=1000, help="webhooks in the burst")
     parser.add_argument("--port", type=int, default=8480, help="the first port to try for Airflow")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
@@ -77,7 +81,9 @@ def _on_a_stage(wanted: list[str], asked: argparse.Namespace, console: Console) 
                 "delivery": lambda: delivery.measure(now, rounds=asked.rounds),
                 "store": lambda: store.measure(now, rounds=asked.rounds),
                 "webhooks": lambda: webhooks.measure(now, number=asked.webhooks),
-                "waiting": lambda: waiting.measure(now, rounds=asked.rounds, levels=sorted(asked.waiting)),
+                "waiting": lambda: waiting.measure(
+                    now, rounds=asked.rounds, levels=sorted(asked.waiting), real=asked.real
+                ),
             }
             for name, measure in measures.items():
                 if name in wanted:

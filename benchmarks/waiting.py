@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from stage import Stage
 
 GOAL_RATIO = 1.1
-REAL = 100
 AT_ONCE = 10
 COPIED = {
     "dag_run": {"id": None, "run_id": "'WAIT-' || n"},
     "task_instance": {"id": "gen_random_uuid()", "run_id": "'WAIT-' || n"},
+    "hitl_detail": {
+        "ti_id": "(SELECT t.id FROM task_instance t JOIN task_instance s ON s.dag_id = t.dag_id "
+        "AND s.task_id = t.task_id WHERE s.id = o.ti_id AND t.run_id = 'WAIT-' || n)"
+    },
     "fd_feature": {"id": None, "run_id": "'WAIT-' || n", "key": "'WAIT-' || n"},
     "fd_gate": {
         "id": None,
@@ -35,6 +38,7 @@ COPIED = {
 ORIGINAL = {
     "dag_run": "dag_id = :dag AND run_id = 'WAIT-1'",
     "task_instance": "dag_id = :dag AND run_id = 'WAIT-1'",
+    "hitl_detail": "ti_id IN (SELECT id FROM task_instance WHERE dag_id = :dag AND run_id = 'WAIT-1')",
     "fd_feature": "project = :project AND key = 'WAIT-1'",
     "fd_gate": "feature_id = (SELECT id FROM fd_feature WHERE project = :project AND key = 'WAIT-1')",
 }
@@ -46,6 +50,8 @@ def park(stage: Stage, first: int, last: int) -> None:
         stage.post(EMPTY, "/features", {"key": f"WAIT-{number}", "title": "Waits"})
         if number % AT_ONCE == 0 or number == last:
             stage.until(f"{number} features at their gate", lambda reached=number: _waiting(stage) >= reached)
+    asked = "SELECT count(*) FROM fd_gate g JOIN fd_feature f ON f.id = g.feature_id WHERE g.requested_at IS NULL"
+    stage.until("their questions", lambda: stage.rows(f"{asked} AND f.key LIKE 'WAIT-%'")[0][0] == 0)
 
 
 def copy(stage: Stage, first: int, last: int) -> None:
@@ -70,16 +76,16 @@ def _waiting(stage: Stage) -> int:
     return int(stage.rows(query)[0][0])
 
 
-def measure(stage: Stage, *, rounds: int, levels: Sequence[int]) -> list[Figure]:
+def measure(stage: Stage, *, rounds: int, levels: Sequence[int], real: int) -> list[Figure]:
     """Deliver features with more and more others waiting, and again with none at the end: machines tire, too."""
     deliver_empty(stage)
     took: dict[int, list[float]] = {0: _deliveries(stage, rounds)}
     there = 0
     for level in levels:
-        if there < REAL:
-            park(stage, there + 1, min(level, REAL))
-        if level > max(there, REAL):
-            copy(stage, max(there, REAL) + 1, level)
+        if there < real:
+            park(stage, there + 1, min(level, real))
+        if level > max(there, real):
+            copy(stage, max(there, real) + 1, level)
         there = level
         stage.until("the shelf", lambda level=level: _waiting(stage) == level)
         took[level] = _deliveries(stage, rounds)
@@ -87,7 +93,7 @@ def measure(stage: Stage, *, rounds: int, levels: Sequence[int]) -> list[Figure]
             raise RuntimeError("A feature that waits was woken.")
     _clear(stage)
     took[0] += _deliveries(stage, rounds)
-    return _figures(took)
+    return _figures(took, real)
 
 
 def _clear(stage: Stage) -> None:
@@ -104,12 +110,12 @@ def _deliveries(stage: Stage, rounds: int) -> list[float]:
     return [deliver_empty(stage)[1] for _ in range(rounds)]
 
 
-def _figures(took: dict[int, list[float]]) -> list[Figure]:
+def _figures(took: dict[int, list[float]], by_tasks: int) -> list[Figure]:
     alone = median(took[0])
     found = []
     for level, seconds in took.items():
         if level:
-            real = f"{min(level, REAL)} by real tasks; medians of {len(seconds)} and {len(took[0])}"
+            real = f"{min(level, by_tasks)} by real tasks; medians of {len(seconds)} and {len(took[0])}"
             goal = GOAL_RATIO if level >= 1000 else None
             name = f"active feature beside {level} / beside none"
             found.append(Figure("waiting", name, median(seconds) / alone, "ratio", goal, real))
