@@ -146,7 +146,9 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     git(shop.checkout, "init", "--quiet", "--initial-branch", "main")
     assert shop.run("init", str(shop.checkout)).code == 0
     file = shop.checkout / "delivery.yaml"
-    file.write_text(file.read_text().replace("timeout: 10m", "timeout: 5s").replace("timeout: 60s", "timeout: 6s"))
+    # Short only where something is to hang, and long enough for a busy machine.
+    text = file.read_text().replace("timeout: 10m", "timeout: 25s", 1).replace("timeout: 60s", "timeout: 20s")
+    file.write_text(text)
     git(shop.checkout, "add", "--all")
     git(shop.checkout, "commit", "--quiet", "--message", "A toy shop")
     said = shop.start("--keep")
@@ -196,8 +198,8 @@ def test_a_feature_that_hangs_then_is_sick_then_is_good_goes_to_production(newco
     branch = "feature/TOY-1-free-shipping"
     hangs = {"tests/unit/test_slow.py": "import time\n\ndef test_slow():\n    time.sleep(600)\n"}
     newcomer.push(branch, "A test that hangs", hangs)
-    newcomer.until_gate("TOY-1", "merge_request", blocked="5 seconds")
-    assert "did not end within 5 seconds" in newcomer.run("logs", "TOY-1", "development.checks.unit").out
+    newcomer.until_gate("TOY-1", "merge_request", blocked="25 seconds")
+    assert "did not end within 25 seconds" in newcomer.run("logs", "TOY-1", "development.checks.unit").out
     newcomer.run("logs", "TOY-1", "nope").refused("no log of 'nope'", "development.deploy")
     assert not [p for p in newcomer.processes() if "test_slow" in " ".join(p.cmdline()) or "pytest" in p.name()]
 

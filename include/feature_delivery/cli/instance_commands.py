@@ -126,7 +126,9 @@ def up(
 def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     """Return where everything is and what to do first, in commands that work as they stand."""
     me = next(iter(shop.project.people.persons))
-    program = sys.argv[0] if shutil.which("feature-delivery") is None else "feature-delivery"
+    program = "feature-delivery"
+    if shutil.which(program) is None and Path(sys.argv[0]).name == program:
+        program = shlex.quote(str(Path(sys.argv[0]).absolute()))
     elsewhere = place != Path(".feature-delivery").absolute() or "FEATURE_DELIVERY_HOME" in os.environ
     key = "SHOP-1"
     lines = [
