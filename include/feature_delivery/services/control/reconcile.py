@@ -73,16 +73,16 @@ def reconcile(control: Control, project: ProjectConfig, *, pushed: Mapping[Branc
         Temporary: The host did not answer; nothing was taken in.
     """
     with control.alone(project.name):
-        return _reconcile(control, project, dict(pushed or {}))
+        return _reconcile(control, project, pushed)
 
 
-def _reconcile(control: Control, project: ProjectConfig, hinted: dict[BranchName, str]) -> list[str]:
+def _reconcile(control: Control, project: ProjectConfig, hinted: Mapping[BranchName, str] | None) -> list[str]:
     with control.begin() as unit:
         before = _snapshot(unit, project)
     outside = control.outside(project)
     asked_at = now()
     heads = outside.repository.heads()
-    pushed = _moved(before.listing, heads) | hinted
+    pushed = _moved(before.listing, heads) | dict(hinted or {})
     done = _production(control, project, before, heads)
     for known in before.newest.values():
         if known.state is FeatureState.ACTIVE and known.branch is not None:
@@ -90,7 +90,9 @@ def _reconcile(control: Control, project: ProjectConfig, hinted: dict[BranchName
             done += _branch(control, project, outside, known, heads, pusher=pusher, asked_at=asked_at)
     done += _new_features(control, project, outside, before, heads, pushed)
     for known in before.newest.values():
-        done += _guarded(known, partial(_host_facts, control, project, outside, known))
+        # A push tells of its branch alone: the requests and issues of all who wait are looked at by housekeeping.
+        if hinted is None or known.branch in pushed:
+            done += _guarded(known, partial(_host_facts, control, project, outside, known))
     with control.begin() as unit:
         _remember(unit, project, heads)
     return done
