@@ -1,18 +1,18 @@
 """What reading our DAG file costs over a DAG file with one bare task; each start of a task pays it.
 
-Prints the difference of medians in seconds and the ratio. Goal: a difference of at most 0.15 s.
-Run it with ``python benchmarks/dag_import.py [ROUNDS]`` on a machine that is quiet.
+Workers of the embedded instance share what the scheduler has imported and pay less than this.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+
+from figures import Figure
 
 ROOT = Path(__file__).parents[1]
 GOAL_SECONDS = 0.15
@@ -35,9 +35,8 @@ def seconds(file: Path, environment: dict[str, str]) -> float:
     return float(done.stdout.split()[-1])
 
 
-def main() -> None:
+def measure(*, rounds: int) -> list[Figure]:
     """Measure both files in turn, so that whatever else the machine does falls on both."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 11
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         bare = home / "bare.py"
@@ -56,16 +55,5 @@ def main() -> None:
         seconds(bare, environment)  # byte code is there from here on
         pairs = [(seconds(bare, environment), seconds(ours, environment)) for _ in range(rounds)]
     without, with_us = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
-    result = {
-        "bare_seconds": round(without, 4),
-        "ours_seconds": round(with_us, 4),
-        "difference_seconds": round(with_us - without, 4),
-        "ratio": round(with_us / without, 2),
-        "goal_difference_seconds": GOAL_SECONDS,
-        "reached": with_us - without <= GOAL_SECONDS,
-    }
-    print(json.dumps(result, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+    note = f"fresh interpreters, medians of {rounds}: {with_us:.3f} s and {without:.3f} s, {with_us / without:.0f} x"
+    return [Figure("import", "DAG file - bare DAG file", with_us - without, "s", GOAL_SECONDS, note)]

@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.support.airflow",
     "tests.support.airflow_instance",
     "tests.support.web_app",
+    "tests.support.command_line",
 ]
 
 

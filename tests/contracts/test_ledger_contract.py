@@ -477,6 +477,8 @@ def test_promotions_are_found_by_feature_attempt_and_project(begin: Begin) -> No
         assert books.promotion(feature, 3) is None
         assert books.promotions(SHOP) == [first, second, third]
         assert books.promotions(OTHER) == []
+        assert books.promotions(SHOP, feature.key) == [first, second]
+        assert books.promotions(OTHER, feature.key) == []
 
 
 def test_the_queue_is_first_come_first_whatever_the_order_of_rows(begin: Begin) -> None:

@@ -87,7 +87,8 @@ class FakeBooks:
         for kind, rule in UNIQUE.items():
             if kind is OutboxEntry:
                 continue
-            keys = [key for r in self.of(kind) if (key := rule(r)) is not None]
+            rows: list[Any] = self.rows.get(kind, [])
+            keys = [key for row in rows if (key := rule(row)) is not None]
             if len(keys) != len(set(keys)):
                 raise Conflict(f"{kind.__name__} breaks a unique rule.")
 
@@ -226,8 +227,9 @@ class FakeBooks:
             p for p in self.of(Promotion) if p.feature_id == feature.id and (attempt is None or p.attempt == attempt)
         )
 
-    def promotions(self, project: ProjectName) -> Sequence[Promotion]:
-        return [p for p in self.of(Promotion) if p.project == project]
+    def promotions(self, project: ProjectName, key: FeatureKey | None = None) -> Sequence[Promotion]:
+        found = [p for p in self.of(Promotion) if p.project == project]
+        return found if key is None else [p for p in found if self.feature_by_id(p.feature_id).key == key]
 
     def queue(self, project: ProjectName) -> Sequence[QueuePlace]:
         return sorted((q for q in self.of(QueuePlace) if q.project == project), key=lambda q: (q.since, q.id))
@@ -251,6 +253,9 @@ class FakeBooks:
 
     def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.sent_at is None and o.due_at <= at][:limit]
+
+    def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
+        return next((o for o in self.of(OutboxEntry) if o.id == entry_id), None)
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]

@@ -82,19 +82,9 @@ def test_people_are_known_by_their_login_and_their_project(shop: Shop) -> None:
     sentence(shop.nobody.get("/projects"), 401, "Unauthorized")
     stranger = shop.person("mallory")
     assert "nobody of shop" in sentence(stranger.post("/projects/shop/features", json=body), 403, "Refused")
-    acting = {"X-Feature-Delivery-As": "max"}
-    answer = shop.person("dora").post("/projects/shop/features", json=body, headers=acting)
-    assert "demo" in sentence(answer, 403, "Refused")
     assert "no project" in sentence(shop.person("max").get("/projects/nope"), 404, "NotFound")
     assert shop.person("max").get("/projects").json() == [{"name": "shop", "title": "The shop"}]
     assert shop.person("max").get("/projects/shop").json()["lock"] is None
-
-
-def test_in_the_demo_one_acts_for_others(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEATURE_DELIVERY_DEMO", "1")
-    headers = {"X-Feature-Delivery-As": "max"}
-    answer = shop.person("admin", "admin").post("/projects/shop/features", json={"key": "SHOP-1"}, headers=headers)
-    assert answer.json() == {"started": True, "run_id": "SHOP-1"}
 
 
 def test_a_foreign_page_cannot_make_a_browser_act(shop: Shop) -> None:

@@ -78,7 +78,7 @@ def waiting(world: World, feature: Feature) -> tuple[Gate | None, Flag | None]:
         return gate, flag(books, world.project, current, gate.step) if gate else None
 
 
-def help_on(world: World, feature: Feature) -> None:
+def help_on(world: World, feature: Feature) -> None:  # noqa: C901 - one arm per gate
     """Do one thing that brings the feature on."""
     ref = RunRef(world.project.name, feature.run_id)
     gate, found = waiting(world, feature)
@@ -96,6 +96,9 @@ def help_on(world: World, feature: Feature) -> None:
             if gate_now is None or gate_now.step is not gate.step:
                 break
             world.decide(feature, person, gate.step, DecisionKind.APPROVE)
+        still, _ = waiting(world, feature)
+        if gate.step in SIGN_OFFS and still is not None and still.id == gate.id:
+            _push(world, feature)  # nobody is left who may: another commit gives everybody a free choice
     elif gate.step is S.WAIT_FOR_MERGE_REQUEST:
         world.open_request(feature)
     elif gate.step is S.WAIT_FOR_VERDICT:
@@ -116,7 +119,13 @@ def _deployed(world: World, feature: Feature) -> bool:
 def _push(world: World, feature: Feature) -> None:
     """Push a good commit; a branch that is gone comes back."""
     assert feature.branch is not None
-    world.push(feature.branch, who="dan", force=True)
+    gate, _ = waiting(world, feature)
+    on = None
+    if gate is not None and "git revert" in gate.blocked:
+        with world.peek() as books:
+            taken_back = [p for p in books.promotions(world.project.name) if p.feature_id == feature.id and p.restored]
+        on = world.repository.commit(taken_back[-1].candidate).parents[1]
+    world.push(feature.branch, who="dan", force=True, on=on)
     world.observe(feature)
 
 
@@ -147,7 +156,9 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
         for sign_off in SIGN_OFFS:
             for person in ABLE[sign_off]:
                 world.decide(feature, person, sign_off, DecisionKind.APPROVE)
-        if gate.step is S.WAIT_FOR_VERDICT:
+        if _lacking(world, feature):
+            _push(world, feature)
+        elif gate.step is S.WAIT_FOR_VERDICT:
             world.clear(feature, S.WAIT_FOR_TURN)
     else:
         _push(world, feature)

@@ -30,6 +30,7 @@ from feature_delivery.ports.runs import TaskRef
 from feature_delivery.services.control.gates import open_gate
 from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.results import apply_result
+from feature_delivery.services.work.perform import CONFIRMED
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -155,8 +156,11 @@ def _reported(results: Iterator[Result]) -> Iterator[Result]:
         yield Failed(reason=str(error))
 
 
-def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noqa: C901 - one arm per step
+def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noqa: C901, PLR0912 - one arm per step
     step = task.step
+    if work.done and step in CONFIRMED:
+        yield Done()
+        return
     if step is not S.PROMOTE and step is not S.RESTORE_BRANCH and world.mishap(task):
         yield Failed(reason=f"{step} met a mishap.")
         return
@@ -185,15 +189,7 @@ def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noq
         case S.OBSERVE_PRODUCTION:
             yield Observed(outcome=world.observation(), evidence=("looked",))
         case S.DELETE_BRANCHES:
-            deleted, kept = [], []
-            for branch in work.own_branches:
-                if branch in world.repository.branches:
-                    world.repository.branches.pop(branch)
-                    deleted.append(branch)
-            for branch, commit in work.branch_leases.items():
-                gone = world.repository.delete_branch(branch, expect=commit)
-                (deleted if gone else kept).append(branch)
-            yield BranchesDeleted(deleted=tuple(deleted), kept=tuple(kept))
+            yield _delete(world, work)
         case S.DESTROY_DEVELOPMENT | S.DESTROY_PREPROD | S.RELEASE_PREPROD:
             if work.environment is not None:
                 world.before_destroy(work)
@@ -201,6 +197,15 @@ def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noq
             yield Done()
         case _:
             yield Done()
+
+
+def _delete(world: World, work: Work) -> Result:
+    deleted = [branch for branch in work.own_branches if world.repository.branches.pop(branch, None)]
+    kept: list[BranchName] = []
+    for branch, commit in work.branch_leases.items():
+        gone = world.repository.delete_branch(branch, expect=commit)
+        (deleted if gone else kept).append(branch)
+    return BranchesDeleted(deleted=tuple(deleted), kept=tuple(kept))
 
 
 def _branch(world: World, work: Work) -> Result:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Literal
 
 from feature_delivery.domain import records
 from feature_delivery.domain.errors import Permanent
@@ -32,8 +34,9 @@ from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
 from tests.fakes.books import FakeBooks
 from tests.fakes.repository import FakeRepository
-from tests.fakes.runs import FakeRuns
+from tests.fakes.runs import DOWNSTREAM, FakeRuns
 from tests.support.performing import FakePlaces, Process, process
+from tests.support.real_repository import RealRepository
 from tests.support.witness import Witness
 
 SHOP = ProjectName("shop")
@@ -78,13 +81,14 @@ def shop(choices: Choices | None = None, **people: object) -> ProjectConfig:
     )
 
 
+Outcome = Literal["pass", "fail", "inconclusive", "no_data"]
 BeginBooks = Callable[[], AbstractContextManager[Books]]
 
 
 @dataclass
 class World:
     project: ProjectConfig = field(default_factory=shop)
-    repository: FakeRepository = field(default_factory=FakeRepository)
+    repository: FakeRepository | RealRepository = field(default_factory=FakeRepository)
     platform: FakePlaces = field(default_factory=FakePlaces)
     runs: FakeRuns = field(default_factory=FakeRuns)
     books: FakeBooks = field(default_factory=FakeBooks)
@@ -93,14 +97,15 @@ class World:
     requests: dict[BranchName, MergeRequest] = field(default_factory=dict)
     mail: list[tuple[str, BranchFacts]] = field(default_factory=list)
     mishaps: int = 0
-    observed: list[str] = field(default_factory=list)
+    observed: list[Outcome] = field(default_factory=list)
+    granted_work: dict[Step, Work] = field(default_factory=dict)
     time: datetime = EPOCH
     log: list[str] = field(default_factory=list)
     counter: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         first = self.repository.write({"shop": "v1"}, (), "The shop", "boss@example.com")
-        self.repository.branches |= {PRODUCTION: first.sha, PREPROD: first.sha}
+        self.repository.branches[PRODUCTION] = self.repository.branches[PREPROD] = first.sha
         self.witness = Witness(self)
         self.runs.before_rewind = self.witness.before_rewind
         records.time_source = lambda: self.time
@@ -227,15 +232,16 @@ class World:
     # What tasks ask of the world.
 
     def mishap(self, task: TaskRef) -> bool:
-        if self.mishaps and task.step not in {Step.DELETE_BRANCHES}:
+        if self.mishaps and task.step is not Step.DELETE_BRANCHES:
             self.mishaps -= 1
             return True
         return False
 
-    def observation(self) -> str:
+    def observation(self) -> Outcome:
         return self.observed.pop() if self.observed else "pass"
 
     def granted(self, task: TaskRef, work: Work) -> None:
+        self.granted_work[task.step] = work
         self.witness.granted(task, work)
 
     def reported(self, task: TaskRef, work: Work, result: Result) -> None:
@@ -263,11 +269,18 @@ class World:
         self.try_(f"start {key}", lambda unit: start(unit, self.project, asked))
 
     def push(
-        self, branch: BranchName, *, who: str = "dan", content: str = "", path: str = "", force: bool = False
+        self,
+        branch: BranchName,
+        *,
+        who: str = "dan",
+        content: str = "",
+        path: str = "",
+        force: bool = False,
+        on: CommitSha | None = None,
     ) -> CommitSha:
-        """Push a commit; with ``force`` it replaces everything the branch held beyond production."""
+        """Push a commit; with ``force`` it replaces everything the branch held beyond production, or beyond ``on``."""
         production = self.repository.branches[PRODUCTION]
-        parent = production if force else self.repository.branches.get(branch, production)
+        parent = on or (production if force else self.repository.branches.get(branch, production))
         files = dict(self.repository.files(parent))
         if not content:  # a good commit mends what bad ones left behind, in production too
             files = {name: text if text not in BAD else "mended" for name, text in files.items()}
@@ -391,12 +404,10 @@ class World:
         with self.peek() as books:
             late = {books.feature_by_id(gate.feature_id).run_id for gate in books.gates_past_deadline(self.time)}
         for run_id in sorted(late):
-            self.try_(f"deadline of {run_id}", lambda unit, run_id=run_id: expire(unit, self.project, run_id))
+            self.try_(f"deadline of {run_id}", partial(expire, project=self.project, run_id=run_id))
 
     def clear(self, feature: Feature, step: Step, *, with_downstream: bool = True) -> None:
         """Clear by hand in Airflow's page; the listener brings the run back from the shelf."""
-        from tests.fakes.runs import DOWNSTREAM
-
         ref = RunRef(SHOP, feature.run_id)
         self.say(f"{feature.run_id} {step} is cleared{' with all after it' if with_downstream else ''}")
         self.runs.clear(ref, *(DOWNSTREAM[step] if with_downstream else {step}))

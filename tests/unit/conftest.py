@@ -19,7 +19,7 @@ QUICK = [Phase.explicit, Phase.reuse, Phase.generate]
 
 settings.register_profile(
     "default",
-    max_examples=80,
+    max_examples=60,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=QUIET,

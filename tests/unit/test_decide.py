@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from feature_delivery.domain.names import CommitSha, PersonName
@@ -171,10 +173,7 @@ def test_a_second_verdict_is_refused(world: World) -> None:
 
 
 def test_enough_people_must_approve() -> None:
-    project = shop()
-    from dataclasses import replace
-
-    policies = dict(project.people.policies)
+    policies = dict(shop().people.policies)
     policies[REVIEW] = replace(policies[REVIEW], count=2)
     world = World(project=shop(policies=policies))
     feature = bring(world, "SHOP-1", REVIEW)

@@ -6,11 +6,12 @@ import pytest
 
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState, GateState
 from feature_delivery.ports.runs import RunRef
 from tests.support.cooperation import bring, now_of, to_the_end
 from tests.support.stepping import go_on, kill, until
-from tests.support.world import SHOP, World
+from tests.support.world import SHOP, World, shop
 
 APPROVE, REJECT = DecisionKind.APPROVE, DecisionKind.REJECT
 REVIEW, ACCEPTANCE, CONFIRMATION = Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION
@@ -148,8 +149,6 @@ def test_checks_that_turn_green_by_a_clear_open_the_gate_again(world: World) -> 
 
 
 def test_a_failure_behind_the_start_does_not_keep_a_cleared_start_shut(world: World) -> None:
-    from tests.support.world import Choices, shop
-
     gated = World(project=shop(Choices(start_gate=True)))
     gated.start("SHOP-1")
     gated.run()

@@ -9,19 +9,26 @@ end: with people who cooperate, every feature comes to its end and leaves nothin
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from feature_delivery.adapters.ledger import SqlBooks
 from feature_delivery.domain.people import SIGN_OFFS, DecisionKind
 from feature_delivery.domain.process import GATES, Step
-from feature_delivery.domain.project import Choices
+from feature_delivery.domain.project import Choices, ProjectConfig
 from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
+from tests.fakes.ledger import memory_ledger
 from tests.support.cooperation import nothing_is_left, one_round, to_the_end
-from tests.support.world import BAD, STAFF, World, shop
+from tests.support.real_repository import RealRepository
+from tests.support.world import BAD, STAFF, Outcome, World, shop
 
 KEYS = ("SHOP-1", "SHOP-2", "SHOP-3")
 CONTENTS = ("", "", "", "", *BAD)
@@ -40,8 +47,11 @@ class Deliveries(RuleBasedStateMachine):
     )
     def begin(self, *, survive: bool, automatic: bool, start_gate: bool) -> None:
         choices = Choices(start_gate=start_gate, sign_offs_survive_refresh=survive, automatic_verdict=automatic)
-        self.world = World(project=shop(choices))
+        self.world = self.make_world(shop(choices))
         self.world.start("SHOP-1")
+
+    def make_world(self, project: ProjectConfig) -> World:
+        return World(project=project)
 
     def feature(self, pick: int) -> Feature:
         found = self.world.features()
@@ -93,7 +103,7 @@ class Deliveries(RuleBasedStateMachine):
         self.world.mishaps += some
 
     @rule(outcome=st.sampled_from(["fail", "inconclusive", "no_data"]))
-    def observation(self, outcome: str) -> None:
+    def observation(self, outcome: Outcome) -> None:
         self.world.observed.append(outcome)
 
     # Developers and the Git host.
@@ -190,5 +200,49 @@ class Deliveries(RuleBasedStateMachine):
             self.world.close()
 
 
+class DeliveriesInSql(Deliveries):
+    """The same over the real books: what the lists keep, the tables must keep."""
+
+    def make_world(self, project: ProjectConfig) -> World:
+        self.ledger = memory_ledger()
+
+        @contextmanager
+        def begin() -> Iterator[SqlBooks]:
+            with self.ledger.begin() as (_, books):
+                yield books
+
+        return World(project=project, begin_books=begin)
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            if hasattr(self, "ledger"):
+                self.ledger.close()
+
+
+class DeliveriesOnGit(Deliveries):
+    """The same over real Git repositories."""
+
+    def make_world(self, project: ProjectConfig) -> World:
+        self.directory = tempfile.TemporaryDirectory()
+        repository = RealRepository(Path(self.directory.name), production=project.branches.production)
+        return World(project=project, repository=repository)
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            if hasattr(self, "directory"):
+                self.directory.cleanup()
+
+
+THOROUGH = settings().max_examples > 1000
+SLOW = [Phase.explicit, Phase.reuse, Phase.generate]
+
 TestDeliveries = Deliveries.TestCase
 TestDeliveries.settings = settings()
+TestDeliveriesInSql = DeliveriesInSql.TestCase
+TestDeliveriesInSql.settings = settings(max_examples=200 if THOROUGH else 4, stateful_step_count=25, phases=SLOW)
+TestDeliveriesOnGit = DeliveriesOnGit.TestCase
+TestDeliveriesOnGit.settings = settings(max_examples=100 if THOROUGH else 3, stateful_step_count=25, phases=SLOW)

@@ -210,3 +210,68 @@ def test_commits_pushed_after_the_promotion_are_kept(world: World) -> None:
     world.run()
     assert world.repository.branches[feature.branch] == late
     assert any("has not shipped" in str(o.payload) for o in world.books.outbox(feature))
+
+
+def test_a_turn_marked_by_hand_promotes_nothing_without_the_lock(world: World) -> None:
+    bring(world, "SHOP-2", VERDICT)
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_ACCEPTANCE)
+    world.decide(feature, "tom", Step.WAIT_FOR_ACCEPTANCE, APPROVE)
+    world.decide(feature, "max", CONFIRMATION, APPROVE)
+    world.run()
+    world.mark(feature, Step.WAIT_FOR_TURN, "success")
+    world.mark(feature, Step.REFRESH_CANDIDATE, "success")
+    world.run()
+    assert state_of(world, feature, Step.PROMOTE) == "failed"
+    assert [key for key, _ in world.witness.shipped] == ["SHOP-2"]
+
+
+def test_tests_marked_green_by_hand_promote_nothing(world: World) -> None:
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_CODE)
+    assert feature.branch is not None
+    world.push(feature.branch, content="red preprod")
+    world.open_request(feature)
+    world.observe(feature)
+    for person, gate in (("rob", Step.WAIT_FOR_REVIEW), ("tom", Step.WAIT_FOR_ACCEPTANCE), ("max", CONFIRMATION)):
+        world.decide(feature, person, gate, APPROVE)
+    world.run()
+    row = world.books.lock_project(SHOP)
+    row.lock_feature_id = feature.id  # even if it held production
+    for step in (Step.TEST_PREPROD, Step.WAIT_FOR_ACCEPTANCE, CONFIRMATION, Step.WAIT_FOR_TURN, Step.REFRESH_CANDIDATE):
+        world.mark(feature, step, "success")
+    world.run()
+    assert state_of(world, feature, Step.PROMOTE) == "failed"
+    assert not world.witness.shipped
+    row.lock_feature_id = None
+
+
+def test_nothing_is_promoted_onto_a_frozen_production(world: World) -> None:
+    feature = confirmed(world)
+    until(world, Step.PROMOTE, "takes")
+    world.hotfix()
+    world.observe_production()
+    process = until(world, Step.PROMOTE, "takes")
+    go_on(world, process)
+    assert state_of(world, feature, Step.PROMOTE) == "failed"
+    assert world.books.promotion(feature) is None
+
+
+def test_a_setup_cleared_after_a_rejection_still_lets_its_teardown_run(world: World) -> None:
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_ACCEPTANCE)
+    world.decide(feature, "tom", Step.WAIT_FOR_ACCEPTANCE, DecisionKind.REJECT)
+    world.run()
+    world.clear(feature, Step.RESERVE_PREPROD, with_downstream=False)
+    world.runs.mark(RunRef(SHOP, feature.run_id), Step.RESERVE_PREPROD, "queued")
+    world.run()
+    assert state_of(world, feature, Step.RESERVE_PREPROD) == "success"
+
+
+def test_what_was_rolled_back_before_the_feature_was_kept_is_over(world: World) -> None:
+    feature = bring(world, "SHOP-1", VERDICT)
+    world.decide(feature, "max", VERDICT, DecisionKind.ROLL_BACK)
+    world.run()
+    to_the_end(world)
+    world.start("SHOP-1")
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_REVIEW)
+    world.decide(feature, "rob", Step.WAIT_FOR_REVIEW, APPROVE)
+    until(world, Step.BUILD_CANDIDATE, "performs")
+    assert world.granted_work[Step.BUILD_CANDIDATE].past == ()

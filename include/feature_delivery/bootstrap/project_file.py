@@ -129,11 +129,17 @@ def parse_project(content: str, *, where: str) -> ProjectConfig:
         return _config(file)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise Misconfigured(f"Project file {where!r}, field {field!r}: {first['msg']}{more}.") from error
+        fields = [_field(each["loc"]) for each in error.errors()]
+        more = f" ({len(set(fields)) - 1} more)" if len(set(fields)) > 1 else ""
+        said = " ".join(first["msg"].removeprefix("Value error, ").split())
+        raise Misconfigured(f"Project file {where!r}, field {fields[0]!r}: {said}{more}.") from error
     except Refused as error:
         raise Misconfigured(f"Project file {where!r}: {error}") from error
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """Return where in the file something is wrong, without the names pydantic gives to alternatives of a type."""
+    return ".".join(str(part) for part in place if "[" not in str(part)) or "the whole file"
 
 
 def _config(file: ProjectFile) -> ProjectConfig:

@@ -24,13 +24,11 @@ class Settings:
         projects: Folder of the project files (``FEATURE_DELIVERY_PROJECTS``).
         task_token: What tasks show to the web app (``FEATURE_DELIVERY_TASK_TOKEN``); only the API server reads it
             here, tasks have it in their Connection.
-        demo: This is the demo: ``--as`` works (``FEATURE_DELIVERY_DEMO``).
     """
 
     home: Path
     projects: Path
     task_token: str
-    demo: bool
 
 
 def settings() -> Settings:
@@ -40,7 +38,6 @@ def settings() -> Settings:
         home=home,
         projects=Path(os.environ.get("FEATURE_DELIVERY_PROJECTS") or home / "projects").absolute(),
         task_token=os.environ.get("FEATURE_DELIVERY_TASK_TOKEN", ""),
-        demo=os.environ.get("FEATURE_DELIVERY_DEMO") == "1",
     )
 
 

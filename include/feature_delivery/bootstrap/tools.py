@@ -9,6 +9,8 @@ from feature_delivery.bootstrap.settings import settings
 from feature_delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from feature_delivery.adapters.control_channel import Channel
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.control import Control
@@ -37,8 +39,8 @@ def control(through: Channel, *, task_instance: str = "") -> Control:
     return HttpControl(through, task_instance=task_instance)
 
 
-def platform(project: ProjectConfig, instance: str) -> Platform:
-    """Return where the project's commits run; ``instance``: whose environments we may touch.
+def platform(project: ProjectConfig, instance: str, *, home: Path | None = None) -> Platform:
+    """Return where the project's commits run; ``instance``: whose environments we may touch; ``home``: not this one's.
 
     Raises:
         Misconfigured: The project names a platform that is not known.
@@ -48,7 +50,7 @@ def platform(project: ProjectConfig, instance: str) -> Platform:
     from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform  # noqa: PLC0415 - psutil
     from feature_delivery.adapters.platforms.local.settings import Settings  # noqa: PLC0415
 
-    return LocalPlatform(Settings(root=settings().home / "environments", instance=instance))
+    return LocalPlatform(Settings(root=(home or settings().home) / "environments", instance=instance))
 
 
 class ProjectTools:

@@ -114,15 +114,24 @@ class Api:
             self._log_in()
             answer = self._send(method, path, body)
         if answer.is_success:
-            return answer.json() if answer.content else None
+            return self._content(answer)
         raise self._error(answer)
+
+    def _content(self, answer: httpx.Response) -> Any:
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise Unavailable(
+                f"{self.login.address} answered {answer.request.url.path} with something else than JSON. "
+                "Look whether it is this package's Airflow."
+            ) from error
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         try:
             return self._client.request(method, path, json=body if method != "GET" else None)
         except httpx.HTTPError as error:
             raise Unavailable(
-                f"{self.login.address} does not answer ({type(error).__name__}). Is the instance running?"
+                f"{self.login.address} does not answer ({type(error).__name__}). Look whether the instance runs."
             ) from error
 
     def _log_in(self) -> None:
@@ -130,7 +139,13 @@ class Api:
         answer = self._send("POST", "/auth/token", {"username": self.login.user, "password": self.login.password})
         if answer.status_code != 201:
             raise Refused(f"{self.login.address} did not let {self.login.user!r} in. Check the password.")
-        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        try:
+            token = str(answer.json()["access_token"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Misconfigured(
+                f"{self.login.address} is no Airflow with this package: look at the address."
+            ) from error
+        self._client.headers["Authorization"] = f"Bearer {token}"
 
     def _error(self, answer: httpx.Response) -> Error:
         try:

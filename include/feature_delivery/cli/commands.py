@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from feature_delivery.cli.context import (
     As,
@@ -23,19 +24,21 @@ from feature_delivery.cli.context import (
     pick_project,
 )
 from feature_delivery.cli.emergency import roll_back_directly
-from feature_delivery.cli.status_view import feature_view, overview
+from feature_delivery.cli.status_view import explanation, feature_view, next_command, overview
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.names import branch_name, commit_sha, feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.process import gate as gate_named
 
+PANEL = "Features"
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept with the decision.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
+    app.command("open-request", rich_help_panel=PANEL)(open_request)
     for command in (start, status, take, approve, reject, keep, rollback, cancel, logs, explain):
-        app.command()(command)
+        app.command(rich_help_panel=PANEL)(command)
 
 
 def _say(text: str) -> None:
@@ -87,7 +90,10 @@ def status(
     if as_json:
         _say(json.dumps(found, indent=2))
     else:
-        Console().print(feature_view(found) if key else overview(found))
+        console = Console()
+        console.print(feature_view(found) if key else overview(found))
+        if key and (command := next_command(found)):
+            console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
 
 def _decide(
@@ -118,6 +124,26 @@ def take(key: Key, project: Project = "", home: Home = None, speak_as: As = "") 
     Example: [bold]feature-delivery take SHOP-123[/bold]
     """
     _decide(home, key=key, gate=Step.WAIT_FOR_START, kind="approve", comment="", project=project, speak_as=speak_as)
+
+
+def open_request(
+    key: Key,
+    title: Annotated[str, typer.Option("--title", "-t", help="Of the request; the feature's when left out.")] = "",
+    project: Project = "",
+    home: Home = None,
+    speak_as: As = "",
+) -> None:
+    """Open the merge request of a feature on the local host.
+
+    Example: [bold]feature-delivery open-request SHOP-123[/bold]
+    """
+    api = connect(home, speak_as=speak_as)
+    found = fetch_feature(api, project, key)
+    if not found["branch"]:
+        raise NotFound(f"{key} has no branch yet. Push one.")
+    body = {"source": found["branch"], "title": title or f"{key} {found['title']}".strip()}
+    request = api.post(f"/projects/{found['project']}/requests", body)
+    _say(f"Request {request['number']} of {key} asks to merge {request['source']} into {request['target']}.")
 
 
 def approve(
@@ -212,7 +238,12 @@ def logs(
         raise NotFound(f"{key} has no log of {wanted!r}. Tasks that have run: {', '.join(tries) or 'none'}.")
     answer = api.airflow("GET", f"{run}/{wanted}/logs/{tries[wanted]}?full_content=true")
     for line in answer["content"]:
-        _say(_plain_line(line))
+        if not str(line.get("event", "") if isinstance(line, dict) else line).startswith(NOISE):
+            _say(_plain_line(line))
+
+
+NOISE = ("::group::", "::endgroup::", "DAG bundles loaded", "Filling up the DagBag", "Worker startup parse")
+"""How lines of Airflow's own begin that say nothing about the step."""
 
 
 def _plain_line(line: object) -> str:
@@ -241,10 +272,4 @@ def explain(
     if as_json:
         _say(json.dumps(found, indent=2))
         return
-    for name, value in found.items():
-        if isinstance(value, list):
-            _say(f"{name}:")
-            for one in value:
-                _say("  " + (", ".join(f"{k} {v}" for k, v in one.items() if v) if isinstance(one, dict) else str(one)))
-        else:
-            _say(f"{name}: {value}")
+    _say("\n".join(explanation(found)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +12,7 @@ import typer
 from feature_delivery.bootstrap.settings import settings
 from feature_delivery.cli.api import Api, find_login
 from feature_delivery.domain.errors import Misconfigured, Refused
-from feature_delivery.domain.names import feature_key, project_name
+from feature_delivery.domain.names import PersonName, feature_key, person_name, project_name
 
 Home = Annotated[
     Path | None,
@@ -51,7 +53,8 @@ def pick_project(api: Api, wanted: str) -> str:
 
 def feature_path(api: Api, project: str, key: str) -> str:
     """Return the API path of a feature; the key is checked before anything is sent."""
-    return f"/projects/{pick_project(api, project)}/features/{feature_key(key)}"
+    checked = feature_key(key)
+    return f"/projects/{pick_project(api, project)}/features/{checked}"
 
 
 def fetch_feature(api: Api, project: str, key: str) -> dict[str, Any]:
@@ -59,3 +62,14 @@ def fetch_feature(api: Api, project: str, key: str) -> dict[str, Any]:
     found = api.get(feature_path(api, project, key))
     assert isinstance(found, dict)
     return found
+
+
+def user_of_machine() -> PersonName:
+    """Return a user name for whoever runs this."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # no such user, as in some containers
+        name = ""
+    plain = re.sub(r"[^A-Za-z0-9._@-]+", "", name).lstrip("._@-")
+    # Airflow's administrator is somebody else: operating it is no role in a project.
+    return person_name(plain if plain not in {"", "admin"} else "me")

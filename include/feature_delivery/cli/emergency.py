@@ -7,8 +7,6 @@ feature's run goes on from where production stands now.
 from __future__ import annotations
 
 import configparser
-import getpass
-import re
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_delivery.bootstrap.project_file import read_project_file
-from feature_delivery.domain.errors import Misconfigured, NotFound, Refused
+from feature_delivery.cli.context import user_of_machine
+from feature_delivery.domain.errors import Misconfigured, NotFound, Refused, Unavailable
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.ports.runs import RunRef, TaskRef
@@ -119,7 +118,7 @@ class DirectTools:
         """Where commits run."""
         from feature_delivery.bootstrap.tools import platform  # noqa: PLC0415 - as above
 
-        return platform(self.project, instance=instance)
+        return platform(self.project, instance=instance, home=self._home)
 
     @property
     def tracker(self) -> Tracker:
@@ -147,6 +146,8 @@ def roll_back_directly(home: Path, *, project: str, key: FeatureKey, comment: st
     from feature_delivery.services.work.direct import DirectControl  # noqa: PLC0415 - heavy
     from feature_delivery.services.work.perform import carry_out  # noqa: PLC0415
 
+    if not (home / "airflow" / "airflow.cfg").exists():
+        raise Misconfigured(f"{str(home)!r} holds no instance. Name the one that is meant with --home.")
     config = _project(home, project)
     task_instance = f"direct-{uuid.uuid4()}"
     with _database(home) as begin_session:
@@ -201,8 +202,7 @@ def _decide(
 def _operator(project: ProjectConfig) -> PersonName:
     """Return who decides: the user of this machine, when they may; whoever can read the database is trusted with it."""
     able = project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles)
-    plain = re.sub(r"[^A-Za-z0-9._@-]+", "", getpass.getuser())
-    return next((name for name in able if name == plain), able[0])
+    return next((name for name in able if name == user_of_machine()), able[0])
 
 
 def _project(home: Path, wanted: str) -> ProjectConfig:
@@ -218,6 +218,7 @@ def _project(home: Path, wanted: str) -> ProjectConfig:
 def _database(home: Path) -> Iterator[Callable[[], AbstractContextManager[Session]]]:
     """Reach the database of the instance, which must be up; Airflow need not be."""
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import OperationalError
 
     from feature_delivery.adapters.ledger.session import transactions  # noqa: PLC0415 - heavy
 
@@ -228,6 +229,13 @@ def _database(home: Path) -> Iterator[Callable[[], AbstractContextManager[Sessio
         raise Misconfigured(f"{home} holds no instance: {home / 'airflow' / 'airflow.cfg'} names no database.")
     engine = create_engine(address, connect_args={"connect_timeout": 10})
     try:
+        try:
+            engine.connect().close()
+        except OperationalError as error:
+            raise Unavailable(
+                f"The database of {str(home)!r} does not answer, and a rollback is nothing without its record. "
+                "Start the instance again with the command that started it, or only its PostgreSQL."
+            ) from error
         yield transactions(engine)
     finally:
         engine.dispose()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,7 +16,11 @@ from rich.text import Text
 from feature_delivery.cli.context import Home, home_of
 from feature_delivery.domain.errors import Refused
 
-Port = Annotated[int, typer.Option("--port", help="The first port to try for Airflow.")]
+if TYPE_CHECKING:
+    from feature_delivery.cli.shop import Shop
+    from feature_delivery.cli.up import Running
+
+Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The first port to try for Airflow.")]
 Database = Annotated[
     str, typer.Option("--database", help="SQLAlchemy address of a PostgreSQL; the embedded one when left out.")
 ]
@@ -23,7 +30,7 @@ Keep = Annotated[bool, typer.Option("--keep", help="Let the shop's environments 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     for command in (demo, up, init, doctor):
-        app.command()(command)
+        app.command(rich_help_panel="Begin")(command)
 
 
 def demo(
@@ -38,7 +45,7 @@ def demo(
         Path | None, typer.Option(help="Write what happened to this JSON file: an object, for several a list of them.")
     ] = None,
     names: Annotated[bool, typer.Option("--list", help="Name the scenarios.")] = False,
-    timeout: Annotated[float, typer.Option(help="Patience for each step, in seconds.")] = 180,
+    timeout: Annotated[float, typer.Option(min=1, help="Patience for each step, in seconds.")] = 180,
     port: Port = 8080,
     keep: Keep = False,
     home: Home = None,
@@ -77,6 +84,9 @@ def up(
     project: Annotated[
         str, typer.Option("--project", "-p", help="Its name here; from the address when left out.")
     ] = "",
+    branch: Annotated[
+        str, typer.Option("--branch", "-b", help="What production runs; production, main or master when left out.")
+    ] = "",
     port: Port = 8080,
     database: Database = "",
     keep: Keep = False,
@@ -86,35 +96,59 @@ def up(
 
     Example: [bold]feature-delivery up --repository ../my-shop[/bold]
     """
-    from feature_delivery.cli.up import prepare, running, wait_for_signal  # noqa: PLC0415
+    from feature_delivery.cli.embedded.home import Home as Held  # noqa: PLC0415
+    from feature_delivery.cli.shop import prepare  # noqa: PLC0415
+    from feature_delivery.cli.up import running, wait_for_signal  # noqa: PLC0415
 
-    console, place = Console(), home_of(home)
+    console, place = Console(soft_wrap=True), home_of(home)
     if (place / "demo").exists():
         raise Refused(f"{place} is the demo's home. Name another one with --home.")
 
     def say(text: str) -> None:
         console.print(Text(text, style="dim"))
 
-    shop = prepare(place, repository=repository, name=project, say=say)
-    with running(
-        (shop,),
-        home=place,
-        port=port,
-        database=database or None,
-        keep=keep,
-        demo=False,
-        on_event=lambda event: say(f"{event.part}: {event.state}"),
-        say=say,
-    ) as now:
-        production = now.production[shop.project.name]
-        console.print(f"Airflow      {now.instance.address}  (passwords: {now.instance.settings.passwords_file})")
-        console.print(f"Production   {production.address}")
-        console.print(f"Push to      {shop.repository}")
-        console.print(
-            f"\n  git remote add delivery {shop.repository}\n"
-            f"  git push delivery HEAD:feature/SHOP-1-first-feature\n\nCtrl-C stops everything."
-        )
-        wait_for_signal(now.instance)
+    with Held(place) as held:
+        shop = prepare(place, repository=repository, name=project, branch=branch, say=say)
+        with running(
+            (shop,),
+            home=held,
+            port=port,
+            database=database or None,
+            keep=keep,
+            on_event=lambda event: say(f"{event.part}: {event.state}"),
+            say=say,
+        ) as now:
+            console.print(next_steps(now, shop, place))
+            wait_for_signal(now.instance)
+            console.print("Stopping …")
+
+
+def next_steps(now: Running, shop: Shop, place: Path) -> Text:
+    """Return where everything is and what to do first, in commands that work as they stand."""
+    me = next(iter(shop.project.people.persons))
+    program = sys.argv[0] if shutil.which("feature-delivery") is None else "feature-delivery"
+    elsewhere = place != Path(".feature-delivery").absolute() or "FEATURE_DELIVERY_HOME" in os.environ
+    key = "SHOP-1"
+    lines = [
+        ("Airflow", f"{now.instance.address}  (log in as {me}; passwords: {now.instance.settings.passwords_file})"),
+        ("API", f"{now.instance.address}/feature-delivery/docs"),
+        ("Production", f"{now.production[shop.project.name].address}  ({shop.project.branches.production})"),
+        ("Repository", str(shop.repository)),
+    ]
+    commands = [
+        "# in your checkout of the shop",
+        f"git remote add delivery {shlex.quote(str(shop.repository))}",
+        "git fetch delivery",
+        f"git push delivery HEAD:{shop.project.branches.feature_prefix}{key}-first-feature",
+        "# then, anywhere",
+        *([f"export FEATURE_DELIVERY_HOME={shlex.quote(str(place))}"] if elsewhere else [f"cd {Path.cwd()}"]),
+        f"{program} status {key}",
+    ]
+    text = Text("\n")
+    for name, value in lines:
+        text.append(f"{name:12}", style="bold").append(f"{value}\n")
+    text.append("\n").append("".join(f"  {line}\n" for line in commands), style="cyan")
+    return text.append("\nCtrl-C stops everything.")
 
 
 def init(
@@ -124,15 +158,22 @@ def init(
 
     Example: [bold]feature-delivery init ../my-shop[/bold]
     """
-    from feature_delivery.services.delivery_template import detect, template  # noqa: PLC0415
+    from feature_delivery.cli.embedded.home import write_private  # noqa: PLC0415
+    from feature_delivery.services.delivery_template import ShopKind, detect, template  # noqa: PLC0415
 
     if not directory.is_dir():
         raise typer.BadParameter(f"{str(directory)!r} is no directory.")
     target = directory / "delivery.yaml"
     if target.exists():
         raise Refused(f"{target} is there already; it was not touched.")
-    target.write_text(template(directory), encoding="utf-8")
-    sys.stdout.write(f"Wrote {target} for a {detect(directory)} project. Look it over, then commit it.\n")
+    kind, text = detect(directory), template(directory)
+    write_private(target, text)
+    target.chmod(0o644)
+    what = f"found signs of {kind}" if kind is not ShopKind.UNKNOWN else "found no pytest, npm or Makefile"
+    sys.stdout.write(
+        f"Wrote {target} ({what}). Look it over, commit it to the main branch, then start:\n"
+        f"  feature-delivery up --repository {shlex.quote(str(directory))}\n"
+    )
 
 
 def doctor(home: Home = None) -> None:
@@ -142,7 +183,7 @@ def doctor(home: Home = None) -> None:
     """
     from feature_delivery.cli.doctor import examine  # noqa: PLC0415
 
-    console, bad = Console(), 0
+    console, bad = Console(soft_wrap=True), 0
     for finding in examine(home_of(home)):
         mark, style = ("✓", "green") if finding.well else ("✗", "red")
         bad += not finding.well

@@ -13,9 +13,9 @@ from feature_delivery.domain.names import commit_sha
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command("break-lock")(break_lock)
-    app.command()(adopt)
-    app.command()(production)
+    app.command(rich_help_panel="Production")(production)
+    app.command(rich_help_panel="Production")(adopt)
+    app.command("break-lock", rich_help_panel="Production")(break_lock)
 
 
 def break_lock(
@@ -55,5 +55,13 @@ def production(project: Project = "", home: Home = None, speak_as: As = "") -> N
     """
     api = connect(home, speak_as=speak_as)
     found = api.get(f"/projects/{pick_project(api, project)}")
-    for name, value in found.items():
-        sys.stdout.write(f"{name}: {value if value not in (None, '', []) else '-'}\n")
+    lock = found["lock"]
+    runs = found["production_commit"] or "nothing that this installation has brought there"
+    lines = [
+        f"{found['name']}: {found['production_branch']} is at {runs}.",
+        f"Held by {lock['key']} since {lock['since'][:19]}." if lock else "Held by nobody.",
+        f"In the queue: {', '.join(found['queue']) or 'nobody'}.",
+    ]
+    if found["frozen_reason"]:
+        lines.append(f"Frozen: {found['frozen_reason']}")
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -30,13 +30,26 @@ def overview(features: Iterable[dict[str, Any]]) -> RenderableType:
     for one in features:
         gate = one["gate"]
         waits = Text(f"{gate['step']}: {gate['waits_for']}" if gate else "")
-        table.add_row(one["key"], Text(one["title"]), one["state"], str(one["attempt"] or "-"), waits)
-    return table if table.row_count else Text("No feature is known here yet.")
+        table.add_row(
+            one["key"],
+            Text(one["title"] if one["title"] != one["key"] else ""),
+            one["state"],
+            str(one["attempt"] or "-"),
+            waits,
+        )
+    return (
+        table
+        if table.row_count
+        else Text("No feature is known here yet. Push one, or: feature-delivery start SHOP-1 --title …")
+    )
 
 
-def feature_view(found: dict[str, Any], *, heading: str = "") -> RenderableType:
-    """Return one feature: a heading, the process with a row per number, what it waits for, its environments."""
-    parts: list[RenderableType] = [_heading(found, heading), steps_table(found)]
+def feature_view(found: dict[str, Any], *, heading: str = "", most: int = 99) -> RenderableType:
+    """Return one feature: a heading, the process with a row per number, what it waits for, its environments.
+
+    ``most``: rows there is room for; those around where the feature stands are shown.
+    """
+    parts: list[RenderableType] = [_heading(found, heading), steps_table(found, most=most)]
     if gate := found["gate"]:
         style = "red" if gate["blocked"] else "yellow"
         parts.append(Text(f"◷ {gate['step']}: {gate['waits_for']}", style=style))
@@ -46,17 +59,41 @@ def feature_view(found: dict[str, Any], *, heading: str = "") -> RenderableType:
     return Group(*parts)
 
 
+def next_command(found: dict[str, Any], *, prefix: str = "feature-delivery") -> str:
+    """Return what somebody may type to get the feature on; empty when it is under way or over."""
+    gate, key = found["gate"], found["key"]
+    if not gate:
+        return ""
+    name = str(gate["step"]).rpartition("wait_for_")[2]
+    if gate["blocked"]:
+        return f"{prefix} logs {key}"
+    match name:
+        case "start":
+            return f"{prefix} take {key}"
+        case "code" | "rework":
+            return f"git push delivery HEAD:{found['branch']}"
+        case "merge_request":
+            return f"{prefix} open-request {key}"
+        case "verdict":
+            return f"{prefix} keep {key}    or    {prefix} rollback {key}"
+        case "turn":
+            return f"{prefix} production"
+        case _:
+            return f"{prefix} approve {key} --gate {name}"
+
+
 def _heading(found: dict[str, Any], heading: str) -> Text:
     state = found["state"] + (f", attempt {found['attempt']}" if found["attempt"] else "")
-    return Text.assemble((heading or found["key"], "bold"), "  ", found["title"], "  ", (state, "dim"))
+    title = "" if found["title"] == found["key"] else f"  {found['title']}"
+    return Text.assemble((heading or found["key"], "bold"), title, "  ", (state, "dim"))
 
 
-def steps_table(found: dict[str, Any]) -> Table:
-    """Return the process table, one row per number, with states and durations."""
+def steps_table(found: dict[str, Any], *, most: int = 99) -> Table:
+    """Return the process table, one row per number, with states and durations; at most so many, the current ones."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("#", "", "Step", "Who", "Took"):
         table.add_column(column, justify="right" if column in {"#", "Took"} else "left")
-    for number, steps in rows(found["steps"]).items():
+    for number, steps in _current(rows(found["steps"]), most):
         state = row_state(steps)
         mark, style = MARKS[state]
         table.add_row(
@@ -75,6 +112,13 @@ def rows(steps: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     for step in steps:
         found.setdefault(step["number"], []).append(step)
     return found
+
+
+def _current(known: dict[str, list[dict[str, Any]]], most: int) -> list[tuple[str, list[dict[str, Any]]]]:
+    shown = list(known.items())
+    begun = [place for place, (_, steps) in enumerate(shown) if row_state(steps) not in {"pending", "skipped"}]
+    end = min(len(shown), max(most, (begun[-1] if begun else 0) + 3))
+    return shown[max(0, end - most) : end]
 
 
 def row_state(steps: Iterable[dict[str, Any]]) -> str:
@@ -96,3 +140,23 @@ def took(steps: Iterable[dict[str, Any]]) -> str:
 def moment(text: str) -> datetime:
     """Return a time that came as JSON."""
     return datetime.fromisoformat(text)
+
+
+def explanation(found: dict[str, Any]) -> list[str]:
+    """Return how a commit came to production, line by line."""
+    what = "takes back" if found["kind"] == "restoration" else "brings"
+    named = found["feature"] if found["title"] == found["feature"] else f"{found['feature']} {found['title']}"
+    lines = [
+        f"{found['commit']} {what} {named.strip()}, attempt {found['attempt']} ({found['state'].replace('_', ' ')}).",
+        f"moved           {str(found['moved_at'])[:19]}",
+        f"tree            {found['tree']}",
+        f"feature commit  {found['feature_commit']}",
+        f"before it       {found['predecessor']}",
+        "tests",
+    ]
+    for test in found["tests"]:
+        red = f"; {test['red']}" if test["red"] else ""
+        lines.append(f"  {test['where']}: {test['executed']} run, {test['failed']} failed{red}")
+    lines.append("sign-offs")
+    lines += [f"  {one['gate']}: {one['who']}, {one['kind']}, {str(one['at'])[:19]}" for one in found["sign_offs"]]
+    return [line for line in lines if not line.endswith("  ")]

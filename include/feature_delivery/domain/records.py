@@ -329,6 +329,7 @@ class Errand(StrEnum):
     MESSAGE = "message"
     ISSUE_COMMENT = "issue_comment"
     ISSUE_STATE = "issue_state"
+    OPEN_REQUEST = "open_request"
     REQUEST_COMMENT = "request_comment"
     REQUEST_STATE = "request_state"
     COMMIT_STATUS = "commit_status"

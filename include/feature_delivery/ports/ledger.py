@@ -143,8 +143,8 @@ class Books(Protocol):
     def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
         """Return the newest promotion of a feature, or of one of its attempts."""
 
-    def promotions(self, project: ProjectName) -> Sequence[Promotion]:
-        """Return the promotions of a project, oldest first."""
+    def promotions(self, project: ProjectName, key: FeatureKey | None = None) -> Sequence[Promotion]:
+        """Return the promotions of a project, oldest first; of every delivery of one issue when it is named."""
 
     def queue(self, project: ProjectName) -> Sequence[QueuePlace]:
         """Return the queue for production, first come first."""

@@ -58,7 +58,7 @@ def detect(directory: Path) -> ShopKind:
         return ShopKind.PYTHON
     if (directory / "Makefile").is_file():
         return ShopKind.MAKE
-    return ShopKind.UNKNOWN
+    return ShopKind.PYTHON if any(directory.glob("*.py")) else ShopKind.UNKNOWN
 
 
 def template(directory: Path) -> str:
@@ -138,7 +138,9 @@ def _python_packages(directory: Path) -> list[tuple[str, Path]]:
 
 def _python_sources(directory: Path) -> tuple[str, ...]:
     packages = tuple(path.relative_to(directory).as_posix() for _, path in _python_packages(directory))
-    return (*packages, *(("tests",) if (directory / "tests").is_dir() else ())) or (".",)
+    if not packages:  # modules lie at the top: whatever is added there later must be checked too
+        return ("-x", r"(^|/)(\.[^/]|node_modules/|venv/)", ".")
+    return (*packages, *(("tests",) if (directory / "tests").is_dir() else ()))
 
 
 def _python_start(directory: Path) -> Command:

@@ -17,9 +17,6 @@ from feature_delivery.domain.process import Who
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.web.errors import Unauthorized
 
-AS_HEADER = "X-Feature-Delivery-As"
-"""In the demo one user acts for the others; anywhere else this header is refused."""
-
 
 def task_token(authorization: Annotated[str, Header(description="``Bearer`` and the task token")] = "") -> None:
     """Let through who shows the task token.
@@ -90,21 +87,13 @@ class Caller:
             raise Refused(f"{self.name} may not {what} in {self.project.name}: {able} may.")
 
 
-def caller(
-    project: Readable,
-    user: GetUserDep,
-    acting_as: Annotated[str, Header(alias=AS_HEADER, description="Demo only: act as this person")] = "",
-) -> Caller:
-    """Return who asks, as a person of the project.
+def caller(project: Readable, user: GetUserDep) -> Caller:
+    """Return who asks, as a person of the project; nobody acts for another one.
 
     Raises:
-        Refused: The user is nobody of the project, or acts for another one outside of the demo.
+        Refused: The user is nobody of the project.
     """
     name = str(user.get_name())
-    if acting_as:
-        if not settings.settings().demo:
-            raise Refused("Acting for others works in the demo only.")
-        name = acting_as
     if name not in project.people.persons:
         raise Refused(f"{name[:80]} is nobody of {project.name}: add them to 'people' in its project file.")
     return Caller(project, cast("PersonName", name))

@@ -25,6 +25,7 @@ from feature_delivery.bootstrap.outside import outside
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.people import DEFAULT_POLICIES, DecisionKind
+from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import Feature, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
@@ -46,6 +47,15 @@ class Waiting(NamedTuple):
     run: RunRef
     gate: int
 
+
+_LOOKED_AT = {
+    Step.WAIT_FOR_REVIEW: "development",
+    Step.WAIT_FOR_ACCEPTANCE: "preprod",
+    Step.WAIT_FOR_CONFIRMATION: "preprod",
+    Step.WAIT_FOR_VERDICT: "production",
+    Step.WAIT_FOR_DEMONSTRATION: "production",
+}
+"""Which environment is looked at before deciding at a gate."""
 
 _since: dict[int, float] = {}
 """When the finisher first met a gate, by the gate's id."""
@@ -163,11 +173,11 @@ def _question(unit: WebUnit, project: ProjectConfig, feature: Feature, gate: Gat
     attempt = unit.books.attempt(feature)
     at = f", attempt {attempt.number} at {attempt.commit[:10]}" if attempt else ""
     able = project.people.with_role(*policy.roles)
-    waits_for = flag(unit.books, project, feature, gate.step).waits_for
+    named = feature.key if feature.title in {"", feature.key} else f"{feature.key} {feature.title}"
     question: dict[str, Any] = {
         "options": [str(kind) for kind in sorted(policy.kinds)],
-        "subject": f"{feature.key} {feature.title}".strip()[:200] + f": {gate.step.rpartition('wait_for_')[2]}{at}",
-        "body": f"{waits_for}\n\nMay decide: {', '.join(able) or 'nobody'}.",
+        "subject": f"{named[:200]}: {gate.step.rpartition('wait_for_')[2]}{at}",
+        "body": _told(unit, project, feature, gate),
         "multiple": False,
         "params": {},
     }
@@ -178,6 +188,21 @@ def _question(unit: WebUnit, project: ProjectConfig, feature: Feature, gate: Gat
         # Its user ids are the names; elsewhere the ledger alone refuses.
         question["assignees"] = [{"id": name, "name": name} for name in able]
     return question
+
+
+def _told(unit: WebUnit, project: ProjectConfig, feature: Feature, gate: Gate) -> str:
+    """Return what people should know before they answer, as Markdown: what is asked, where to look, who may say so."""
+    able = project.people.with_role(*project.people.policies[gate.step].roles)
+    lines = [flag(unit.books, project, feature, gate.step).waits_for]
+    places = [*unit.books.environments(feature=feature), unit.books.environment(project.name, "production")]
+    lines += [
+        f"Look at it here: <{place.address}>, which runs `{(place.commit or 'nothing')[:10]}`."
+        for place in places
+        if place is not None and place.address and place.kind == _LOOKED_AT.get(gate.step)
+    ]
+    if gate.step is not Step.WAIT_FOR_VERDICT:
+        lines.append(f"May decide: {', '.join(able) or 'nobody'}.")
+    return "\n\n".join(lines)
 
 
 def housekeeping() -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -10,14 +11,14 @@ from pydantic import BaseModel, Field
 from feature_delivery.adapters.trackers.local import LocalTracker
 from feature_delivery.bootstrap import settings
 from feature_delivery.bootstrap.outside import local_tracker
-from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.errors import Permanent, Refused
 from feature_delivery.domain.names import ProjectName, feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.upkeep import Found, ReapPlan
 from feature_delivery.domain.work import GateAnswer, Result, Work
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.ports.tracker import Issue, IssueState
-from feature_delivery.services.control.permits import take_permit
+from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.reap import plan_reaping, reaped
 from feature_delivery.services.control.results import FACTS, apply_result
 from feature_delivery.web import native, rounds
@@ -79,8 +80,13 @@ class HousekeepingBody(BaseModel):
 def permit(task: TaskClaim) -> Work:
     """Take the permit for the running task's effect."""
     project = settings.project(task.project)
-    with begin() as unit:
-        return take_permit(unit, project, task.ref())
+    try:
+        with begin() as unit:
+            return take_permit(unit, project, task.ref())
+    except Permanent as refusal:
+        with suppress(Permanent), begin() as unit:
+            note_refusal(unit, project, task.ref(), str(refusal))
+        raise
 
 
 @router.post("/permits/{permit_id}/results", responses=RESPONSES)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-    from feature_delivery.domain.names import CommitSha, ProjectName
+    from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.process import Step
     from feature_delivery.domain.records import Feature
 
@@ -116,9 +116,13 @@ class ReleaseBooks(Reader):
             query = query.where(t.promotion.c.attempt == attempt)
         return cast("Promotion | None", self._first(query))
 
-    def promotions(self, project: ProjectName) -> Sequence[Promotion]:
-        """Return the promotions of a project, oldest first."""
-        return self._rows(select(Promotion).where(t.promotion.c.project == project).order_by(t.promotion.c.id))
+    def promotions(self, project: ProjectName, key: FeatureKey | None = None) -> Sequence[Promotion]:
+        """Return the promotions of a project, oldest first; of every delivery of one issue when it is named."""
+        p, f = t.promotion.c, t.feature.c
+        query = select(Promotion).where(p.project == project).order_by(p.id)
+        if key is not None:
+            query = query.where(p.feature_id.in_(select(f.id).where(f.project == project, f.key == key)))
+        return self._rows(query)
 
     def queue(self, project: ProjectName) -> Sequence[QueuePlace]:
         """Return the queue for production, first come first; places kept for a feature that does not wait included."""

@@ -15,6 +15,8 @@ from feature_delivery.cli.embedded.supervisor import PartEvent
 from feature_delivery.cli.status_view import feature_view
 
 LINES_KEPT = 8
+ROWS_BESIDES = 8
+"""Heading, gate, environments, and what wraps."""
 
 
 class Display:
@@ -72,8 +74,12 @@ class Display:
             if step["state"] in {"done", "failed", "waiting", "rejected"}:
                 self.line("", f"{found['key']} {step['number']:>3} {step['task']} {step['state']}")
 
+    def _room(self) -> int:
+        """Return how many rows of the process fit: what does not is cut off at the end, where the news are."""
+        return max(4, self.console.height - LINES_KEPT - ROWS_BESIDES)
+
     def _picture(self) -> RenderableType:
         with self._lock:
             lines = list(self._lines)
-            shown = [feature_view(self._feature)] if self._feature else []
+            shown = [feature_view(self._feature, most=self._room())] if self._feature else []
         return Group(*shown, Text(""), *lines)

@@ -19,13 +19,15 @@ from feature_delivery.adapters.git.bare import create_bare
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.cli.demo.checks import Expectation, Facts, NotAsExpectedError
 from feature_delivery.cli.demo.display import Display
+from feature_delivery.cli.demo.leftovers import cancel_features, free_production
 from feature_delivery.cli.demo.overlay import DemoFeature, read_feature
 from feature_delivery.cli.demo.people import CAST, Stage
 from feature_delivery.cli.demo.report import make_report, write_report
 from feature_delivery.cli.demo.scenarios import Play, Scenario, play_scenario
-from feature_delivery.cli.embedded.home import write_private
+from feature_delivery.cli.embedded.home import Home, write_private
+from feature_delivery.cli.shop import Shop, local_platform
 from feature_delivery.cli.status_view import feature_view
-from feature_delivery.cli.up import CHECKOUT, Running, Shop, local_platform, production_up, running, wait_for_signal
+from feature_delivery.cli.up import CHECKOUT, Running, production_up, running, wait_for_signal
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.names import CommitSha, branch_name, commit_sha, project_name
 
@@ -57,15 +59,15 @@ def run_demo(
     display = Display()
     with ExitStack() as stack:
         with display:
+            held = stack.enter_context(Home(home))
             shop = set_stage(home)
             now = stack.enter_context(
                 running(
                     (shop,),
-                    home=home,
+                    home=held,
                     port=port,
                     database=None,
                     keep=keep,
-                    demo=True,
                     on_event=display.part,
                     say=lambda text: display.line("", text),
                 )
@@ -181,10 +183,12 @@ def _git(directory: Path, *arguments: str) -> str:
 
 def adopt_seed(play: Play) -> None:
     """Let the operator adopt the commit that reset the shop, when the ledger knows another one."""
-    head = play.facts.production_commit()
-    if play.facts.project()["production_commit"] not in {None, head}:
+    free_production(play)
+    head, project = play.facts.production_commit(), play.facts.project()
+    if project["production_commit"] not in {None, head} or project["frozen_reason"]:
         play.operator.say("adopts the commit that takes the features of the last demo out again")
         play.operator.post("/adopt", {"commit": head})
+    cancel_features(play)
 
 
 def make_play(shop: Shop, now: Running, display: Display, *, timeout_seconds: float) -> Play:

@@ -165,7 +165,10 @@ _PACE: dict[str, dict[str, object]] = {
         # The pause between two tasks.
         "scheduler_idle_sleep_time": 0.1,
         "trigger_timeout_check_interval": 2,
-        "max_dagruns_per_loop_to_schedule": 100,
+        # Airflow's default, and no more: the scheduler beats its heart between loops, and on a busy machine a loop over
+        # 100 runs took longer than its health check allows: it was restarted again and again. What waits is not
+        # looked at anyway.
+        "max_dagruns_per_loop_to_schedule": 20,
         # After a kill of any process its work goes on within a minute.
         "scheduler_health_check_threshold": 15,
         "orphaned_tasks_check_interval": 10,

@@ -31,7 +31,11 @@ def default_home() -> Path:
 
 
 class Home:
-    """An instance's directory while this process runs the instance: entering locks it, leaving unlocks it."""
+    """An instance's directory while this process runs the instance: entering locks it, leaving unlocks it.
+
+    Entered again it stays locked until it has been left as often: whoever changes files here before the instance
+    starts enters it first.
+    """
 
     def __init__(self, path: Path) -> None:
         """Nothing is created before it is entered."""
@@ -41,6 +45,7 @@ class Home:
         self.logs = self.path / "logs"
         self.parts_lock = self.path / "parts.lock"
         self._lock: IO[str] | None = None
+        self._depth = 0
         self._outside: Path | None = None
 
     def __enter__(self) -> Self:
@@ -51,6 +56,9 @@ class Home:
             Misconfigured: The directory cannot be made or written.
             Unavailable: Parts of an earlier run, whose supervisor was killed, do not end.
         """
+        if self._lock is not None:
+            self._depth += 1
+            return self
         try:
             for directory in (self.path, self.airflow, self.logs):
                 directory.mkdir(parents=True, exist_ok=True)
@@ -77,8 +85,11 @@ class Home:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Unlocks."""
-        self._unlock()
+        """Unlocks, where it was entered first."""
+        if self._depth:
+            self._depth -= 1
+        else:
+            self._unlock()
 
     def _unlock(self) -> None:
         if self._outside is not None:
@@ -192,11 +203,15 @@ def write_private(path: Path, text: str) -> None:
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    new.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def is_free(port: int) -> bool:

@@ -40,7 +40,7 @@ class Instance:
 
     def __init__(
         self,
-        home: Path,
+        home: Path | Home,
         *,
         dags_folder: Path,
         plugins_folder: Path,
@@ -59,7 +59,7 @@ class Instance:
         """Nothing is created yet.
 
         Args:
-            home: The instance's directory; its path may be long and hold spaces.
+            home: The instance's directory, perhaps entered already; its path may be long and hold spaces.
             dags_folder: Airflow's.
             plugins_folder: Airflow's.
             users: Airflow's users with their roles; must hold an ``admin`` with the role ``admin``.
@@ -74,7 +74,7 @@ class Instance:
             on_event: Told each change of a part; also of ``database`` (migrated) and ``dags`` (known).
             on_failure: Told once, from another thread, when everything had to be stopped.
         """
-        self._home = Home(home)
+        self._home = home if isinstance(home, Home) else Home(home)
         self._dags_folder, self._plugins_folder = dags_folder.absolute(), plugins_folder.absolute()
         self._users = dict(users)
         self._database = database
@@ -284,10 +284,9 @@ class Instance:
         return client
 
 
-def _airflow(*arguments: str, preload: Sequence[str] | None = None) -> list[str]:
+def _airflow(*arguments: str, preload: Sequence[str] = ()) -> list[str]:
     # -P: nothing in the current directory can stand in for a module of Airflow's.
-    program = ["airflow"] if preload is None else [preloaded.__name__, ",".join(preload)]
-    return [sys.executable, "-P", "-m", *program, *arguments]
+    return [sys.executable, "-P", "-m", preloaded.__name__, ",".join(preload), *arguments]
 
 
 def _raise_import_error(client: httpx.Client, missing: set[str], *, since: datetime) -> None:

@@ -21,7 +21,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import turn
-from feature_delivery.services.control.gates import rewind, rewind_later, run_of, settle
+from feature_delivery.services.control.gates import ON_ITS_WAY, rewind, rewind_later, run_of, settle
 from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
     turn.free(unit, project, feature)
     record(unit, feature, "attempt", f"Attempt {feature.attempt_number} begins with {facts.head[:10]}.")
     gate = unit.books.open_gate(feature)
-    if gate is not None and ORDER[gate.step] <= ORDER[Step.WAIT_FOR_CODE]:
+    states = unit.runs.states(run_of(feature))
+    waits = gate is not None and states.get(gate.step) in {"awaiting_input", *ON_ITS_WAY}
+    if gate is not None and waits and ORDER[gate.step] <= ORDER[Step.WAIT_FOR_CODE]:
         settle(unit, project, feature)
         return f"attempt {feature.attempt_number} begins"
-    states = unit.runs.states(run_of(feature))
     if states.get(Step.DEPLOY_DEVELOPMENT, "none") != "none" or states.get(Step.WAIT_FOR_CODE) == "success":
         if before is not None and before.state is AttemptState.SUPERSEDED:
             text = f"{feature.key}: attempt {before.number} is superseded by {facts.head[:10]}; the checks run again."

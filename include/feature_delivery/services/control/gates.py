@@ -25,7 +25,7 @@ from feature_delivery.domain.work import GateAnswer
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control import turn
 from feature_delivery.services.control.flags import Flag, flag
-from feature_delivery.services.control.history import notify, record
+from feature_delivery.services.control.history import notify, open_request, record
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -146,6 +146,7 @@ def _new_gate(unit: Unit, project: ProjectConfig, feature: Feature, step: Step) 
 
 def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, found: Flag) -> GateAnswer:
     gate.blocked = found.blocked
+    _help_along(unit, project, feature, gate, found)
     until = gate.deadline if gate.deadline and gate.deadline > now() else now() + FOR_EVER
     states = unit.runs.states(run_of(feature))
     if all(states.get(step) in ENDED for step in Step if ORDER[step] < ORDER[gate.step]):
@@ -167,6 +168,13 @@ def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, foun
     return GateAnswer(waits_for=waits_for, timeout_seconds=(until - now()).total_seconds())
 
 
+def _help_along(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, found: Flag) -> None:
+    """Do what the project wants done at a gate instead of waiting for somebody to do it."""
+    waits = not (found.outcome or found.over or found.blocked)
+    if gate.step is Step.WAIT_FOR_MERGE_REQUEST and waits and project.choices.open_request:
+        open_request(unit, project, feature)
+
+
 def _menders(step: Step) -> tuple[Who, ...]:
     return (Who.DEVELOPER, Who.OPERATOR) if ORDER[step] >= ORDER[Step.WAIT_FOR_TURN] else (Who.DEVELOPER,)
 
@@ -184,6 +192,7 @@ def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool
     found = flag(unit.books, project, feature, gate.step)
     gate.blocked = found.blocked
     if not (found.outcome or found.over):
+        _help_along(unit, project, feature, gate, found)
         return False
     resolve(unit, feature, gate, found.outcome or "over", locked=locked)
     if locked and gate.ended:

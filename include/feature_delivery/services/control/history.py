@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from feature_delivery.domain.process import Step
+    from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.ports.tracker import IssueState
 
@@ -65,6 +66,17 @@ def tell_issue(unit: Unit, feature: Feature, marker: str, text: str, *, state: I
     send(unit, feature, Errand.ISSUE_COMMENT, marker, {"text": text})
     if state is not None:
         send(unit, feature, Errand.ISSUE_STATE, marker, {"state": state.value})
+
+
+def open_request(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Have the merge request opened, once per attempt: one that somebody closed by hand stays closed."""
+    payload = {
+        "source": feature.branch,
+        "target": project.branches.preprod,
+        "title": f"{feature.key} {feature.title}".strip(),
+        "text": feature.description,
+    }
+    send(unit, feature, Errand.OPEN_REQUEST, "open", payload)
 
 
 def tell_request(unit: Unit, feature: Feature, marker: str, text: str) -> None:

@@ -11,15 +11,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, assert_never
 
 from feature_delivery.domain.errors import Error, Permanent, RateLimited
-from feature_delivery.domain.names import FeatureKey, ProjectName, commit_sha
+from feature_delivery.domain.names import FeatureKey, ProjectName, branch_name, commit_sha
 from feature_delivery.domain.records import Errand, OutboxEntry, now
 from feature_delivery.ports.git_host import RequestState, StatusState
 from feature_delivery.ports.messenger import Message
 from feature_delivery.ports.tracker import IssueState
+from feature_delivery.services.control.requests import observe_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.services.control.outside import Control, Outside
 
@@ -41,6 +43,7 @@ class Claimed:
     project: ProjectName
     feature_id: int
     key: FeatureKey
+    run_id: str
     kind: Errand
     payload: dict[str, Any]
     marker: str
@@ -75,6 +78,7 @@ def _claim(unit: Unit, limit: int) -> list[Claimed]:
                 project=entry.project,
                 feature_id=entry.feature_id,
                 key=feature.key,
+                run_id=feature.run_id,
                 kind=entry.kind,
                 payload=dict(entry.payload),
                 marker=entry.marker,
@@ -93,7 +97,11 @@ def _outdated(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
 
 def _run(control: Control, errand: Claimed) -> Exception | None:
     try:
-        deliver(control.outside(control.project(errand.project)), errand)
+        project = control.project(errand.project)
+        if errand.kind is Errand.OPEN_REQUEST:
+            _open_request(control, project, errand)
+        else:
+            deliver(control.outside(project), errand)
     except Error as error:
         _log.warning("Could not run errand %s of %s: %s", errand.marker, errand.project, error)
         return error
@@ -101,6 +109,20 @@ def _run(control: Control, errand: Claimed) -> Exception | None:
         _log.exception("Errand %s of %s failed", errand.marker, errand.project)
         return error
     return None
+
+
+def _open_request(control: Control, project: ProjectConfig, errand: Claimed) -> None:
+    """Find or open the merge request, and take it in as if the host had told of it."""
+    payload = errand.payload
+    request = control.outside(project).host.open_request(
+        key=errand.key,
+        source=branch_name(payload["source"]),
+        target=branch_name(payload["target"]),
+        title=str(payload["title"]),
+        body=str(payload["text"]),
+    )
+    with control.begin() as unit:
+        observe_request(unit, project, errand.run_id, request)
 
 
 def deliver(outside: Outside, errand: Claimed) -> None:
@@ -126,6 +148,8 @@ def deliver(outside: Outside, errand: Claimed) -> None:
                 description=str(payload.get("description", "")),
                 url=str(payload.get("url", "")),
             )
+        case Errand.OPEN_REQUEST:
+            raise AssertionError("opening a request changes the ledger: it is no errand to the outside alone")
         case _:
             assert_never(errand.kind)
 

@@ -8,10 +8,8 @@ from feature_delivery.domain.process import Step, Who
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
-    Errand,
     Event,
     FeatureState,
-    OutboxEntry,
     Project,
     Promotion,
     PromotionState,
@@ -19,7 +17,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.services.control import turn
 from feature_delivery.services.control.gates import rewind_later
-from feature_delivery.services.control.history import record
+from feature_delivery.services.control.history import notify, record
 
 if TYPE_CHECKING:
     from feature_delivery.domain.names import CommitSha
@@ -65,15 +63,10 @@ def freeze(unit: Unit, project: ProjectConfig, head: CommitSha | None, reason: s
     )
     row.frozen_reason, row.frozen_commit = text, head
     unit.books.add(Event(project=project.name, feature_id=None, kind="frozen", text=text))
-    unit.books.add(
-        OutboxEntry(
-            project=project.name,
-            feature_id=0,
-            kind=Errand.MESSAGE,
-            payload={"to": sorted(project.people.with_role(Who.OPERATOR)), "text": text},
-            marker=f"frozen:{head}:{now().isoformat()}",
-        )
-    )
+    active = unit.books.features(project.name, [FeatureState.ACTIVE]) or unit.books.features(project.name)
+    for feature in active[:1]:  # an errand belongs to a feature: any one's thread will do
+        marker = f"frozen:{head}:{now():%Y%m%d%H%M%S}"
+        notify(unit, feature, marker, text, to=project.people.with_role(Who.OPERATOR))
 
 
 def thaw(unit: Unit, project: ProjectConfig, row: Project) -> None:

@@ -13,7 +13,7 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Environment, EnvironmentState, FeatureState, now
 from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
 from feature_delivery.ports.platform import EnvironmentKind
-from feature_delivery.services.control.permits import WRITES
+from feature_delivery.services.control.scene import WRITES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
-from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Feature, FeatureState, WebhookDelivery, now
 from feature_delivery.ports.tracker import Issue, IssueState
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
 from feature_delivery.services.control.gates import enter, settle
-from feature_delivery.services.control.history import notify, record
+from feature_delivery.services.control.history import record
+from feature_delivery.services.control.production import observe_production
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
 
@@ -54,7 +55,6 @@ class Snapshot:
     """What the ledger believed of a project before the host was asked."""
 
     production: CommitSha | None
-    held: bool
     frozen: CommitSha | None
     newest: dict[FeatureKey, Known]
     listing: dict[BranchName, CommitSha] | None
@@ -127,7 +127,6 @@ def _snapshot(unit: Unit, project: ProjectConfig) -> Snapshot:
             newest[feature.key] = _known(feature, waiting.get(feature.id), commits)
     return Snapshot(
         production=row.production_commit if row else None,
-        held=row is not None and row.lock_feature_id is not None,
         frozen=row.frozen_commit if row else None,
         newest=newest,
         listing=json.loads(kept.body) if (kept := unit.books.webhook(project.name, LISTING)) else None,
@@ -249,27 +248,12 @@ def _key_of(project: ProjectConfig, branch: BranchName) -> FeatureKey | None:
 def _production(
     control: Control, project: ProjectConfig, before: Snapshot, heads: Mapping[BranchName, CommitSha]
 ) -> list[str]:
-    """Freeze promotions when production holds a commit that is not ours.
-
-    While a feature holds production it moves the branch itself, and looks at it itself.
-    """
+    """Freeze promotions when production holds a commit that is not ours, and thaw them when it is gone."""
     head = heads.get(project.branches.production)
-    if head is None or before.production is None or before.held or head in {before.production, before.frozen}:
+    if head is None or before.production is None or head == (before.frozen or before.production):
         return []
     with control.begin() as unit:
-        row = unit.books.lock_project(project.name)
-        if row.lock_feature_id is not None or row.production_commit != before.production:
-            return []
-        row.frozen_commit = head
-        row.frozen_reason = (
-            f"{project.branches.production} is at {head[:10]}, which is not ours; it should be at "
-            f"{before.production[:10]}. An operator adopts it with 'feature-delivery adopt {head}'."
-        )
-        for feature in unit.books.features(project.name, [FeatureState.ACTIVE])[:1]:
-            # Any feature's thread will do: an errand belongs to one.
-            people = project.people.with_role(Who.OPERATOR)
-            notify(unit, feature, f"foreign:{head[:10]}", row.frozen_reason, to=people)
-        return [row.frozen_reason]
+        return [observe_production(unit, project, head)]
 
 
 def _host_facts(control: Control, project: ProjectConfig, outside: Outside, known: Known) -> list[str]:

@@ -41,7 +41,7 @@ from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
 from feature_delivery.services.control.history import notify, record, tell_issue
-from feature_delivery.services.control.permits import Scene, environment_of
+from feature_delivery.services.control.scene import Scene, environment_of
 
 if TYPE_CHECKING:
     from feature_delivery.domain.names import CommitSha
@@ -214,7 +214,7 @@ def _suite(scene: Scene, result: SuiteDone) -> str:
     step = Step.TEST_PREPROD if scene.step is Step.REFRESH_CANDIDATE else scene.step
     known = executed_in_production(unit.books, scene.project.name)
     lost = why_too_few(result.suite, executed=result.executed, in_production=known.get(result.suite))
-    red = result.red or lost or (f"{result.failed} tests failed." if result.failed else "")
+    red = result.red or (f"{result.failed} tests failed." if result.failed else lost or "")
     unit.books.add(
         SuiteResult(
             feature_id=feature.id,

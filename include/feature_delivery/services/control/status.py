@@ -282,7 +282,7 @@ def _gate(books: Books, project: ProjectConfig, feature: Feature) -> GateView | 
 def _promotions(books: Books, feature: Feature) -> tuple[PromotionView, ...]:
     return tuple(
         PromotionView(attempt=p.attempt, state=p.state, before=p.before, candidate=p.candidate, restored=p.restored)
-        for p in books.promotions(feature.project)
+        for p in books.promotions(feature.project, feature.key)
         if p.feature_id == feature.id
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.errors import Permanent
 from feature_delivery.services.control import deadlines, gates, permits, reap, results
 
 if TYPE_CHECKING:
@@ -30,8 +31,13 @@ class DirectControl:
     def take_permit(self, task: TaskRef) -> Work:
         """See ``Control.take_permit``."""
         project = self._project(task.run.project)
-        with self._begin() as unit:
-            return permits.take_permit(unit, project, task)
+        try:
+            with self._begin() as unit:
+                return permits.take_permit(unit, project, task)
+        except Permanent as refusal:
+            with suppress(Permanent), self._begin() as unit:
+                permits.note_refusal(unit, project, task, str(refusal))
+            raise
 
     def report(self, task: TaskRef, permit: int, result: Result) -> str:
         """See ``Control.report``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
@@ -18,9 +19,8 @@ def register_feature(job: Job) -> Registered:
     work, tracker = job.work, job.tools.tracker
     issue = tracker.find(work.key)
     if issue is None:
-        issue = tracker.create(
-            work.key, title=work.title or work.key, description=work.description, reporter=work.requester
-        )
+        title = work.title or _words_of(job) or work.key
+        issue = tracker.create(work.key, title=title, description=work.description, reporter=work.requester)
         job.say(f"Created issue {issue.key}: {issue.title}")
     else:
         job.say(f"Found issue {issue.key} ({issue.state}): {issue.title}")
@@ -30,6 +30,14 @@ def register_feature(job: Job) -> Registered:
         issue_url=issue.url,
         taken=issue.state is IssueState.IN_PROGRESS or issue.assignee is not None,
     )
+
+
+def _words_of(job: Job) -> str:
+    """Return what the branch's name says of the feature: a push is all that many features begin with."""
+    prefix = job.tools.project.branches.feature_prefix + job.work.key
+    branch = job.work.branch or ""
+    words = " ".join(re.split(r"[-_/.]+", branch.removeprefix(prefix).strip("-_/."))) if prefix in branch else ""
+    return words[:1].upper() + words[1:]
 
 
 def create_branch(job: Job) -> BranchReady:

@@ -62,6 +62,9 @@ PERFORM: dict[Step, Callable[[Job], Result]] = {
 
 assert PERFORM.keys() == set(Step) - GATES
 
+CONFIRMED = frozenset({Step.RESTORE_BRANCH, Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK})
+"""Steps that a rollback without Airflow has done: when the run comes to them, production may have moved on."""
+
 UNSURE = frozenset({Step.PROMOTE, Step.RESTORE_BRANCH})
 """Steps that must not be called failed while nobody knows whether the branch has moved: production stays locked."""
 
@@ -82,6 +85,9 @@ class _Reports:
 
 def perform(work: Work, tools: Tools, *, report: Callable[[Result], str], say: Say) -> Result:
     """Do the step that ``work`` permits and return what came of it; nothing is reported but interim results."""
+    if work.done and work.step in CONFIRMED:
+        say(f"{work.key} is rolled back already: there is nothing left for {work.step} to do.")
+        return Done(note="done already")
     return PERFORM[work.step](Job(work=work, tools=tools, report=report, say=say))
 
 

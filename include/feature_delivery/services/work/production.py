@@ -46,7 +46,8 @@ def promote(job: Job) -> Moved | Failed:
             return Failed(reason=f"{error} Clear {Step.WAIT_FOR_TURN}.", cause="stale")
         job.say(f"{branches.production}: {candidate.base[:10]} -> {candidate.commit[:10]}")
     level_preprod(job, candidate.commit)
-    return Moved(commit=candidate.commit)
+    migration = job.plan_at(candidate.commit).migration
+    return Moved(commit=candidate.commit, irreversible=migration.forward is not None and not migration.reversible)
 
 
 def _refuse_other_tree(job: Job) -> None:

@@ -1,0 +1,296 @@
+"""``init``, ``up`` and ``doctor`` on real repositories: what they make of them, what they leave when they cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_delivery.cli.shop import Shop, prepare
+from feature_delivery.domain.errors import Error, Misconfigured, NotFound, Refused, Unavailable
+from feature_delivery.services.delivery_file import read_delivery_file
+from feature_delivery.services.delivery_template import template
+from tests.support.airflow_instance import free_port
+from tests.support.command_line import Command, git
+
+
+def shop_at(directory: Path, *, branch: str = "main", delivery: bool = True) -> Path:
+    """Make a repository as a newcomer has it."""
+    directory.mkdir(parents=True)
+    git(directory, "init", "--quiet", "--initial-branch", branch)
+    (directory / "Makefile").write_text("start:\n\ttrue\n")
+    if delivery:
+        (directory / "delivery.yaml").write_text(template(directory))
+    git(directory, "add", "--all")
+    git(directory, "commit", "--quiet", "--message", "The shop")
+    return directory
+
+
+def made(home: Path, repository: Path | str, *, name: str = "", branch: str = "") -> Shop:
+    return prepare(home, repository=str(repository), name=name, branch=branch, say=lambda _text: None)
+
+
+def heads(repository: Path) -> dict[str, str]:
+    lines = git(repository, "for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads").splitlines()
+    return dict(line.split() for line in lines)
+
+
+@pytest.mark.parametrize("branch", ["main", "master", "production", "trunk"])
+def test_the_shops_main_branch_becomes_production_whatever_its_name(tmp_path: Path, branch: str) -> None:
+    original = shop_at(tmp_path / "my shop", branch=branch)
+    shop = made(tmp_path / "home", original)
+    head = git(original, "rev-parse", "HEAD")
+    assert shop.project.name == "my_shop"
+    assert shop.project.branches.production == branch
+    assert heads(shop.repository) == {branch: head, "preprod": head}
+    assert heads(original) == {branch: head}
+
+
+def test_production_is_preferred_to_main_and_another_branch_may_be_named(tmp_path: Path) -> None:
+    original = shop_at(tmp_path / "shop")
+    git(original, "branch", "production")
+    git(original, "branch", "stable")
+    assert made(tmp_path / "a", original).project.branches.production == "production"
+    assert made(tmp_path / "b", original, branch="stable").project.branches.production == "stable"
+    with pytest.raises(Misconfigured, match="has no branch 'nope'"):
+        made(tmp_path / "c", original, branch="nope")
+
+
+def test_a_preprod_branch_of_the_original_does_not_come_along(tmp_path: Path) -> None:
+    original = shop_at(tmp_path / "shop")
+    git(original, "checkout", "--quiet", "-b", "preprod")
+    git(original, "commit", "--quiet", "--allow-empty", "--message", "Never shipped")
+    shop = made(tmp_path / "home", original)
+    assert len(set(heads(shop.repository).values())) == 1
+
+
+@pytest.mark.parametrize("wording", ["{}", "{}/", "{}/.git", "file://{}"])
+def test_a_project_is_named_after_its_directory(tmp_path: Path, wording: str) -> None:
+    original = shop_at(tmp_path / "toy-shop")
+    assert made(tmp_path / "home", wording.format(original)).project.name == "toy_shop"
+
+
+def test_a_checkout_named_by_a_dot_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop_at(tmp_path / "toyshop"))
+    assert made(tmp_path / "home", ".").project.name == "toyshop"
+
+
+def test_a_second_start_changes_nothing(tmp_path: Path) -> None:
+    original, home = shop_at(tmp_path / "shop"), tmp_path / "home"
+    first = made(home, original)
+    file = home / "projects" / "shop.yaml"
+    file.write_text(file.read_text() + "\n# mine\n")
+    assert made(home, original).project == first.project
+    assert file.read_text().endswith("# mine\n")
+
+
+def test_before_production_has_run_the_copy_follows_the_original(tmp_path: Path) -> None:
+    original, home = shop_at(tmp_path / "shop"), tmp_path / "home"
+    made(home, original)
+    git(original, "commit", "--quiet", "--allow-empty", "--message", "The health check mended")
+    shop = made(home, original)
+    assert set(heads(shop.repository).values()) == {git(original, "rev-parse", "HEAD")}
+
+
+def test_another_shop_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made(home, shop_at(tmp_path / "a" / "shop"))
+    other = shop_at(tmp_path / "b" / "shop")
+    with pytest.raises(Refused, match=r"is a copy of .*Name this shop otherwise with --project"):
+        made(home, other)
+    assert made(home, other, name="other").project.name == "other"
+
+
+def bad_repositories(place: Path) -> Iterator[tuple[str, str, type[Error], str]]:
+    empty = place / "empty"
+    empty.mkdir()
+    yield "not a repository", str(empty), NotFound, "no Git repository"
+    yield "nothing there", str(place / "nowhere"), NotFound, "no Git repository"
+    git(place, "init", "--quiet", "bare")
+    yield "no commit", str(place / "bare"), Misconfigured, "has no commit yet"
+    yield "no delivery.yaml", str(shop_at(place / "plain", delivery=False)), Misconfigured, "feature-delivery init"
+    broken = shop_at(place / "broken")
+    (broken / "delivery.yaml").write_text("version: 1\nsuites: [\n")
+    git(broken, "commit", "--quiet", "--all", "--message", "Broken")
+    yield "broken delivery.yaml", str(broken), Misconfigured, "delivery.yaml"
+    several = shop_at(place / "several", branch="one")
+    git(several, "branch", "two")
+    yield "no main branch", str(several), Misconfigured, "--branch"
+    yield "preprod alone", str(shop_at(place / "pre", branch="preprod")), Misconfigured, "preprod"
+    yield "nobody answers", f"http://127.0.0.1:{free_port()}/shop.git", Unavailable, "did not answer"
+    yield "a program", "ext::sh -c touch% /tmp/x", Misconfigured, "not allowed"
+    yield "an option", "--upload-pack=touch", Misconfigured, "not the address"
+    yield "characters", "a\nshop", Misconfigured, "not the address"
+
+
+def test_what_is_no_usable_repository_gives_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    for what, repository, kind, words in bad_repositories(tmp_path):
+        home = tmp_path / "home"
+        with pytest.raises(kind) as caught:
+            made(home, repository, name="shop")
+        assert words in str(caught.value), what
+        assert not [path for path in home.rglob("*") if path.name != "repositories"], what
+
+
+def test_a_password_in_the_address_is_never_said_nor_kept(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(Error) as caught:
+        made(home, f"http://nina:s3cret-word@127.0.0.1:{free_port()}/shop.git", name="shop")
+    assert "s3cret-word" not in str(caught.value)
+
+
+def test_a_broken_project_file_is_named_and_not_replaced(command: Command, tmp_path: Path) -> None:
+    home, original = tmp_path / "home", shop_at(tmp_path / "shop")
+    made(home, original)
+    file = home / "projects" / "shop.yaml"
+    file.write_text("name: shop\npeople: {}\n")
+    command("up", "--repository", original, "--home", home).refused("shop.yaml", "field")
+    assert file.read_text() == "name: shop\npeople: {}\n"
+    assert "shop.yaml" in command("doctor", "--home", home).out
+
+
+@pytest.mark.parametrize(
+    ("files", "signs"),
+    [
+        ({"app.py": "", "pytest.ini": "[pytest]\n"}, "python"),
+        ({"package.json": '{"scripts": {"lint": "x"}}'}, "npm"),
+        ({"Makefile": "start:\n"}, "make"),
+        ({}, "no pytest, npm or Makefile"),
+    ],
+)
+def test_init_writes_a_file_that_reads_back_and_is_never_overwritten(
+    command: Command, tmp_path: Path, files: dict[str, str], signs: str
+) -> None:
+    place = tmp_path / "shop"
+    place.mkdir()
+    for name, text in files.items():
+        (place / name).write_text(text)
+    answer = command("init", place)
+    assert answer.code == 0
+    assert signs in answer.out
+    assert f"up --repository {place}" in answer.out
+    written = (place / "delivery.yaml").read_bytes()
+    read_delivery_file(written, where="delivery.yaml")
+    command("init", place).refused("there already")
+    assert (place / "delivery.yaml").read_bytes() == written
+
+
+def test_init_checks_the_syntax_of_modules_that_lie_at_the_top(command: Command, tmp_path: Path) -> None:
+    place = tmp_path / "shop"
+    for name in ("tests", ".venv", "node_modules"):
+        (place / name).mkdir(parents=True)
+        (place / name / "test_x.py").write_text("x = 1\n" if name == "tests" else "not python at all\n")
+    (place / "app.py").write_text("x = 1\n")
+    command("init", place)
+    suite = read_delivery_file((place / "delivery.yaml").read_bytes(), where="x").suites
+    words = list(next(plan for name, plan in suite.items() if name == "syntax").command)
+    assert subprocess.run(words, cwd=place, check=False, timeout=60).returncode == 0
+    (place / "later.py").write_text("def broken(:\n")
+    assert subprocess.run(words, cwd=place, check=False, timeout=60, capture_output=True).returncode != 0
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """An installation that lets nobody in, or is somebody else's web server."""
+
+    answers: tuple[int, bytes] = (401, b'{"detail": "Invalid credentials"}')
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, body = self.answers
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST  # noqa: N815 - as http.server has it
+
+    def log_message(self, *_words: Any) -> None:
+        return
+
+
+@contextlib.contextmanager
+def elsewhere(status: int, body: bytes) -> Iterator[str]:
+    handler = type("Handler", (Elsewhere,), {"answers": (status, body)})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (401, b'{"detail": "Invalid credentials"}', "Check the password"),
+        (500, b"<html>Traceback (most recent call last)</html>", "did not let"),
+        (201, b"<html>a shop, not Airflow</html>", "is no Airflow"),
+        (201, b'{"hello": "world"}', "is no Airflow"),
+    ],
+)
+def test_a_wrong_password_or_a_foreign_server_gives_one_sentence(
+    command: Command, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, words: str
+) -> None:
+    with elsewhere(status, body) as address:
+        monkeypatch.setenv("FEATURE_DELIVERY_URL", address)
+        monkeypatch.setenv("FEATURE_DELIVERY_USER", "nina")
+        monkeypatch.setenv("FEATURE_DELIVERY_PASSWORD", "wr0ng-password")
+        answer = command("status")
+    answer.refused(words)
+    assert "wr0ng-password" not in answer.err
+
+
+def test_a_direct_rollback_without_its_database_says_so(command: Command, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made(home, shop_at(tmp_path / "shop"))
+    (home / "airflow").mkdir()
+    nobody = f"postgresql+psycopg2://u:p@127.0.0.1:{free_port()}/x"
+    (home / "airflow" / "airflow.cfg").write_text(f"[database]\nsql_alchemy_conn = {nobody}\n")
+    command("rollback", "SHOP-1", "--direct", "--home", home).refused("does not answer", "Start the instance")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], check=False, capture_output=True, timeout=20
+    )
+    if not done or done.returncode:
+        pytest.skip("a small file system needs the right to mount one")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True, timeout=20)
+
+
+def test_a_full_disk_gives_one_sentence_and_no_half_made_shop(
+    command: Command, small_disk: Path, tmp_path: Path
+) -> None:
+    original = shop_at(tmp_path / "shop")
+    (original / "large").write_bytes(os.urandom(1_000_000))
+    git(original, "add", "--all")
+    git(original, "commit", "--quiet", "--message", "Large")
+    home = small_disk / "home"
+    command("up", "--repository", original, "--home", home).refused("Could not")
+    assert not list((home / "repositories").iterdir())
+    assert not (home / "projects").exists()
+    shutil.rmtree(home)
+    place = small_disk / "young"
+    place.mkdir()
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(1024))
+    command("init", place).refused("No space left")
+    assert not list(place.iterdir())
