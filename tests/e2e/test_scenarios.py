@@ -198,7 +198,9 @@ def test_it_leaves_what_it_must_and_nothing_else(play: Play, scenario: str) -> N
     assert sorted(kinds) == sorted({"production", *keeps})
     directories = {path.name for path in (played.home / "environments" / "demo_store").iterdir() if path.is_dir()}
     assert "production" in directories
-    assert {name for name in directories if name.endswith(key.lower())} == {f"{kind}-{key.lower()}" for kind in keeps}
+    # What a scenario keeps is there until the next one begins, which gives up what it finds under delivery.
+    left = {name for name in directories if name.endswith(f"-{key.lower()}")}
+    assert left <= {f"{kind}-{key.lower()}" for kind in keeps}
     assert bool(played.branches(f"feature/{key}-")) == (scenario in PRODUCTION_WAS_MOVED)
     assert not played.branches(f"candidate/{key}") or scenario in PRODUCTION_WAS_MOVED
 
