@@ -155,4 +155,8 @@ def delivering_shop(home: Path) -> Iterator[DeliveringShop]:
         )
         play = make_play(shop, now, display, timeout_seconds=PATIENCE_SECONDS)
         adopt_seed(play)
-        yield DeliveringShop(home, now, play)
+        try:
+            yield DeliveringShop(home, now, play)
+        finally:
+            for api in play.stage.apis.values():
+                api.close()
