@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from feature_delivery.cli.demo.display import Display
 from feature_delivery.cli.demo.overlay import DemoCommit, DemoFeature
 from feature_delivery.cli.demo.run import adopt_seed, make_play, set_stage
 from feature_delivery.cli.demo.scenarios import CODE, START, Play
+from feature_delivery.cli.embedded.home import Home
 from feature_delivery.cli.up import Running, running
 from feature_delivery.domain.errors import Unavailable
 from tests.support.airflow_instance import free_port
@@ -138,17 +139,24 @@ class DeliveringShop:
 def delivering_shop(home: Path) -> Iterator[DeliveringShop]:
     """A shop under delivery in ``home``, with everything stopped at the end."""
     display = Display()
-    shop = set_stage(home)
-    with running(
-        (shop,),
-        home=home,
-        port=free_port(),
-        database=None,
-        keep=False,
-        demo=True,
-        on_event=display.part,
-        say=lambda text: display.line("", text),
-    ) as now:
+    with ExitStack() as stack:
+        held = stack.enter_context(Home(home))
+        shop = set_stage(home)
+        now = stack.enter_context(
+            running(
+                (shop,),
+                home=held,
+                port=free_port(),
+                database=None,
+                keep=False,
+                on_event=display.part,
+                say=lambda text: display.line("", text),
+            )
+        )
         play = make_play(shop, now, display, timeout_seconds=PATIENCE_SECONDS)
         adopt_seed(play)
-        yield DeliveringShop(home, now, play)
+        try:
+            yield DeliveringShop(home, now, play)
+        finally:
+            for api in play.stage.apis.values():
+                api.close()
