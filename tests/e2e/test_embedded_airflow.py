@@ -16,7 +16,7 @@ from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.domain.errors import Conflict, Misconfigured
 from tests.support.airflow_instance import TRIVIAL_DAG, free_port, running_instance
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.xdist_group("shop")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 LONG_TIME_SECONDS = 180
 SLOW_DAG = TRIVIAL_DAG.replace('"trivial"', '"slow"').replace("print", "import time; time.sleep(15); print")
 

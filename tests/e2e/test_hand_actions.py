@@ -16,7 +16,7 @@ from feature_delivery.cli.demo.scenarios import ACCEPTANCE, CONFIRMATION, START,
 from feature_delivery.domain.errors import Conflict, Refused
 from tests.support.delivering import DAG, DeliveringShop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.xdist_group("shop")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

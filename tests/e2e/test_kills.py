@@ -9,7 +9,7 @@ import pytest
 from feature_delivery.cli.demo.scenarios import CONFIRMATION, VERDICT
 from tests.support.delivering import DeliveringShop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.xdist_group("shop")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
 def kill(*processes: psutil.Process) -> None:

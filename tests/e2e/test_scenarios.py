@@ -21,7 +21,7 @@ import pytest
 from feature_delivery.domain.process import PROCESS
 from tests.support.airflow_instance import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400), pytest.mark.xdist_group("scenarios")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 FIRST = ("delivered",)
 TOGETHER = ("rejected", "superseded", "rolled_back", "redelivered", "uncertain", "conflict", "abandoned")
