@@ -118,17 +118,18 @@ class Newcomer:
             self.until_gate(key, gate)
             assert self.run("approve", key, "--gate", gate).code == 0
 
-    def processes(self) -> list[psutil.Process]:
-        """Everything that runs on account of this home."""
+    def processes(self, *parts: str) -> list[psutil.Process]:
+        """Everything that runs on account of this home; with ``parts``, only command lines that hold one of them."""
         mark = str(self.home)
         found = []
         for process in psutil.process_iter():
             try:
-                said = " ".join([*process.cmdline(), *process.environ().values()])
+                line = " ".join(process.cmdline())
+                said = " ".join([line, *process.environ().values()])
                 # Our own children are the commands that a test has just called.
                 if mark in said and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
+                    found += [process] if not parts or any(part in line for part in parts) else []
+            except psutil.Error:  # it has ended meanwhile
                 continue
         return found
 
@@ -201,7 +202,7 @@ def test_a_feature_that_hangs_then_is_sick_then_is_good_goes_to_production(newco
     newcomer.until_gate("TOY-1", "merge_request", blocked="25 seconds")
     assert "did not end within 25 seconds" in newcomer.run("logs", "TOY-1", "development.checks.unit").out
     newcomer.run("logs", "TOY-1", "nope").refused("no log of 'nope'", "development.deploy")
-    assert not [p for p in newcomer.processes() if "test_slow" in " ".join(p.cmdline()) or "pytest" in p.name()]
+    assert newcomer.processes("test_slow", "-m pytest", "bin/pytest") == []
 
     git(newcomer.checkout, "rm", "--quiet", "tests/unit/test_slow.py")
     newcomer.push(branch, "Never healthy", {"app.py": "import time\ntime.sleep(600)\n"})
@@ -225,10 +226,8 @@ def test_production_is_rolled_back_while_airflow_is_dead_and_the_run_goes_on_aft
     newcomer.push("feature/TOY-2-dearer", "Dearer", {"prices.py": "def total(prices):\n    return sum(prices) * 1\n"})
     newcomer.decide("TOY-2", "review", "acceptance", "confirmation")
     newcomer.until_gate("TOY-2", "verdict")
-    parts = ("api-server", "scheduler", "feature_delivery.cli.embedded.preloaded")
-    for process in newcomer.processes():
-        if any(part in " ".join(process.cmdline()) for part in parts):
-            process.kill()
+    for process in newcomer.processes("api-server", "scheduler", "feature_delivery.cli.embedded.preloaded"):
+        process.kill()
     answer = newcomer.run("rollback", "TOY-2", "--direct", "--comment", "It burns")
     assert answer.code == 0, answer
     newcomer.until_gate("TOY-2", "rework")

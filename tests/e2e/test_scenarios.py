@@ -150,11 +150,12 @@ def processes_of(home: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
-            words = [*process.cmdline(), process.cwd(), *process.environ().values()]
+            line = process.cmdline()
+            words = [*line, process.cwd(), *process.environ().values()]
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         if process.pid != os.getpid() and any(str(home) in word for word in words):
-            found.append(" ".join(process.cmdline()))
+            found.append(" ".join(line))
     return found
 
 
