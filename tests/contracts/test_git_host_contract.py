@@ -86,7 +86,7 @@ def local_bench(directory: Path) -> Iterator[Bench]:
         push=repository.push,
         delete=repository.delete,
         review=lambda number, person, kind, comment: host.review(number, person=person, kind=kind, comment=comment),
-        comments=lambda number: [comment.text for comment in host.comments(number)],
+        comments=lambda number: [comment.text for comment in host.thread(number)],
         statuses=lambda commit: [(s.name, s.state, s.description, s.url) for s in host.statuses(commit)],
         local=host,
     )
@@ -283,7 +283,7 @@ def test_people_write_as_often_as_they_like(bench: Bench, local: LocalGitHost) -
     for _ in range(2):
         local.write(number, "Please look.", author="carol")
     local.comment(number, "Environment: http://x", marker="environment")
-    lines = [(comment.author, comment.text) for comment in local.comments(number)]
+    lines = [(comment.author, comment.text) for comment in local.thread(number)]
     assert lines == [("carol", "Please look.")] * 2 + [("feature-delivery", "Environment: http://x")]
 
 
@@ -303,7 +303,7 @@ def test_another_project_sees_nothing_of_ours(bench: Bench, local: LocalGitHost)
     other = LocalGitHost(project=ProjectName("other"), records=local._records, heads=dict)
     assert other.requests() == ()
     assert other.find_request(FEATURE) is None
-    for attempt in (other.request, other.comments):
+    for attempt in (other.request, other.thread):
         with pytest.raises(NotFound):
             attempt(number)
     with pytest.raises(NotFound):

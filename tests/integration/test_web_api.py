@@ -63,7 +63,7 @@ def test_the_token_counts_only_with_a_task_that_is_running(shop: Shop) -> None:
     answer = shop.tasks.post("/tasks/permits/1/results", json={"task": body, "result": {"kind": "done"}})
     sentence(answer, 403, "Refused")
     key = {"task_instance": body["task_instance"], "key": "SHOP-1"}
-    sentence(shop.tasks.post("/tasks/local/shop/issues/find", json=key), 403, "Refused")
+    sentence(shop.tasks.post("/tasks/tracker/shop/issues/find", json=key), 403, "Refused")
     sentence(shop.tasks.post("/tasks/housekeeping", json={"task_instance": "x"}), 403, "Refused")
     sentence(shop.tasks.post("/tasks/reaper/shop/plan", json={**key, "found": []}), 403, "Refused")
     shop.set(Step.REGISTER_FEATURE, "running")
@@ -350,7 +350,7 @@ def test_tasks_reach_the_local_tracker(shop: Shop) -> None:
     shop.start()
     shop.set(Step.REGISTER_FEATURE, "running")
     me = {"task_instance": shop.claim(Step.REGISTER_FEATURE)["task_instance"], "key": "SHOP-1"}
-    at = "/tasks/local/shop/issues"
+    at = "/tasks/tracker/shop/issues"
     assert shop.tasks.post(f"{at}/find", json=me).json() is None
     made = shop.tasks.post(f"{at}/create", json={**me, "title": "t", "description": "d", "reporter": "max"}).json()
     assert shop.tasks.post(f"{at}/find", json=me).json() == made

@@ -19,7 +19,7 @@ from feature_delivery.domain.errors import Permanent
 from feature_delivery.domain.names import BranchName, CommitSha, PersonName, ProjectName, feature_key
 from feature_delivery.domain.people import DEFAULT_POLICIES, DecisionKind, People, Person
 from feature_delivery.domain.process import GATES, Step, Who
-from feature_delivery.domain.project import Branches, Choices, ProjectConfig
+from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
 from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.domain.work import Result, Work
 from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
@@ -72,8 +72,8 @@ def shop(choices: Choices | None = None, **people: object) -> ProjectConfig:
         name=SHOP,
         title="Shop",
         repository="",
-        host="local",
-        tracker="local",
+        host=HostConfig(),
+        tracker=TrackerConfig(),
         platform="local",
         branches=Branches(production=PRODUCTION, preprod=PREPROD),
         people=replace(People(persons=persons, policies=dict(DEFAULT_POLICIES)), **people),  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The control plane and the local tracker over HTTP, for tasks: they may not touch the database."""
+"""The control plane and the tracker over HTTP, for tasks: they may not touch the database."""
 
 from __future__ import annotations
 
@@ -92,31 +92,31 @@ class HttpControl:
 
 
 class HttpTracker:
-    """Implements ``Tracker`` for the local tracker, whose issues are in the ledger."""
+    """Implements ``Issues``: the control plane speaks to the tracker, whichever it is."""
 
     def __init__(self, channel: Channel, *, project: ProjectName, task_instance: str) -> None:
         """Speak of ``project``'s issues through ``channel``; ``task_instance``: the running task that asks."""
         self._channel = channel
-        self._path = f"/tasks/local/{project}/issues"
+        self._path = f"/tasks/tracker/{project}/issues"
         self._me = {"task_instance": task_instance}
 
     def find(self, key: FeatureKey) -> Issue | None:
-        """See ``Tracker.find``."""
+        """See ``Issues.find``."""
         found: Issue | None = _read(Issue | None, self._post("find", key=key))
         return found
 
     def create(self, key: FeatureKey, *, title: str, description: str, reporter: str) -> Issue:
-        """See ``Tracker.create``."""
+        """See ``Issues.create``."""
         created = self._post("create", key=key, title=title[:300], description=description, reporter=reporter)
         issue: Issue = _read(Issue, created)
         return issue
 
     def comment(self, key: FeatureKey, text: str, *, marker: str) -> None:
-        """See ``Tracker.comment``."""
+        """See ``Issues.comment``."""
         self._post("comment", key=key, text=text, marker=marker)
 
     def move(self, key: FeatureKey, state: IssueState) -> None:
-        """See ``Tracker.move``."""
+        """See ``Issues.move``."""
         self._post("move", key=key, state=state.value)
 
     def _post(self, verb: str, **body: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from feature_delivery.bootstrap import hosts
 from feature_delivery.bootstrap.settings import settings
 from feature_delivery.services.control.outside import Outside
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.local_records import LocalRecords
     from feature_delivery.adapters.trackers.local import LocalTracker
     from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.git_host import GitHost
+    from feature_delivery.ports.tracker import Tracker
 
 Sessions = Callable[[], "AbstractContextManager[Session]"]
 
@@ -34,6 +37,7 @@ def repository(project: ProjectConfig) -> GitRepository:
         settings().home / "mirrors" / "control" / f"{project.name}.git",
         production=project.branches.production,
         candidate_prefix=project.branches.candidate_prefix,
+        access=hosts.git_access(project),
     )
 
 
@@ -58,6 +62,24 @@ def local_tracker(project: ProjectConfig, sessions: Sessions) -> LocalTracker:
     return LocalTracker(project=project.name, records=local_records(sessions))
 
 
+def git_host(project: ProjectConfig, sessions: Sessions) -> GitHost:
+    """Return where the project's merge requests are.
+
+    Raises:
+        Misconfigured: Its Connection is missing or lacks something.
+    """
+    return local_host(project, sessions) if project.host.kind == "local" else hosts.git_host(project)
+
+
+def tracker(project: ProjectConfig, sessions: Sessions) -> Tracker:
+    """Return where the project's issues are.
+
+    Raises:
+        Misconfigured: Its Connection is missing or lacks something.
+    """
+    return local_tracker(project, sessions) if project.tracker.kind == "local" else hosts.tracker(project)
+
+
 def outside(project: ProjectConfig, sessions: Sessions) -> Outside:
     """Return everything the control plane speaks to for a project.
 
@@ -68,7 +90,7 @@ def outside(project: ProjectConfig, sessions: Sessions) -> Outside:
 
     return Outside(
         repository=repository(project),
-        host=local_host(project, sessions),
-        tracker=local_tracker(project, sessions),
+        host=git_host(project, sessions),
+        tracker=tracker(project, sessions),
         messenger=LogMessenger(records=local_records(sessions)),
     )

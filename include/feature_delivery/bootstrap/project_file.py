@@ -14,7 +14,7 @@ from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
-from feature_delivery.domain.project import Branches, Choices, ProjectConfig
+from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -83,14 +83,41 @@ class ChoicesPart(Strict):
     destroy_at_most: int = Field(default=5, ge=1)
 
 
+HostKind = Literal["local", "github", "gitlab", "gitea"]
+TrackerKind = Literal["local", "jira", "redmine", "github", "gitlab", "gitea"]
+NUMBERED = frozenset({"redmine", "github", "gitlab", "gitea"})
+"""Trackers whose issues have plain numbers, so that keys need a prefix."""
+
+
+class HostPart(Strict):
+    """Where merge requests are; the meaning is in ``domain.project.HostConfig``."""
+
+    kind: HostKind
+    connection: str = ""
+    repository: str = ""
+    labels: list[str] = []
+
+
+class TrackerPart(Strict):
+    """Where issues are; the meaning is in ``domain.project.TrackerConfig``."""
+
+    kind: TrackerKind
+    connection: str = ""
+    project: str = ""
+    prefix: str = Field(default="", pattern=r"^([A-Z][A-Z0-9_]{0,19})?$")
+    states: dict[Literal["open", "in_progress", "done"], list[str]] = {}
+    resolution: str = ""
+    issue_type: str = ""
+
+
 class ProjectFile(Strict):
     """A whole project file."""
 
     name: str
     title: str = ""
     repository: str
-    host: Literal["local"] = "local"
-    tracker: Literal["local"] = "local"
+    host: Literal["local"] | HostPart = "local"
+    tracker: Literal["local"] | TrackerPart = "local"
     platform: Literal["local"] = "local"
     branches: BranchesPart = BranchesPart()
     people: dict[str, PersonPart] = Field(min_length=1)
@@ -151,17 +178,56 @@ def _config(file: ProjectFile) -> ProjectConfig:
     )
     if branches.production == branches.preprod or branches.feature_prefix == branches.candidate_prefix:
         raise Refused("production, preprod, features and candidates need branches of their own: two have one name.")
+    host = _host(file.host, file.repository)
     return ProjectConfig(
         name=project_name(file.name),
         title=file.title or file.name,
         repository=file.repository,
-        host=file.host,
-        tracker=file.tracker,
+        host=host,
+        tracker=_tracker(file.tracker, host),
         platform=file.platform,
         branches=branches,
         people=_people(file),
         choices=Choices(**file.choices.model_dump()),
         settings=dict(file.settings),
+    )
+
+
+def _host(part: Literal["local"] | HostPart, repository: str) -> HostConfig:
+    if isinstance(part, str) or part.kind == "local":
+        return HostConfig()
+    path = re.sub(r"^[a-z+]+://[^/]+/|^[^/:]+:", "", repository).strip("/").removesuffix(".git")
+    where = part.repository or path
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)+", where):
+        raise Refused(
+            f"{where[:80]!r} is no repository on {part.kind}. Name it as 'host.repository', like 'shop/cart'."
+        )
+    if not part.connection:
+        raise Refused(f"The host {part.kind} needs an Airflow Connection. Name it as 'host.connection'.")
+    return HostConfig(kind=part.kind, connection=part.connection, repository=where, labels=tuple(part.labels))
+
+
+def _tracker(part: Literal["local"] | TrackerPart, host: HostConfig) -> TrackerConfig:
+    if isinstance(part, str) or part.kind == "local":
+        return TrackerConfig()
+    own = part.kind == host.kind
+    connection, project = part.connection or host.connection * own, part.project or host.repository * own
+    for field, value in (("connection", connection), ("project", project)):
+        if not value:
+            raise Refused(f"The tracker {part.kind} needs a {field}. Name it as 'tracker.{field}'.")
+    if part.kind in NUMBERED and not part.prefix:
+        raise Refused(
+            f"Issues of {part.kind} have plain numbers. Say as 'tracker.prefix' what stands before them, like 'SHOP': "
+            "issue 42 is SHOP-42 then."
+        )
+    return TrackerConfig(
+        kind=part.kind,
+        connection=connection,
+        project=project,
+        prefix=part.prefix if part.kind in NUMBERED else "",
+        states={name: tuple(words) for name, words in part.states.items()},
+        resolution=part.resolution,
+        issue_type=part.issue_type,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from feature_delivery.bootstrap import hosts
 from feature_delivery.bootstrap.settings import settings
 from feature_delivery.domain.errors import Misconfigured
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from feature_delivery.ports.probe import Probe
     from feature_delivery.ports.repository import Repository
     from feature_delivery.ports.runs import TaskRef
-    from feature_delivery.ports.tracker import Tracker
+    from feature_delivery.ports.tracker import Issues
 
 
 def channel(address: str, token: str) -> Channel:
@@ -72,6 +73,7 @@ class ProjectTools:
             settings().home / "mirrors" / "tasks" / f"{self.project.name}.git",
             production=self.project.branches.production,
             candidate_prefix=self.project.branches.candidate_prefix,
+            access=hosts.git_access(self.project),
         )
 
     def platform(self, instance: str) -> Platform:
@@ -79,16 +81,8 @@ class ProjectTools:
         return platform(self.project, instance)
 
     @cached_property
-    def tracker(self) -> Tracker:
-        """The issue tracker.
-
-        Raises:
-            Misconfigured: The project names a tracker that is not known.
-        """
-        if self.project.tracker != "local":
-            raise Misconfigured(
-                f"Project {self.project.name!r} names the tracker {self.project.tracker!r}. Known: local."
-            )
+    def tracker(self) -> Issues:
+        """The issue tracker, through the control plane: workers need no way to it, and none of its secrets."""
         from feature_delivery.adapters.control_http import HttpTracker  # noqa: PLC0415 - as above
 
         return HttpTracker(self._channel, project=self.project.name, task_instance=self._task.task_instance)

@@ -8,27 +8,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.cli.api import Api, find_login
 from feature_delivery.domain.errors import Error, NotFound
+from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.services.delivery_file import read_delivery_file
 
 OLDEST_GIT = (2, 38)
 LEAST_FREE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    what: str
-    well: bool
-    sentence: str
 
 
 def examine(home: Path) -> Iterator[Finding]:
@@ -47,7 +38,7 @@ def examine(home: Path) -> Iterator[Finding]:
         except Error as error:
             yield Finding(file.name, well=False, sentence=str(error))
             continue
-        yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host}.")
+        yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host.kind}.")
         yield _repository(home, project)
         yield _hook(project)
     yield from _instance(home)

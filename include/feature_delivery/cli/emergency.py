@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from feature_delivery.ports.platform import Platform
     from feature_delivery.ports.probe import Probe
     from feature_delivery.ports.repository import Repository
-    from feature_delivery.ports.tracker import Tracker
+    from feature_delivery.ports.tracker import Issues
 
 STEPS = (Step.RESTORE_BRANCH, Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK, Step.NOTIFY_ROLLBACK)
 
@@ -121,7 +121,7 @@ class DirectTools:
         return platform(self.project, instance=instance, home=self._home)
 
     @property
-    def tracker(self) -> Tracker:
+    def tracker(self) -> Issues:
         """Refuse: a rollback tells the tracker through the outbox."""
         raise Refused("The tracker is told when Airflow is back.")
 

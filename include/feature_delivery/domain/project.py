@@ -64,14 +64,59 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
+class HostConfig:
+    """Where merge requests are.
+
+    Attributes:
+        kind: ``local``, ``github``, ``gitlab`` or ``gitea`` (Forgejo too).
+        connection: Id of the Airflow Connection with its address and token; also what Git pushes with.
+        repository: ``owner/name`` there (GitLab: the whole path).
+        labels: Labels for requests that we open.
+    """
+
+    kind: str = "local"
+    connection: str = ""
+    repository: str = ""
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerConfig:
+    """Where issues are.
+
+    Attributes:
+        kind: ``local``, ``jira``, ``redmine``, ``github``, ``gitlab`` or ``gitea``.
+        connection: Id of the Airflow Connection; empty for a host's own issues: that of the host.
+        project: What the tracker calls the project: Jira's key, Redmine's identifier, ``owner/name``.
+        prefix: Where issues have plain numbers: what stands before the number in keys (``SHOP`` makes 42 ``SHOP-42``).
+        states: The team's own words for each state (a status of Jira or Redmine, a label on a host), the first one is
+            where we move to, the others are recognised; empty: the tracker's defaults.
+        resolution: What a closed issue is resolved as, where the tracker has that.
+        issue_type: Kind of a new issue, where the tracker has that.
+    """
+
+    kind: str = "local"
+    connection: str = ""
+    project: str = ""
+    prefix: str = ""
+    states: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    resolution: str = ""
+    issue_type: str = ""
+
+    def key_of(self, issue: str) -> str:
+        """Return the feature key of what the tracker itself calls an issue; it may not be a valid one."""
+        return f"{self.prefix}-{issue}" if self.prefix and issue.isascii() and issue.isdigit() else issue
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectConfig:
     """One project file, validated. ``repository`` is the address that tasks clone from and push to."""
 
     name: ProjectName
     title: str
     repository: str
-    host: str
-    tracker: str
+    host: HostConfig
+    tracker: TrackerConfig
     platform: str
     branches: Branches
     people: People

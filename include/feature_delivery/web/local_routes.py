@@ -172,7 +172,7 @@ def open_request(who: CallerDep, body: RequestBody) -> MergeRequest:
 def show_request(project: Readable, number: int) -> RequestDetail:
     """Show a merge request with its comments."""
     host = local_host(project, session)
-    return RequestDetail(request=host.request(number), comments=_comments(host.comments(number)))
+    return RequestDetail(request=host.request(number), comments=_comments(host.thread(number)))
 
 
 @router.post("/requests/{number}/reviews", status_code=201, responses=RESPONSES)
@@ -190,7 +190,7 @@ def comment_request(who: CallerDep, number: int, body: TextBody) -> RequestDetai
     """Write a comment on a merge request."""
     host = local_host(who.project, session)
     host.write(number, body.text, author=who.name)
-    return RequestDetail(request=host.request(number), comments=_comments(host.comments(number)))
+    return RequestDetail(request=host.request(number), comments=_comments(host.thread(number)))
 
 
 def _comments(found: Iterable[LocalComment]) -> list[CommentView]:

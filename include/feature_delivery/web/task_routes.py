@@ -1,4 +1,4 @@
-"""What tasks ask: permits, gates, the local tracker. The token counts only together with a task that is running."""
+"""What tasks ask: permits, gates, the tracker. The token counts only together with a task that is running."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from feature_delivery.adapters.trackers.local import LocalTracker
 from feature_delivery.bootstrap import settings
-from feature_delivery.bootstrap.outside import local_tracker
+from feature_delivery.bootstrap.outside import tracker
 from feature_delivery.domain.errors import Permanent, Refused
 from feature_delivery.domain.names import ProjectName, feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.upkeep import Found, ReapPlan
 from feature_delivery.domain.work import GateAnswer, Result, Work
 from feature_delivery.ports.runs import RunRef, TaskRef
-from feature_delivery.ports.tracker import Issue, IssueState
+from feature_delivery.ports.tracker import Issue, IssueState, Tracker
 from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.reap import plan_reaping, reaped
 from feature_delivery.services.control.results import FACTS, apply_result
@@ -148,7 +147,7 @@ def gone(project: str, body: ReapedBody) -> Nothing:
 
 
 class IssueBody(BaseModel):
-    """A running task of the project that works on an issue of the local tracker."""
+    """A running task of the project that works on an issue of the tracker."""
 
     task_instance: str = Field(max_length=36)
     key: str
@@ -175,39 +174,39 @@ class MoveBody(IssueBody):
     state: IssueState
 
 
-@router.post("/local/{project}/issues/find", responses=RESPONSES)
+@router.post("/tracker/{project}/issues/find", responses=RESPONSES)
 def find_issue(project: str, body: IssueBody) -> Issue | None:
-    """Find an issue of the local tracker."""
+    """Find an issue of the tracker."""
     return _tracker(project, body).find(feature_key(body.key))
 
 
-@router.post("/local/{project}/issues/create", responses=RESPONSES)
+@router.post("/tracker/{project}/issues/create", responses=RESPONSES)
 def create_issue(project: str, body: NewIssueBody) -> Issue:
-    """Find an issue of the local tracker, or create it."""
+    """Find an issue of the tracker, or create it."""
     return _tracker(project, body).create(
         feature_key(body.key), title=body.title, description=body.description, reporter=body.reporter
     )
 
 
-@router.post("/local/{project}/issues/comment", responses=RESPONSES)
+@router.post("/tracker/{project}/issues/comment", responses=RESPONSES)
 def comment_issue(project: str, body: CommentBody) -> Nothing:
     """Write a comment; the same marker again changes nothing."""
     _tracker(project, body).comment(feature_key(body.key), body.text, marker=body.marker)
     return Nothing()
 
 
-@router.post("/local/{project}/issues/move", responses=RESPONSES)
+@router.post("/tracker/{project}/issues/move", responses=RESPONSES)
 def move_issue(project: str, body: MoveBody) -> Nothing:
     """Bring an issue to a state."""
     _tracker(project, body).move(feature_key(body.key), body.state)
     return Nothing()
 
 
-def _tracker(project: str, body: IssueBody) -> LocalTracker:
+def _tracker(project: str, body: IssueBody) -> Tracker:
     config = settings.project(project)
     with begin() as unit:
         _must_live(unit, body.task_instance, project=config.name)
-    return local_tracker(config, session)
+    return tracker(config, session)
 
 
 def _must_live(unit: WebUnit, task_instance: str, *, project: ProjectName | None = None) -> None:

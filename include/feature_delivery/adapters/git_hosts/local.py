@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.local_records import OURSELVES, LocalComment, LocalStatus, Place
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.records import now
-from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
+from feature_delivery.ports.git_host import MergeRequest, RequestComment, RequestState, Review, ReviewKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from feature_delivery.adapters.local_records import LocalRecords, LocalRequest
+    from feature_delivery.domain.finding import Finding
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
-    from feature_delivery.ports.git_host import StatusState
+    from feature_delivery.ports.git_host import DeploymentState, StatusState
 
 
 class LocalGitHost:
@@ -63,6 +66,8 @@ class LocalGitHost:
         target: BranchName,
         title: str,
         body: str,
+        reviewers: Sequence[str] = (),  # noqa: ARG002 - the control plane tells them itself
+        labels: Sequence[str] = (),  # noqa: ARG002 - there are none here
         author: str | None = None,
     ) -> MergeRequest:
         """Find the open request from ``source``, or open one.
@@ -87,6 +92,12 @@ class LocalGitHost:
             author=author or OURSELVES,
         )
         return self._seen(opened, heads)
+
+    def changed_requests(self, since: datetime) -> tuple[MergeRequest, ...]:
+        """Return every request changed since then, newest change first, without reviews."""
+        found = [one for one in self._records.requests(self._project) if one.updated_at >= since]
+        found.sort(key=lambda one: one.updated_at, reverse=True)
+        return tuple(replace(self._as_request(one), reviews=()) for one in found)
 
     def retarget(self, number: int, target: BranchName) -> None:
         """Point the request at ``target`` when it aims elsewhere.
@@ -151,8 +162,25 @@ class LocalGitHost:
         """Write a person's comment."""
         self._comment(number, text, marker=f"by-hand-{uuid.uuid4().hex}", author=author)
 
-    def comments(self, number: int) -> tuple[LocalComment, ...]:
-        """Return the comments on a request, oldest first."""
+    def comments(self, number: int, *, since: datetime | None = None) -> tuple[RequestComment, ...]:
+        """Return what people have written on a request since then, oldest first."""
+        return tuple(
+            RequestComment(id=f"{number}:{one.marker}", author=one.author, text=one.text, at=one.at)
+            for one in self.thread(number)
+            if one.author != OURSELVES and (since is None or one.at >= since)
+        )
+
+    def record_deployment(
+        self, *, key: FeatureKey, commit: CommitSha, environment: str, state: DeploymentState, url: str
+    ) -> None:
+        """Nothing to show: the ledger has every deployment, and this host has no pages besides the ledger's."""
+
+    def examine(self) -> tuple[Finding, ...]:
+        """There is nothing that could be wrong besides the repository itself, which ``doctor`` looks at."""
+        return ()
+
+    def thread(self, number: int) -> tuple[LocalComment, ...]:
+        """Return all comments on a request, ours too, oldest first."""
         return self._records.comments(self._project, Place.REQUEST, str(number))
 
     def statuses(self, commit: CommitSha) -> tuple[LocalStatus, ...]:

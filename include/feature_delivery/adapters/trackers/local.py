@@ -6,11 +6,15 @@ import uuid
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.local_records import OURSELVES, LocalComment, Place
+from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.records import now
 from feature_delivery.ports.tracker import Issue, IssueState
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from feature_delivery.adapters.local_records import LocalIssue, LocalRecords
+    from feature_delivery.domain.finding import Finding
     from feature_delivery.domain.names import FeatureKey, ProjectName
 
 
@@ -30,6 +34,10 @@ class LocalTracker:
     def issues(self) -> tuple[Issue, ...]:
         """Return every issue, newest first."""
         return tuple(self._as_issue(issue) for issue in self._records.issues(self._project))
+
+    def create_new(self, *, title: str, description: str, reporter: str) -> Issue:  # noqa: ARG002 - the port's
+        """Refuse: people give the keys out here."""
+        raise Refused("The local tracker does not give out keys. Name one, like SHOP-1.")
 
     def create(self, key: FeatureKey, *, title: str, description: str, reporter: str) -> Issue:
         """Find the issue, or create it; one that is there keeps its words."""
@@ -61,6 +69,26 @@ class LocalTracker:
             NotFound: There is no such issue.
         """
         return self._as_issue(self._records.change_issue(self._project, key, assignee=person or ""))
+
+    def link(self, key: FeatureKey, *, url: str, title: str, marker: str) -> None:
+        """Show a link as a comment, the same one again in its place.
+
+        Raises:
+            NotFound: There is no such issue.
+        """
+        comment = LocalComment(
+            place=Place.ISSUE, on=key, marker=f"link:{marker}", author=OURSELVES, text=f"{title}: {url}", at=now()
+        )
+        self._records.comment(self._project, comment, replace=True)
+
+    def changed_issues(self, since: datetime) -> tuple[Issue, ...]:
+        """Return every issue changed since then, newest change first."""
+        found = [issue for issue in self._records.issues(self._project) if issue.updated_at >= since]
+        return tuple(self._as_issue(issue) for issue in sorted(found, key=lambda one: one.updated_at, reverse=True))
+
+    def examine(self) -> tuple[Finding, ...]:
+        """There is nothing that could be wrong: its issues are in the ledger."""
+        return ()
 
     def write(self, key: FeatureKey, text: str, *, author: str) -> None:
         """Write a person's comment."""

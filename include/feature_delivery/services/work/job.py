@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from feature_delivery.ports.platform import Platform
     from feature_delivery.ports.probe import Probe
     from feature_delivery.ports.repository import Repository
-    from feature_delivery.ports.tracker import Tracker
+    from feature_delivery.ports.tracker import Issues
 
 DELIVERY_FILE = "delivery.yaml"
 
@@ -45,7 +45,7 @@ class Tools(Protocol):
         """Where commits run; only environments of ``instance`` may be touched."""
 
     @property
-    def tracker(self) -> Tracker:
+    def tracker(self) -> Issues:
         """The issue tracker."""
 
     @property
