@@ -514,8 +514,8 @@ def test_branches_are_those_of_active_features_with_an_attempt(begin: Begin) -> 
 
 
 def a_webhook(number: int, **more: Any) -> WebhookDelivery:
-    values: dict[str, Any] = {"host": "local", "event": "push", "body": bytes(range(256))} | more
-    return WebhookDelivery(project=more.pop("project", SHOP), delivery_id=f"d-{number}", **values)
+    values: dict[str, Any] = {"project": SHOP, "host": "local", "event": "push", "body": bytes(range(256))}
+    return WebhookDelivery(delivery_id=f"d-{number}", **(values | more))
 
 
 def test_webhooks_wait_until_they_are_processed(begin: Begin) -> None:

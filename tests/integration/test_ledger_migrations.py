@@ -95,7 +95,7 @@ def test_webhooks_stored_before_are_kept_and_still_looked_into(empty: Engine) ->
         assert (stored.body, stored.headers, stored.hint, stored.ignored) == (b"x", {}, None, "")
     command.downgrade(config(empty.url), "0002")
     with empty.connect() as connection:
-        assert connection.execute(text("SELECT delivery_id, body FROM fd_webhook")).all() == [("old", b"x")]
+        assert connection.execute(text("SELECT delivery_id, event FROM fd_webhook")).all() == [("old", "push")]
 
 
 def airflow(url: URL, home: Path, *arguments: str) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from feature_delivery.cli.context import As, AsJson, Home, Project, connect, pick_project
+from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.records import WebhookState
 
 Id = Annotated[
@@ -68,7 +69,7 @@ def show(number: Id, as_json: AsJson = False, project: Project = "", home: Home 
     Example: [bold]feature-delivery webhooks show 17[/bold]
     """
     api = connect(home, speak_as=speak_as)
-    found = api.get(f"/webhooks/{pick_project(api, project)}/deliveries/{quote(number, safe='')}")
+    found = api.get(_path(pick_project(api, project), number))
     _print(found, _view(found), as_json=as_json)
 
 
@@ -78,9 +79,15 @@ def replay(number: Id, project: Project = "", home: Home = None, speak_as: As = 
     Example: [bold]feature-delivery webhooks replay 17[/bold]
     """
     api = connect(home, speak_as=speak_as)
-    found = api.post(f"/webhooks/{pick_project(api, project)}/deliveries/{quote(number, safe='')}/replay")
+    found = api.post(_path(pick_project(api, project), number) + "/replay")
     fate = f"It is still not for us: {found['ignored']}." if found["ignored"] else "It is looked into."
     sys.stdout.write(f"Webhook {found['id']}, {found['event']} from {found['host']}. {fate}\n")
+
+
+def _path(project: str, number: str) -> str:
+    if "/" in number:  # an address would end there, however it is written
+        raise NotFound(f"{number[:80]!r} is no webhook: name its number in the list.")
+    return f"/webhooks/{project}/deliveries/{quote(number, safe='')}"
 
 
 def _print(found: Any, view: RenderableType, *, as_json: bool) -> None:
