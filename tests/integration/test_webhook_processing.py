@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -35,7 +34,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def quiet(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def quiet(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A shop where nobody looks into what was stored until the test does, and which has been looked at once."""
     monkeypatch.setattr(webhook_routes, "wake", lambda _name: None)
     assert rounds.reconcile_all() == []
@@ -342,7 +341,12 @@ def test_many_webhooks_of_one_round_are_one_look_with_each_hint_once(
     quiet: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Any] = []
-    monkeypatch.setattr(webhooks, "reconcile", lambda _control, _project, hints: looks.append(hints) or ["Seen."])
+
+    def look(_control: object, _project: object, hints: object) -> list[str]:
+        looks.append(hints)
+        return ["Seen."]
+
+    monkeypatch.setattr(webhooks, "reconcile", look)
     for number in range(50):
         post(quiet, push_of(f"SHOP-{1 + number % 2}", delivery=f"number-{number}"))
     assert process(rounds.control()) == (50, 0)
@@ -355,7 +359,12 @@ def test_a_webhook_stored_by_an_older_version_makes_us_look_everywhere(
     quiet: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Any] = []
-    monkeypatch.setattr(webhooks, "reconcile", lambda _control, _project, hints: looks.append(hints) or [])
+
+    def look(_control: object, _project: object, hints: object) -> list[str]:
+        looks.append(hints)
+        return []
+
+    monkeypatch.setattr(webhooks, "reconcile", look)
     with begin() as unit:
         old = WebhookDelivery(project=SHOP, delivery_id="old", host="webhook", event="push", body=b'{"ref": "x"}')
         unit.books.add(old)

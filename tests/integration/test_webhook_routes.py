@@ -325,7 +325,7 @@ SEEDS: list[tuple[str, str, dict[str, Any]]] = [
     ("jira", "", {"webhookEvent": "jira:issue_updated", "issue": {"key": "SHOP-1"}, "user": {"name": "dora"}}),
     ("feature-delivery", "push", {"ref": "refs/heads/x", "new": "0" * 40, "pusher": "dora"}),
 ]
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 0, 2**63, 10**400, 1.5, "", "x" * 100_000, "\x00", "\ud800", "💳\u202e", [], {}, [[]], {"": {}}]
 )
 
