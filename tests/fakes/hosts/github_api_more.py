@@ -58,8 +58,7 @@ class RecordRoutes:
             "comments_url": url,
             "parents": [],
             "commit": {**git, "tree": tree},
-            "author": None,
-            "committer": None,
+            **dict.fromkeys(("author", "committer"), self.fake.shapes.user("dev")),
         }
         shielded = branch in self.fake.protection
         shown = {

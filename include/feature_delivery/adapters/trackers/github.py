@@ -240,7 +240,7 @@ class GitHubTracker:
             known = {label.name.lower() for label in self._client.repository.get_labels()}
             if wanted[0].lower() not in known:
                 self._client.repository.create_label(wanted[0], LABEL_COLOUR)
-            issue.add_to_labels(wanted[0])
+            self._client.add_labels(issue.number, wanted[0])
         for name in held:
             if name.lower() in others:
                 issue.remove_from_labels(name)

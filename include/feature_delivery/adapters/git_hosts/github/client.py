@@ -120,6 +120,11 @@ class Client:
             return f"{tokens.installation(self.entry).slug}[bot]"
         return str(self.get("/user")[1]["login"])
 
+    def add_labels(self, number: int, *names: str) -> None:
+        """Add labels to an issue or a pull request, as an object: PyGithub's bare list is not described."""
+        url = f"{self.repository.url}/issues/{number}/labels"
+        self.wire.requestJsonAndCheck("POST", url, input={"labels": [*names]})
+
     def get(self, path: str, **parameters: str | int) -> tuple[dict[str, Any], Any]:
         """Return headers and body of a GET for which PyGithub has no object; names in ``path`` are quoted already."""
         return self.wire.requestJsonAndCheck("GET", path, parameters=dict(parameters))

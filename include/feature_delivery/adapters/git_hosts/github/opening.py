@@ -65,7 +65,7 @@ def dress(client: Client, pull: PullRequest, *, reviewers: Sequence[str], labels
             with _left_out(), client.doing(doing, right="Issues: write"):
                 client.repository.create_label(name, LABEL_COLOUR)
         with _left_out(), client.doing(doing, right="Issues: write"):
-            pull.add_to_labels(*wanted)
+            client.add_labels(pull.number, *wanted)
     _ask(client, pull, reviewers)
 
 
