@@ -141,7 +141,7 @@ class GitHubApi:
         found.sort(key=lambda one: (one.updated, one.touched) if sort == "updated" else (one.created, one.number))
         if call.asked("direction", "desc" if sort == "created" else "asc") == "desc":
             found.reverse()
-        return paged([self._shown(one, full=False) for one in found], call, base=self.fake.server.url)
+        return paged(found, call, base=self.fake.server.url, show=lambda one: self._shown(one, full=False))
 
     def pull(self, call: Call, actor: Actor, number: int) -> Answer:
         actor.need("pull_requests", "read")

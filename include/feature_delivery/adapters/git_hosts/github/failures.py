@@ -25,6 +25,9 @@ from feature_delivery.domain.errors import (
 SECONDARY_PAUSE_SECONDS = 60.0
 """What GitHub asks for where a limit is exceeded and no header says how long."""
 
+_OF_ANOTHER_SHAPE = (AssertionError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+"""What comes of reading an answer of another shape by PyGithub, of an address elsewhere, of a redirect in a circle."""
+
 _LIMIT = re.compile(r"rate limit|abuse detection|submitted too quickly", re.IGNORECASE)
 _REASON = 160
 
@@ -80,8 +83,7 @@ def speaking(doing: str, *, right: str, connection: str) -> Iterator[None]:
         raise Unavailable(
             f"Could not {doing} on GitHub: it did not answer ({type(error).__name__}). Try again later."
         ) from error
-    except (BadAttributeException, AssertionError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        # PyGithub meets an answer of another shape, an address elsewhere or a redirect in a circle by these.
+    except (BadAttributeException, *_OF_ANOTHER_SHAPE) as error:
         raise _nonsense(doing) from error
 
 

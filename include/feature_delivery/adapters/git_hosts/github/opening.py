@@ -105,4 +105,8 @@ def _left_out() -> Iterator[None]:
 def _missing(wanted: Sequence[str], there: Sequence[str]) -> list[str]:
     """Return what is wanted and not there, each once; GitHub's names have no case."""
     known = {name.lower() for name in there}
-    return [name for name in dict.fromkeys(wanted) if name and name.lower() not in known]
+    named: dict[str, str] = {}
+    for name in wanted:
+        if name and name.lower() not in known:
+            named.setdefault(name.lower(), name)
+    return list(named.values())
