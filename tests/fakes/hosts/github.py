@@ -42,6 +42,7 @@ from tests.fakes.hosts.github_state import (
     Token,
     message,
 )
+from tests.support.git_world import git
 
 BOT, BOT_TOKEN = "shop-bot", "ghp_thebotsowntoken0123456789"
 
@@ -167,15 +168,19 @@ class FakeGitHub:
         self.tell("issues", self.issue_event("opened", item, by))
         return item
 
-    def merge(self, number: int, by: str) -> CommitSha:
-        """Merge by the button: a merge commit on the target."""
+    def merge(self, number: int, by: str, *, method: str = "merge") -> CommitSha:
+        """Merge by the button. ``squash`` and ``rebase`` put one commit with the request's changes on the target."""
+        self.somebody(by)
         item = self.pull(number)
         assert item.pull
+        base, head = str(self.repository.head(item.pull.base)), item.pull.sha
+        tree = git(self.repository.directory, "merge-tree", "--write-tree", base, head)
+        parents = (base, head) if method == "merge" else (base,)
         with self.repository.pushing(by) as world:
-            base, head = self.repository.head(item.pull.base), item.pull.sha
-            tree = world.tree_with(head, {})
-            world.branch(item.pull.base, world.commit_tree(tree, str(base), head, message=f"Merge #{number}"))
-        return self.repository.heads()[item.pull.base]  # type: ignore[index]
+            made = world.branch(item.pull.base, world.commit_tree(tree, *parents, message=f"{item.title} (#{number})"))
+        if item.state == "open":  # squashed: the target does not hold the head
+            self._show_merged(item, by)
+        return made
 
     # --- what is here ---
 

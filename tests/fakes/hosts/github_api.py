@@ -209,7 +209,10 @@ class GitHubApi:
             return message(405, "Pull Request is not mergeable")
         if given.get("sha", item.pull.sha) != item.pull.sha:
             return message(409, "Head branch was modified. Review and try the merge again.")
-        sha = self.fake.merge(number, actor.login)
+        method = given.get("merge_method", "merge")
+        if method not in {"merge", "squash", "rebase"}:
+            raise invalid("PullRequest", "merge_method")
+        sha = self.fake.merge(number, actor.login, method=method)
         return Answer(200, {"sha": sha, "merged": True, "message": "Pull Request successfully merged"})
 
     # --- reviews ---
