@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from feature_delivery.adapters.git_hosts.github import GitHubHost
@@ -85,11 +87,37 @@ def github_world(directory: Path) -> Iterator[GitHubWorld]:
         with world.fake.sender.running():
             for login in ("carol", "dave", "mia", "bob"):
                 world.fake.add(login)
+            world.fake.add("eve", role="")
             repository = world.fake.repository
             repository.move(PREPROD, str(repository.head(PRODUCTION)))
             repository.push(FEATURE, on=repository.head(PREPROD))
             yield world
             world._check()
+
+
+@contextmanager
+def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Receive webhooks: answers 202, and 401 where the path says ``refused``. Gives its address and what came."""
+    received: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append({"headers": dict(self.headers), "body": body, "path": self.path})
+            self.send_response(401 if "refused" in self.path else 202)
+            self.end_headers()
+
+        def log_message(self, *_arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", received
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def sha(text: str) -> CommitSha:

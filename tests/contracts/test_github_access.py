@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -349,6 +351,16 @@ def test_a_path_that_ssh_or_a_shell_would_read_otherwise_is_refused(path: object
     login = Login("github", secret="t", options={"ssh_key_file": path})
     with pytest.raises(Misconfigured, match="plain absolute path"):
         git_access(login, HostConfig(repository="shop/cart"))
+
+
+def test_git_gets_in_with_a_token_without_the_import_of_pygithub() -> None:
+    code = (
+        "import sys; from feature_delivery.adapters.git_hosts.github import git_access; "
+        "from feature_delivery.domain.login import Login; from feature_delivery.domain.project import HostConfig; "
+        "assert git_access(Login('c', secret='t'), HostConfig(repository='shop/cart')).password == 't'; "
+        "sys.exit('github' in sys.modules or 'requests' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
 # --- secrets ---

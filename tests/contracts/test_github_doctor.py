@@ -6,9 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -17,7 +15,7 @@ import pytest
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.login import Login
 from feature_delivery.ports.git_host import RequestState
-from tests.contracts.github_world import FEATURE, PREPROD, PRODUCTION, GitHubWorld, github_world
+from tests.contracts.github_world import FEATURE, PREPROD, PRODUCTION, GitHubWorld, github_world, receiver
 from tests.fakes.hosts.common import Answer
 
 ADMIN = "ghp_admin"
@@ -208,7 +206,7 @@ def test_a_webhook_that_may_not_be_looked_at_is_told(world: GitHubWorld) -> None
 
 
 def test_webhooks_arrive_signed_with_githubs_headers_and_a_failed_one_is_found(world: GitHubWorld) -> None:
-    with listening() as (url, received):
+    with receiver() as (url, received):
         json_hook = world.fake.add_hook(f"{url}/feature-delivery/webhooks/shop", "s3cret", EVENTS)
         world.fake.add_hook(f"{url}/form", "other", ["push"], form=True)
         world.fake.repository.push(FEATURE, by="bob")
@@ -242,30 +240,3 @@ def payload(one: dict[str, Any]) -> dict[str, Any]:
         body = parse_qs(body)["payload"][0]
     found: dict[str, Any] = json.loads(body)
     return found
-
-
-class listening:  # noqa: N801 - used as a context manager
-    """Whoever receives webhooks: answers 202, and 401 below ``/refused``."""
-
-    def __enter__(self) -> tuple[str, list[dict[str, Any]]]:
-        received: list[dict[str, Any]] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                received.append({"headers": dict(self.headers), "body": body, "path": self.path})
-                self.send_response(401 if "refused" in self.path else 202)
-                self.end_headers()
-
-            def log_message(self, *_arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        return f"http://127.0.0.1:{self._server.server_port}", received
-
-    def __exit__(self, *_what: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

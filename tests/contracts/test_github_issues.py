@@ -141,7 +141,8 @@ def test_keys_are_given_out_by_github(world: GitHubWorld) -> None:
     with pytest.raises(Refused, match="numbers its issues itself"):
         tracker.create(KEY, title="Gift cards", description="", reporter="mia")
     made = tracker.create_new(title="Gift cards", description="Sell them.", reporter="mia")
-    assert (made.key, made.reporter, made.description) == (KEY, "shop-bot", "Sell them.\n\nRequested by mia.")
+    assert (made.key, made.reporter, made.description) == (KEY, "shop-bot", "Sell them.")
+    assert (world.fake.items[1].body or "").endswith("--> Requested by mia.")
     assert tracker.create(KEY, title="Other", description="", reporter="eve") == made
 
 

@@ -205,7 +205,7 @@ class RecordRoutes:
 
     def deliveries(self, call: Call, actor: Actor, id: str) -> Answer:  # noqa: A002
         actor.need("repository_hooks", "read")
-        sent = [one for one in self.fake.sender.deliveries[::-1] if str(one.hook) == id]
+        sent = [one for one in self.fake.sender.deliveries[::-1] if str(one.hook) == id and one.reason]
         shown = [
             {
                 "id": number_of(one.id),
@@ -213,7 +213,7 @@ class RecordRoutes:
                 "delivered_at": timestamp(one.at),
                 "redelivery": False,
                 "duration": 0.1,
-                "status": one.reason or "OK",
+                "status": one.reason,
                 "status_code": one.status,
                 "event": one.event,
                 "action": None,

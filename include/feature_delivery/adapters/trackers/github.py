@@ -25,7 +25,7 @@ from feature_delivery.adapters.git_hosts.github.examination import (
 from feature_delivery.adapters.git_hosts.github.failures import said
 from feature_delivery.adapters.git_hosts.github.mapping import login_of
 from feature_delivery.adapters.git_hosts.github.opening import LABEL_COLOUR
-from feature_delivery.adapters.markers import carries, marked
+from feature_delivery.adapters.markers import carries, hidden, marked
 from feature_delivery.domain.errors import NotFound, Refused
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.names import feature_key
@@ -42,6 +42,9 @@ READ, WRITE = "Issues: read", "Issues: write"
 SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 IN_PROGRESS = "in progress"
 """The label of an issue that somebody works on, where the project names none."""
+
+_ASKED = hidden("requested-by")
+"""Below it stands who asked for an issue that we created: seen on its page, no part of the description."""
 
 
 class GitHubTracker:
@@ -87,7 +90,8 @@ class GitHubTracker:
         Raises:
             Refused: Issues are switched off, or the right is missing.
         """
-        body = limits.shortened(description, limits.BODY) + (f"\n\nRequested by {reporter}." if reporter else "")
+        asked = f"\n\n{_ASKED} Requested by {reporter}." if reporter else ""
+        body = limits.shortened(description, limits.BODY) + asked
         with self._client.doing(f"create an issue in {self._client.entry.full_name}", right=WRITE):
             return self._as_issue(self._client.repository.create_issue(limits.shortened(title, limits.TITLE), body))
 
@@ -265,9 +269,14 @@ class GitHubTracker:
         return Issue(
             key=feature_key(self._config.key_of(str(issue.number))),
             title=issue.title,
-            description=issue.body or "",
+            description=_description(issue.body or ""),
             state=self._state(issue),
             assignee=issue.assignees[0].login if issue.assignees else None,
             reporter=login_of(issue.user),
             url=issue.html_url,
         )
+
+
+def _description(body: str) -> str:
+    before, marker, _ = body.partition(_ASKED)
+    return before.rstrip() if marker else body

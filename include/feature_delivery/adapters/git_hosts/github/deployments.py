@@ -72,8 +72,6 @@ def _tell(deployment: Deployment, state: DeploymentState, url: str) -> None:
     latest: DeploymentStatus | None = max(deployment.get_statuses(), key=lambda one: one.id, default=None)
     if latest is not None and latest.state == word and (not url or latest.environment_url == url):
         return
-    if latest is None and state is DeploymentState.GONE:
-        word = "inactive"
     # Not auto_inactive: it would end the deployments of other environments of the same name by itself.
     if url:
         deployment.create_status(word, environment_url=url, auto_inactive=False)

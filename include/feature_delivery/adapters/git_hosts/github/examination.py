@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.adapters.git_hosts.github.app import tokens
@@ -41,8 +42,8 @@ def examine_host(client: Client, config: HostConfig) -> Iterator[Finding]:
     if repository is None:
         return
     yield look_at_rights(client, repository, HOST_RIGHTS)
-    for branch in config.branches or (str(repository["default_branch"]),):
-        yield _guarded(f"branch {branch!r}", lambda branch=branch: _branch(client, str(branch), repository))  # type: ignore[misc]
+    for branch in config.branches or (str(repository.get("default_branch")),):
+        yield _guarded(f"branch {branch!r}", partial(_branch, client, str(branch), repository))
     yield look_at_webhook(client, HOST_EVENTS)
 
 
