@@ -6,12 +6,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
+from feature_delivery.adapters.webhooks.github import GitHub
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.login import Login
 from feature_delivery.ports.git_host import RequestState
@@ -232,6 +234,40 @@ def test_webhooks_arrive_signed_with_githubs_headers_and_a_failed_one_is_found(w
         world.fake.repository.push(FEATURE, by="bob")
         world.fake.sender.settle()
     assert "The last delivery (push) was answered 401" in findings(world)["webhook"].sentence
+
+
+def test_what_the_fake_sends_is_read_as_githubs_own(world: GitHubWorld) -> None:
+    world.fake.add_hook("http://127.0.0.1:9/", "s3cret")
+    world.fake.add_hook("http://127.0.0.1:9/form", "s3cret", form=True)
+    world.fake.repository.push(FEATURE, by="bob")
+    request = world.opened()
+    world.fake.review(request.number, "carol", "APPROVED")
+    world.fake.write(request.number, "dave", "/approve")
+    world.host().comment(request.number, "Ours.", marker="m")
+    world.fake.open_issue("mia", "Gift cards")
+    world.fake.repository.delete(FEATURE, by="bob")
+    world.fake.sender.settle()
+    dialect, found = GitHub(), []
+    for sent in world.fake.sender.deliveries:
+        headers = {name.lower(): value for name, value in sent.headers.items()}
+        assert dialect.speaks(headers)
+        assert dialect.authentic(headers, sent.body, [b"old", b"s3cret"], at=datetime.now(UTC))
+        assert not dialect.authentic(headers, sent.body + b" ", [b"s3cret"], at=datetime.now(UTC))
+        given = payload({"headers": sent.headers, "body": sent.body})
+        hint = dialect.hint(dialect.event(headers, given), given)
+        found.append((sent.event, hint.branch, hint.request, hint.issue, hint.person, bool(hint.ignored)))
+    assert found[::2] == found[1::2], "as a form and as JSON it means the same"
+    assert found[::2] == [
+        ("push", FEATURE, None, "", "bob", False),
+        ("pull_request", FEATURE, 1, "", "shop-bot", False),
+        ("pull_request_review", FEATURE, 1, "", "carol", False),
+        ("issue_comment", None, 1, "", "dave", False),
+        ("issue_comment", None, None, "", "", True),
+        ("issues", None, None, "2", "mia", False),
+        ("delete", FEATURE, None, "", "bob", False),
+        ("push", FEATURE, None, "", "bob", False),
+        ("pull_request", FEATURE, 1, "", "bob", False),
+    ]
 
 
 def payload(one: dict[str, Any]) -> dict[str, Any]:
