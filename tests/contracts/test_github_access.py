@@ -158,6 +158,7 @@ def test_a_host_that_is_slow_or_not_there_is_unavailable(world: GitHubWorld, mon
     with pytest.raises(Unavailable, match="did not answer"):
         world.host().find_request(FEATURE)
     assert time.monotonic() - began < 0.9
+    assert len(world.server.exchanges) == 1
     world.server.faults.delay_seconds = 0
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -380,6 +381,7 @@ def test_no_token_is_in_a_log_an_error_an_address_or_the_arguments_of_a_process(
     world: GitHubWorld, app: Login, keys: tuple[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="github")  # PyGithub's own, which is not as quiet then
     seen: list[str] = []
     over = threading.Event()
     watcher = threading.Thread(target=lambda: [seen.append(arguments_of_processes()) for _ in iter(over.is_set, True)])
