@@ -178,7 +178,7 @@ def _config(file: ProjectFile) -> ProjectConfig:
     )
     if branches.production == branches.preprod or branches.feature_prefix == branches.candidate_prefix:
         raise Refused("production, preprod, features and candidates need branches of their own: two have one name.")
-    host = _host(file.host, file.repository)
+    host = _host(file.host, file.repository, branches)
     return ProjectConfig(
         name=project_name(file.name),
         title=file.title or file.name,
@@ -193,7 +193,7 @@ def _config(file: ProjectFile) -> ProjectConfig:
     )
 
 
-def _host(part: Literal["local"] | HostPart, repository: str) -> HostConfig:
+def _host(part: Literal["local"] | HostPart, repository: str, branches: Branches) -> HostConfig:
     if isinstance(part, str) or part.kind == "local":
         return HostConfig()
     path = re.sub(r"^[a-z+]+://[^/]+/|^[^/:]+:", "", repository).strip("/").removesuffix(".git")
@@ -204,7 +204,13 @@ def _host(part: Literal["local"] | HostPart, repository: str) -> HostConfig:
         )
     if not part.connection:
         raise Refused(f"The host {part.kind} needs an Airflow Connection. Name it as 'host.connection'.")
-    return HostConfig(kind=part.kind, connection=part.connection, repository=where, labels=tuple(part.labels))
+    return HostConfig(
+        kind=part.kind,
+        connection=part.connection,
+        repository=where,
+        labels=tuple(part.labels),
+        branches=(branches.production, branches.preprod),
+    )
 
 
 def _tracker(part: Literal["local"] | TrackerPart, host: HostConfig) -> TrackerConfig:

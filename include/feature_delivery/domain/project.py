@@ -72,12 +72,14 @@ class HostConfig:
         connection: Id of the Airflow Connection with its address and token; also what Git pushes with.
         repository: ``owner/name`` there (GitLab: the whole path).
         labels: Labels for requests that we open.
+        branches: The long-lived branches that deliveries move, production first: ``doctor`` looks at their protection.
     """
 
     kind: str = "local"
     connection: str = ""
     repository: str = ""
     labels: tuple[str, ...] = ()
+    branches: tuple[BranchName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
