@@ -279,7 +279,7 @@ def path(*parts: str | int) -> str:
 
 
 def said(answer: httpx.Response) -> str:
-    """Return the sentence in the server's error, to look for something in it; it may hold secrets and is never shown."""
+    """Return the sentence in the server's error, to look for something in it; it is never shown."""
     try:
         content = answer.json()
     except ValueError:
