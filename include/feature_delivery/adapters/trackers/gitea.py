@@ -10,11 +10,12 @@ import re
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.gitea import threads
-from feature_delivery.adapters.gitea.answers import Issue as IssueAnswer
-from feature_delivery.adapters.gitea.client import TIMEOUT, GiteaClient, path
-from feature_delivery.adapters.gitea.examination import examine_issues
-from feature_delivery.domain.errors import Misconfigured, NotFound, Refused
+from feature_delivery.adapters.git_hosts.gitea import threads
+from feature_delivery.adapters.git_hosts.gitea.answers import Issue as IssueAnswer
+from feature_delivery.adapters.git_hosts.gitea.answers import User
+from feature_delivery.adapters.git_hosts.gitea.client import TIMEOUT, GiteaClient, path
+from feature_delivery.adapters.git_hosts.gitea.examination import examine_issues
+from feature_delivery.domain.errors import Misconfigured, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from feature_delivery.adapters.gitea.answers import Label
+    from feature_delivery.adapters.git_hosts.gitea.answers import Label
     from feature_delivery.domain.finding import Finding
     from feature_delivery.domain.login import Login
     from feature_delivery.domain.names import FeatureKey
@@ -136,13 +137,16 @@ class GiteaTracker:
                     f"Could not {doing}: {self._client.url.netloc.decode('ascii')} knows no such person. "
                     "Write the login they have there."
                 ) from error
-        changed = self._change(key, {"assignees": [person] if person else []}, doing=doing)
+        try:
+            changed = self._change(key, {"assignees": [person] if person else []}, doing=doing)
+        except (Unavailable, Refused) as error:
+            # For a person without access, the server answers what it answers when it is out of order.
+            if person is not None and not self._is_assignable(person, doing):
+                raise _not_assignable(doing, self._client) from error
+            raise
         given = {user.login.casefold() for user in changed.assignees}
         if given != ({person.casefold()} if person else set()):
-            raise Refused(
-                f"Could not {doing} in {self._client.shown}: the server did not take it. "
-                "Give the person access to the repository's issues."
-            )
+            raise _not_assignable(doing, self._client)
         return self._as_issue(changed)
 
     def changed_issues(self, since: datetime) -> tuple[Issue, ...]:
@@ -160,6 +164,10 @@ class GiteaTracker:
     def examine(self) -> tuple[Finding, ...]:
         """Look whether token and rights are as deliveries need them; raises nothing."""
         return examine_issues(self._client)
+
+    def _is_assignable(self, person: str, doing: str) -> bool:
+        listed = self._client.listing(self._client.in_repository("assignees"), User, doing=doing)
+        return person.casefold() in {user.login.casefold() for user in listed}
 
     def _number(self, key: FeatureKey) -> int | None:
         prefix, _, number = key.rpartition("-")
@@ -210,7 +218,7 @@ class GiteaTracker:
             label = threads.labels_named(self._client, wanted[:1], create=True).get(wanted[0])
             if label is None:
                 raise Refused(
-                    f"Could not {doing} in {self._client.shown}: there is no label {wanted[0]!r}, and we may not "
+                    f"Could not {doing} ({self._client.shown}): there is no label {wanted[0]!r}, and we may not "
                     "create it. Create it there."
                 )
             self._client.ask("POST", where, doing=doing, body={"labels": [label.id]}, needs=NEEDS_WRITE)
@@ -242,6 +250,13 @@ class GiteaTracker:
             return IssueState.DONE
         started = self._labels.get(IssueState.IN_PROGRESS, ())
         return IssueState.IN_PROGRESS if any(_is_one_of(one, started) for one in issue.labels) else IssueState.OPEN
+
+
+def _not_assignable(doing: str, client: GiteaClient) -> Refused:
+    return Refused(
+        f"Could not {doing} ({client.shown}): issues of the repository are not given to this person. "
+        "Make them a collaborator with write access."
+    )
 
 
 def _is_one_of(label: Label, names: tuple[str, ...] | list[str]) -> bool:

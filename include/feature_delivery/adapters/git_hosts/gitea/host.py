@@ -6,14 +6,12 @@ import logging
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.git.address import GitAccess
-from feature_delivery.adapters.git.ssh import ssh_command
-from feature_delivery.adapters.gitea import threads
-from feature_delivery.adapters.gitea.answers import Branch, Comparison, PullRequest, Status
-from feature_delivery.adapters.gitea.client import TIMEOUT, GiteaClient
-from feature_delivery.adapters.gitea.examination import examine_host
-from feature_delivery.adapters.gitea.merged import show_as_merged
-from feature_delivery.adapters.gitea.requests import (
+from feature_delivery.adapters.git_hosts.gitea import threads
+from feature_delivery.adapters.git_hosts.gitea.answers import Branch, Comparison, PullRequest, Status
+from feature_delivery.adapters.git_hosts.gitea.client import TIMEOUT, GiteaClient
+from feature_delivery.adapters.git_hosts.gitea.examination import examine_host
+from feature_delivery.adapters.git_hosts.gitea.merged import show_as_merged
+from feature_delivery.adapters.git_hosts.gitea.requests import (
     as_request,
     is_fork,
     latest_words,
@@ -40,26 +38,6 @@ _log = logging.getLogger(__name__)
 
 LONGEST_TITLE = 255
 NEEDS_WRITE = "write access to the repository's code and pull requests"
-
-
-def git_access(login: Login, config: HostConfig) -> GitAccess:  # noqa: ARG001 - the same for every repository
-    """Return how Git gets in: with the Connection's token, or the key that it names for addresses of SSH.
-
-    Options of the Connection: ``ssh_key_file`` and ``known_hosts_file`` (paths), ``ca_file`` (for HTTPS).
-
-    Raises:
-        Misconfigured: One of the paths is none.
-    """
-    plain = GitAccess()
-    command = ssh_command(login.options, connection=login.connection)
-    authority = login.options.get("ca_file")
-    return GitAccess(
-        # Whatever stands here, the token decides; logs of the server show it, though.
-        username=login.user or plain.username,
-        password=login.secret,
-        ssh_command=command or plain.ssh_command,
-        variables={"GIT_SSL_CAINFO": str(authority)} if authority else {},
-    )
 
 
 class GiteaHost:
@@ -186,7 +164,7 @@ class GiteaHost:
             "PATCH", self._at("pulls", number), {"base": target}, PullRequest, doing=doing, needs=NEEDS_WRITE
         )
         if changed.base.label != target:
-            raise Conflict(f"Could not {doing} of {self._client.shown}: it still aims at {changed.base.label!r}.")
+            raise Conflict(f"Could not {doing} ({self._client.shown}): it still aims at {changed.base.label!r}.")
 
     def comment(self, number: int, text: str, *, marker: str) -> None:
         """Write our comment known by ``marker``, or replace its text; the marker is not seen by readers."""
@@ -275,7 +253,7 @@ class GiteaHost:
             return self._client.read(self._at("branches", branch), Branch, doing=doing)
         except NotFound as error:
             raise NotFound(
-                f"Could not {doing} of {self._client.shown}: there is no branch {branch!r}. Push it first."
+                f"Could not {doing} ({self._client.shown}): there is no branch {branch!r}. Push it first."
             ) from error
 
     def _check_branches(self, key: FeatureKey, *, source: BranchName, target: BranchName) -> None:
@@ -285,7 +263,7 @@ class GiteaHost:
         compared = self._client.read(self._at("compare", f"{target}...{source}"), Comparison, doing=doing)
         if not compared.total_commits:
             raise Refused(
-                f"Could not {doing} of {self._client.shown}: {source!r} holds no commit that {target!r} lacks. "
+                f"Could not {doing} ({self._client.shown}): {source!r} holds no commit that {target!r} lacks. "
                 "Push one first."
             )
 
@@ -307,7 +285,7 @@ class GiteaHost:
         # Somebody was quicker.
         if found := self._open_from(source):
             return found
-        raise Conflict(f"Could not {doing} of {self._client.shown}: the server says there is one, but lists none.")
+        raise Conflict(f"Could not {doing} ({self._client.shown}): the server says there is one, but lists none.")
 
     def _ask_for_reviews(self, pull: PullRequest, reviewers: Sequence[str]) -> None:
         """Ask those who were not asked yet; each alone, for the server stops at the first whom it does not accept."""

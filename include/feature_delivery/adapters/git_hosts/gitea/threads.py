@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.gitea.answers import Comment, Label
-from feature_delivery.adapters.gitea.client import path
+from feature_delivery.adapters.git_hosts.gitea.answers import Comment, Label
+from feature_delivery.adapters.git_hosts.gitea.client import path
 from feature_delivery.adapters.markers import hidden, is_marked, marked
 from feature_delivery.domain.errors import NotFound, Refused
 
 if TYPE_CHECKING:
-    from feature_delivery.adapters.gitea.client import GiteaClient
+    from feature_delivery.adapters.git_hosts.gitea.client import GiteaClient
 
 LONGEST_TEXT = 60_000
 """Characters of a comment or a body; MySQL's smallest column for them holds 65,535 bytes."""

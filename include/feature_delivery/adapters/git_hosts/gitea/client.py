@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from feature_delivery.adapters.gitea.answers import Answer, User
+from feature_delivery.adapters.git_hosts.gitea.answers import Answer, User
 from feature_delivery.domain.errors import (
     Conflict,
     Error,
@@ -179,7 +179,7 @@ class GiteaClient:
             answer = self._once(method, where, query, body)
         except httpx.TransportError as error:
             raise Unavailable(
-                f"Could not {doing} of {self.shown}: no answer ({type(error).__name__}). It is tried again later."
+                f"Could not {doing} ({self.shown}): no answer ({type(error).__name__}). It is tried again later."
             ) from error
         if answer.is_success or answer.status_code in accept:
             return answer
@@ -216,7 +216,7 @@ class GiteaClient:
             known |= new.keys()
             if time.monotonic() > ends:
                 raise Unavailable(
-                    f"Could not {doing} of {self.shown}: the listing took more than {LISTING_SECONDS:.0f} seconds."
+                    f"Could not {doing} ({self.shown}): the listing took more than {LISTING_SECONDS:.0f} seconds."
                 )
             page += 1
 
@@ -232,12 +232,12 @@ class GiteaClient:
         # The cause is left out on purpose: pydantic shows what it was given.
         fields = ", ".join(sorted({".".join(map(str, one["loc"])) or "all of it" for one in error.errors()})[:3])
         raise Unavailable(
-            f"Could not {doing} of {self.shown}: the answer is not what Gitea or Forgejo answer ({fields}). "
+            f"Could not {doing} ({self.shown}): the answer is not what Gitea or Forgejo answer ({fields}). "
             f"Look whether the address of the Connection {self.login.connection!r} is the server's, with its sub path."
         ) from None
 
     def _error(self, answer: httpx.Response, *, doing: str, needs: str) -> Error:
-        status, begin = answer.status_code, f"Could not {doing} of {self.shown}"
+        status, begin = answer.status_code, f"Could not {doing} ({self.shown})"
         if status == 429 or (status == 403 and "Retry-After" in answer.headers):
             return RateLimited(f"{begin}: it asks us to wait.", retry_after_seconds=_retry_after(answer))
         if status >= 500:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.gitea.answers import PullRequest
-from feature_delivery.adapters.gitea.answers import Review as ReviewAnswer
+from feature_delivery.adapters.git_hosts.gitea.answers import PullRequest
+from feature_delivery.adapters.git_hosts.gitea.answers import Review as ReviewAnswer
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import branch_name, commit_sha
 from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
 
 if TYPE_CHECKING:
-    from feature_delivery.adapters.gitea.client import GiteaClient
+    from feature_delivery.adapters.git_hosts.gitea.client import GiteaClient
     from feature_delivery.domain.names import BranchName
 
 _KINDS = {"APPROVED": ReviewKind.APPROVE, "REQUEST_CHANGES": ReviewKind.REJECT}

@@ -9,12 +9,12 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.gitea.answers import Branch, Commit, PullRequest, Repository
-from feature_delivery.adapters.gitea.client import said
+from feature_delivery.adapters.git_hosts.gitea.answers import Branch, Commit, PullRequest, Repository
+from feature_delivery.adapters.git_hosts.gitea.client import said
 from feature_delivery.domain.errors import Conflict, Error, Refused
 
 if TYPE_CHECKING:
-    from feature_delivery.adapters.gitea.client import GiteaClient
+    from feature_delivery.adapters.git_hosts.gitea.client import GiteaClient
 
 SETTING = "allow_manual_merge"
 SETTING_SHOWN = "Mark pull request as manually merged"
@@ -53,7 +53,7 @@ def _merge_commit(client: GiteaClient, pull: PullRequest) -> str:
         return at
     if _newest(client, 1, sha=head, without=at, doing=doing):
         raise Conflict(
-            f"Could not show request {pull.number} of {client.shown} as merged: {target!r} does not hold its head "
+            f"Could not show request {pull.number} as merged ({client.shown}): {target!r} does not hold its head "
             f"{head[:10]}. It is shown so when {target!r} has been levelled with production; what was pushed after "
             "the release goes into another one."
         )
@@ -74,7 +74,7 @@ def _mark(client: GiteaClient, number: int, commit: str, *, target: str) -> None
         answer = _merge(client, number, commit)
     if not _merged(client, number):
         raise Refused(
-            f"Could not show request {number} of {client.shown} as merged: the server refuses it ({answer}), although "
+            f"Could not show request {number} as merged ({client.shown}): the server refuses it ({answer}), although "
             f"{SETTING!r} is on. Look into the protection of {target!r}: our user must be allowed to merge."
         )
 
@@ -86,7 +86,7 @@ def _merge(client: GiteaClient, number: int, commit: str) -> int:
     answer = client.ask("POST", where, doing=doing, body=body, needs="write access to the code", accept={405})
     if answer.status_code == 405 and "not allowed to merge" in said(answer):
         raise Refused(
-            f"Could not {doing} of {client.shown}: our user {client.me!r} may not merge into its target. "
+            f"Could not {doing} ({client.shown}): our user {client.me!r} may not merge into its target. "
             "Put the user on the merge whitelist of the branch's protection, or give it write access."
         )
     return answer.status_code
@@ -107,11 +107,11 @@ def _switch_on(client: GiteaClient, number: int, *, target: str) -> None:
     repository = client.read(client.in_repository(), Repository, doing=doing)
     if repository.allow_manual_merge:
         raise Refused(
-            f"Could not show request {number} of {client.shown} as merged: the server refuses it, although {SETTING!r} "
+            f"Could not show request {number} as merged ({client.shown}): the server refuses it, although {SETTING!r} "
             f"is on. Look into the protection of {target!r}: our user must be allowed to merge."
         )
     refusal = Refused(
-        f"Could not show request {number} of {client.shown} as merged: the repository does not let requests be marked "
+        f"Could not show request {number} as merged ({client.shown}): the repository does not let requests be marked "
         f"as merged by hand. Switch on '{SETTING_SHOWN}' ({SETTING}) in its settings, or make our user an "
         "administrator of the repository."
     )

@@ -9,16 +9,16 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.gitea.answers import Branch, Hook, Protection, Repository, Version
-from feature_delivery.adapters.gitea.client import path
-from feature_delivery.adapters.gitea.merged import SETTING, SETTING_SHOWN
+from feature_delivery.adapters.git_hosts.gitea.answers import Branch, Hook, Protection, Repository, Version
+from feature_delivery.adapters.git_hosts.gitea.client import path
+from feature_delivery.adapters.git_hosts.gitea.merged import SETTING, SETTING_SHOWN
 from feature_delivery.domain.errors import Error, NotFound
 from feature_delivery.domain.finding import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from feature_delivery.adapters.gitea.client import GiteaClient
+    from feature_delivery.adapters.git_hosts.gitea.client import GiteaClient
     from feature_delivery.domain.names import BranchName
     from feature_delivery.domain.project import HostConfig
 
