@@ -83,6 +83,8 @@ class IssueRoutes:
         if (state := asked.get("state")) is not None:
             if issue.pull and issue.pull.merged_at:
                 return no(412, "cannot change state of this pull request, it was already merged")
+            if state == "closed" and issue.blocked:
+                return no(412, "cannot close this issue or pull request because it still has open dependencies")
             if state == "closed" and not issue.closed:
                 self._fake.close(repository, issue, user)
             elif state == "open" and issue.closed:

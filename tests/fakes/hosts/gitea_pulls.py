@@ -97,6 +97,8 @@ class PullRoutes:
         if (state := asked.get("state")) is not None:
             if pull.merged_at:
                 return no(412, "cannot change state of this pull request, it was already merged")
+            if state == "closed" and issue.blocked:
+                return no(412, "cannot close this issue or pull request because it still has open dependencies")
             if state == "closed" and not issue.closed:
                 self._fake.close(repository, issue, sight.user)
             elif state == "open" and issue.closed:

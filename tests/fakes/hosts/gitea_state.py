@@ -120,6 +120,7 @@ class Issue:
     body: str
     pull: Pull | None = None
     closed: datetime | None = None
+    blocked: bool = False
     assignees: list[User] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     comments: list[Comment] = field(default_factory=list)

@@ -50,6 +50,12 @@ class Label(Answer):
     name: str
 
 
+class Team(Answer):
+    """A team of an organisation."""
+
+    name: str
+
+
 class Permissions(Answer):
     """What the token's user may do."""
 
@@ -89,7 +95,7 @@ class PullRequest(Answer):
     base: BranchInfo
     updated_at: datetime
     requested_reviewers: Many[User | None] = []
-    requested_reviewers_teams: Many[Label] = []  # an id and a name, as labels have
+    requested_reviewers_teams: Many[Team] = []
 
 
 class Review(Answer):

@@ -254,6 +254,8 @@ class GiteaClient:
                 return NotFound(f"{begin}: it is not there, or the token's user may not see it.")
             case 409:
                 return Conflict(f"{begin}: it changed meanwhile (409).")
+            case 412:
+                return Refused(f"{begin}: it depends on something that is still open, or has been merged meanwhile.")
             case 423:
                 return Refused(f"{begin}: the repository is archived. Take it out of the archive.")
         if 300 <= status < 400:

@@ -80,6 +80,12 @@ def _server_and_token(client: GiteaClient) -> Iterator[Finding]:
         version = client.read(path("version"), Version, doing="read the server's version").version[:60]
         yield Finding("server", well=True, sentence=f"It is version {version}.")
         yield Finding("token", well=True, sentence=f"The token is that of {client.me!r}.")
+    except NotFound:
+        sentence = (
+            f"There is no Gitea or Forgejo at {client.url}. Write its address, with the sub path, into the Connection "
+            f"{client.login.connection!r}."
+        )
+        yield Finding("server", well=False, sentence=sentence)
     except Error as error:
         yield Finding("token", well=False, sentence=str(error))
 

@@ -204,15 +204,12 @@ class GiteaHost:
         if state is RequestState.MERGED:
             show_as_merged(self._client, pull)
         elif pull.state == "open":
-            # 412: it was merged meanwhile.
-            self._client.ask(
-                "PATCH",
-                self._at("pulls", number),
-                doing=f"close request {number}",
-                body={"state": "closed"},
-                needs=NEEDS_WRITE,
-                accept={412},
-            )
+            try:
+                where, doing = self._at("pulls", number), f"close request {number}"
+                self._client.ask("PATCH", where, doing=doing, body={"state": "closed"}, needs=NEEDS_WRITE)
+            except Refused:
+                if not self._pull(number).merged:
+                    raise
 
     def record_deployment(
         self, *, key: FeatureKey, commit: CommitSha, environment: str, state: DeploymentState, url: str
