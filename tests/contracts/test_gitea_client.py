@@ -185,7 +185,7 @@ def listing(stage: GiteaStage, pages: list[Answer]) -> list[str]:
     """Return what is read of pages as a server gives them; more than these are not asked for."""
     given = list(pages)
 
-    def answer(call: Call) -> Answer:  # noqa: ARG001 - the name is the fake's
+    def answer(call: Call) -> Answer:
         return given.pop(0)
 
     stage.fake.answer = answer  # type: ignore[method-assign]
