@@ -136,9 +136,9 @@ class PullRoutes:
             return no(405, "User not allowed to merge PR")
         if how == "manually-merged":
             return self._mark(sight, repository, issue, str(asked.get("MergeCommitID", "")))
-        if how not in {"merge", "squash"}:
+        if how not in {"merge", "squash", "rebase"}:
             return no(405, f"{how} is not allowed an allowed merge style for this repository")
-        commit = _merge(repository, pull, squash=how == "squash")
+        commit = _merge(repository, pull, how)
         self._fake.merged(repository, issue, commit, sight.user)
         repository.git.move(pull.base_branch, commit, by=sight.user.login)
         return Answer(200)
@@ -289,10 +289,15 @@ def _labels(repository: Repository, ids: list[int]) -> list[Label]:
     return [one for one in [*repository.labels, *repository.organisation_labels] if one.id in ids]
 
 
-def _merge(repository: Repository, pull: Pull, *, squash: bool) -> str:
-    """Write the commit that merges a request by hand."""
-    world = repository.git.world
+def _merge(repository: Repository, pull: Pull, how: str) -> str:
+    """Write the commits that merge a request by hand, and return the last one."""
+    world, directory = repository.git.world, repository.git.directory
     base, head = world.head(pull.base_branch), repository.head_of(pull)
-    tree = git(repository.git.directory, "merge-tree", "--write-tree", base, head).split("\n")[0]
-    parents = [base] if squash else [base, head]
-    return world.commit_tree(tree, *parents, message=f"Merge {pull.head_branch}")
+    # A branch without merges: what its n-th commit merged into the base holds is what the n-th rebased one holds.
+    steps = repository.git.ahead(head, base)[::-1] if how == "rebase" else [head]
+    last = base
+    for step in steps:
+        tree = git(directory, "merge-tree", "--write-tree", base, step).split("\n")[0]
+        parents = [base, head] if how == "merge" else [last]
+        last = world.commit_tree(tree, *parents, message=f"Merge {pull.head_branch}")
+    return last
