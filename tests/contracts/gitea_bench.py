@@ -14,6 +14,7 @@ from tests.contracts import host_bench, tracker_bench
 from tests.fakes.hosts.gitea import BOT
 from tests.support.gitea_stage import GiteaStage, gitea_stage
 
+
 @contextmanager
 def gitea_host_bench(directory: Path) -> Iterator[host_bench.Bench]:
     """Run a fake for the contract of Git hosts."""

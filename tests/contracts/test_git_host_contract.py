@@ -17,6 +17,7 @@ from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
 from feature_delivery.domain.records import now
 from feature_delivery.ports.git_host import DeploymentState, MergeRequest, RequestState, ReviewKind, StatusState
+from tests.contracts.gitea_bench import gitea_host_bench
 from tests.contracts.host_bench import Bench
 from tests.fakes.ledger import memory_ledger
 
@@ -97,7 +98,7 @@ def later() -> datetime:
     return at + timedelta(microseconds=1)
 
 
-BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {"local": local_bench}
+BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {"local": local_bench, "gitea": gitea_host_bench}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

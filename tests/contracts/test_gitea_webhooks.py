@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from feature_delivery.adapters.git.address import remote_address
 from feature_delivery.adapters.git_hosts.gitea import git_access
+from feature_delivery.adapters.webhooks.gitea import Gitea
 from feature_delivery.ports.git_host import ReviewKind
 from tests.support.git_world import git
 from tests.support.gitea_stage import CONFIG, GiteaStage, gitea_stage
@@ -161,6 +163,33 @@ def test_issues_are_told_and_a_hook_is_told_only_what_it_asked_for(stage: GiteaS
         ("issues", "closed"),
     ]
     assert receiver.payload("issues", "closed")["issue"]["state"] == "closed"
+
+
+def test_our_own_dialect_believes_them_and_knows_where_to_look(stage: GiteaStage, receiver: Receiver) -> None:
+    stage.push(FEATURE)
+    number = stage.fake.person("bob").open(FEATURE)
+    stage.review(number, "carol", ReviewKind.APPROVE, "Fine.")
+    stage.host.comment(number, "Ours.", marker="m")
+    stage.fake.person("carol").say(number, "/status")
+    stage.fake.issue(title="Gift cards", by="mia")
+    settled(stage, receiver)
+    dialect, looks = Gitea(), []
+    for headers, body in receiver.taken:
+        assert dialect.speaks(headers)
+        assert dialect.authentic(headers, body, [b"older", SECRET.encode()], at=datetime.now(UTC))
+        assert not dialect.authentic(headers, body + b" ", [SECRET.encode()], at=datetime.now(UTC))
+        payload = json.loads(body)
+        hint = dialect.hint(dialect.event(headers, payload), payload)
+        looks.append((hint.branch, hint.request, hint.issue, bool(hint.ignored)))
+    assert looks == [
+        (FEATURE, None, "", False),
+        (FEATURE, None, "", False),
+        (FEATURE, number, "", False),
+        (FEATURE, number, "", False),
+        (None, None, "", True),
+        (FEATURE, number, "", False),
+        (None, None, "2", False),
+    ]
 
 
 def test_the_payloads_have_the_fields_of_recorded_ones(stage: GiteaStage, receiver: Receiver) -> None:
