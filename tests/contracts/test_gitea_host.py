@@ -413,7 +413,7 @@ def test_a_status_that_says_the_same_is_not_posted_again(stage: GiteaStage) -> N
     stage.fake.page_size = 2
     for name in ("a", "b", "c"):
         for _ in range(2):
-            stage.host.set_status(commit, name=name, state=StatusState.PENDING, description="runs", url="http://x")
+            stage.host.set_status(commit, name=name, state=StatusState.PENDING, description="runs\n", url="http://x")
     assert len(stage.fake.repository.statuses) == 3
     stage.host.set_status(commit, name="a", state=StatusState.SUCCESS, description="runs", url="http://x")
     stage.host.set_status(commit, name="a", state=StatusState.PENDING, description="runs", url="http://x")

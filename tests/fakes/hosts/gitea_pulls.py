@@ -221,6 +221,8 @@ class PullRoutes:
                 return no(422, "poster of pr can't be reviewer")
             if not repository.may(person, "read"):
                 return no(422, "Reviewer can't read")
+            if any(one.user is person and one.state == "REQUEST_REVIEW" for one in pull.reviews):
+                continue
             for one in pull.reviews:
                 one.official = one.official and one.user is not person
             made.append(Review(next(repository.ids), person, "REQUEST_REVIEW", official=False))
@@ -273,10 +275,10 @@ class PullRoutes:
         made = Status(
             next(repository.ids),
             sha,
-            str(asked.get("context") or "default"),
+            str(asked.get("context") or "default").strip(),
             str(asked.get("state")),
-            str(asked.get("description", "")),
-            str(asked.get("target_url", "")),
+            str(asked.get("description", "")).strip(),
+            str(asked.get("target_url", "")).strip(),
             sight.user,
             now(),
         )

@@ -176,6 +176,8 @@ class GiteaHost:
         Raises:
             NotFound: There is no such commit.
         """
+        # The server cuts white space off; a status would never be found again as it was posted.
+        name, description, url = name.strip(), description.strip(), url.strip()
         doing = f"post the status {name!r} on {commit[:10]}"
         listed = self._client.listing(self._at("commits", commit, "statuses"), Status, doing=doing)
         latest = max((one for one in listed if one.context == name), key=lambda one: one.id, default=None)
