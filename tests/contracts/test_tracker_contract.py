@@ -14,6 +14,7 @@ from feature_delivery.adapters.trackers.local import LocalTracker
 from feature_delivery.domain.errors import NotFound, Refused
 from feature_delivery.domain.names import FeatureKey, ProjectName, feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
+from tests.contracts.gitea_bench import gitea_tracker_bench
 from tests.contracts.github_bench import github_tracker_bench
 from tests.contracts.tracker_bench import Bench
 from tests.fakes.ledger import memory_ledger
@@ -45,7 +46,11 @@ def local_bench() -> Iterator[Bench]:
     ledger.close()
 
 
-BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {"local": local_bench, "github": github_tracker_bench}
+BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {
+    "local": local_bench,
+    "github": github_tracker_bench,
+    "gitea": gitea_tracker_bench,
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
