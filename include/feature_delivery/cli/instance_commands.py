@@ -102,8 +102,10 @@ def up(
 ) -> None:
     """Start everything for a shop of yours: Airflow, a repository to push to, the shop in production.
 
-    Examples: [bold]feature-delivery up --repository ../my-shop[/bold] copies a repository and delivers from the copy;
-    [bold]feature-delivery up --project-file shop.yaml[/bold] delivers on the Git host and tracker that the file names.
+    Copies a repository and delivers from the copy; with --project-file it delivers on the Git host and the tracker
+    that the file names.
+
+    Example: [bold]feature-delivery up --repository ../my-shop[/bold]
     """
     from feature_delivery.cli.embedded.home import Home as Held  # noqa: PLC0415
     from feature_delivery.cli.shop import prepare, use_project_file  # noqa: PLC0415
