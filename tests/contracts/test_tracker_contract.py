@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -13,22 +12,13 @@ from feature_delivery.adapters.ledger.local_records import SqlLocalRecords
 from feature_delivery.adapters.trackers.local import LocalTracker
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.names import FeatureKey, ProjectName
-from feature_delivery.ports.tracker import Issue, IssueState, Tracker
+from feature_delivery.ports.tracker import Issue, IssueState
+from tests.contracts.redmine_bench import redmine_bench
+from tests.contracts.tracker_bench import Bench
 from tests.fakes.ledger import memory_ledger
 
 SHOP = ProjectName("shop")
 KEY, OTHER_KEY = FeatureKey("SHOP-1"), FeatureKey("SHOP-2")
-
-
-@dataclass
-class Bench:
-    """A tracker under test, what people do on it, and what can be seen on its pages."""
-
-    tracker: Tracker
-    given: Callable[[FeatureKey], object]
-    assign: Callable[[FeatureKey, str | None], object]
-    comments: Callable[[FeatureKey], list[str]]
-    local: LocalTracker | None = None
 
 
 @contextmanager
@@ -45,10 +35,16 @@ def local_bench() -> Iterator[Bench]:
     ledger.close()
 
 
-BENCHES = {"local": local_bench}
+BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {"local": local_bench, "redmine": redmine_bench}
 
 
-@pytest.fixture(params=BENCHES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "bench" in metafunc.fixturenames:
+        # What the local tracker's own pages do is asked of no other.
+        metafunc.parametrize("bench", ["local"] if "local" in metafunc.fixturenames else list(BENCHES), indirect=True)
+
+
+@pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     with BENCHES[request.param]() as made:
         yield made
