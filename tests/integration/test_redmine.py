@@ -220,7 +220,7 @@ def test_a_new_issue_gets_the_next_number_its_type_and_its_reporter(
     assert tracker.find(OTHER_KEY) == made
     shown = redmine.ask("GET", "/issues/2.json")["issue"]
     assert shown["tracker"]["name"] == "Bug"
-    assert unmarked(shown["description"]) == "Sell them.\n\nReported by max."
+    assert unmarked(shown["description"]).replace("\r\n", "\n") == "Sell them.\n\nReported by max."
     assert RedmineTracker(redmine.login(), config=replace(CONFIG, issue_type="feature")).create_new(
         title="T", description="", reporter=""
     )

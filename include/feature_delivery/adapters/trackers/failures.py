@@ -83,7 +83,8 @@ def failure(status: int, headers: Mapping[str, str], *, asked: Asked, reasons: S
             f"{begin}: it sends us elsewhere ({status}). Write the address as it is by now into the Connection "
             f"{asked.connection!r}, and a token instead of single sign-on."
         )
-    return Refused(f"{begin}: it is refused ({status}).{said}")
+    takes = f" It takes the right {asked.right!r}." if asked.right else ""
+    return Refused(f"{begin}: it is refused ({status}).{said}{takes}")
 
 
 def no_data(content_type: str, *, asked: Asked) -> Error:

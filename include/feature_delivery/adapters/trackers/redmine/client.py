@@ -182,9 +182,11 @@ class RedmineClient:
     ) -> httpx.Response:
         self.me  # noqa: B018 - the key is checked before any answer is believed
         answer = self._once(method, where, query, body, asked)
-        if answer.is_success:
-            return answer
-        raise failure(answer.status_code, answer.headers, asked=asked, reasons=reasons(_json(answer)))
+        if not answer.is_success:
+            raise failure(answer.status_code, answer.headers, asked=asked, reasons=reasons(_json(answer)))
+        if "html" in answer.headers.get("Content-Type", "").lower():
+            raise no_data("html", asked=asked)
+        return answer
 
     def _once(
         self, method: str, where: str, query: Mapping[str, str | int] | None, body: Any, asked: Asked

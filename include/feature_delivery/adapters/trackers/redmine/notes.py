@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.trackers.redmine.answers import IssueBox
 from feature_delivery.adapters.trackers.redmine.client import path
+from feature_delivery.adapters.trackers.texts import plain
 from feature_delivery.adapters.trackers.unseen import carries, marked
 from feature_delivery.domain.errors import NotFound, Refused
 
@@ -34,7 +35,7 @@ def write(client: RedmineClient, issue: Issue, text: str, *, marker: str, what: 
     Raises:
         Refused: Our role may not add notes.
     """
-    note = marked(text, marker, limit=LONGEST)
+    note = marked(plain(text), marker, limit=LONGEST)
     ours = _ours(client, issue, marker)
     if ours and (not replace or _same(ours[-1].notes, note) or _edit(client, ours[-1], note, what)):
         return
@@ -54,7 +55,7 @@ def _ours(client: RedmineClient, issue: Issue, marker: str) -> list[Journal]:
 
 
 def _same(one: str, other: str) -> bool:
-    return one.rstrip() == other.replace("\r\n", "\n").rstrip()
+    return one.rstrip() == other.rstrip()
 
 
 def _edit(client: RedmineClient, journal: Journal, note: str, what: str) -> bool:

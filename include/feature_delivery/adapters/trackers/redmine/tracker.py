@@ -7,7 +7,6 @@ status that the workflow does not allow, notes and assignees without the permiss
 
 from __future__ import annotations
 
-import re
 from datetime import UTC
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from feature_delivery.adapters.trackers.redmine.client import TIMEOUT, RedmineCl
 from feature_delivery.adapters.trackers.redmine.examination import examine
 from feature_delivery.adapters.trackers.redmine.people import People
 from feature_delivery.adapters.trackers.states import goals, meaning
-from feature_delivery.adapters.trackers.unseen import carries, marked, unmarked
+from feature_delivery.adapters.trackers.texts import one_line, reported, reporter_in
 from feature_delivery.domain.errors import Misconfigured, NotFound, Refused
 from feature_delivery.domain.names import feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
 LONGEST_SUBJECT = 255
 LONGEST_TEXT = 60_000
 EDIT, VIEW, ADD = "Edit issues", "View issues", "Add issues"
-
-_REPORTED = re.compile(r"\n\nReported by (?P<who>[^\n]{1,80})\.\Z")
-_REPORTER = "reporter"
 
 
 class RedmineTracker:
@@ -89,13 +85,10 @@ class RedmineTracker:
 
     def create_new(self, *, title: str, description: str, reporter: str) -> Issue:
         """Create an issue under the next number. Its author is the key's user; its text names ``reporter``."""
-        who = re.sub(r"[^\w.@ -]", "", reporter)[:80].strip()
-        text = description[:LONGEST_TEXT]
-        text = marked(f"{text}\n\nReported by {who}.", _REPORTER, limit=LONGEST_TEXT + 200) if who else text
         body: dict[str, object] = {
             "project_id": self._client.project.id,
-            "subject": " ".join(title.split())[:LONGEST_SUBJECT],
-            "description": text,
+            "subject": one_line(title, limit=LONGEST_SUBJECT),
+            "description": reported(description, reporter, limit=LONGEST_TEXT),
         }
         if self._config.issue_type:
             body["tracker_id"] = self._type(self._config.issue_type).id
@@ -281,9 +274,8 @@ class RedmineTracker:
 
     def _as_issue(self, issue: IssueAnswer) -> Issue:
         reporter, text = self._people.login(issue.author), issue.description
-        told = _REPORTED.search(unmarked(text)) if carries(text, _REPORTER) else None
-        if told and issue.author and issue.author.id == self._client.me.id:
-            reporter, text = told["who"], unmarked(text)[: told.start()]
+        if issue.author and issue.author.id == self._client.me.id:
+            reporter, text = reporter_in(text) or (reporter, text)
         return Issue(
             key=feature_key(self._config.key_of(str(issue.id))),
             title=issue.subject,
