@@ -16,6 +16,7 @@ from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, Per
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
+    LISTING_HOST,
     Attempt,
     AttemptState,
     CandidateRecord,
@@ -36,6 +37,7 @@ from feature_delivery.domain.records import (
     QueuePlace,
     SuiteResult,
     WebhookDelivery,
+    WebhookState,
 )
 from feature_delivery.ports.ledger import Books
 from tests.fakes.ledger import memory_ledger
@@ -512,8 +514,8 @@ def test_branches_are_those_of_active_features_with_an_attempt(begin: Begin) -> 
 
 
 def a_webhook(number: int, **more: Any) -> WebhookDelivery:
-    values: dict[str, Any] = {"host": "local", "event": "push", "body": bytes(range(256))} | more
-    return WebhookDelivery(project=more.pop("project", SHOP), delivery_id=f"d-{number}", **values)
+    values: dict[str, Any] = {"project": SHOP, "host": "local", "event": "push", "body": bytes(range(256))}
+    return WebhookDelivery(delivery_id=f"d-{number}", **(values | more))
 
 
 def test_webhooks_wait_until_they_are_processed(begin: Begin) -> None:
@@ -531,6 +533,55 @@ def test_webhooks_wait_until_they_are_processed(begin: Begin) -> None:
         assert found
         assert found.body == bytes(range(256))
         assert isinstance(found.body, bytes)
+
+
+def test_what_was_looked_into_least_often_comes_first(begin: Begin) -> None:
+    """A project whose host is down must keep no other waiting."""
+    with begin() as books:
+        for number in range(4):
+            books.add(a_webhook(number, project=OTHER if number == 3 else SHOP, tries=0 if number == 3 else 2))
+        assert [one.delivery_id for one in books.webhooks_to_process(limit=2)] == ["d-3", "d-0"]
+
+
+def test_webhooks_are_listed_newest_first_by_their_state(begin: Begin) -> None:
+    with begin() as books:
+        made = [a_webhook(number) for number in range(5)]
+        made[1].processed_at = NOON
+        made[2].processed_at, made[2].ignored = NOON, "a tag"
+        made[3].processed_at, made[3].ignored = NOON, "a tag"
+        made[4].processed_at, made[4].ignored = NOON, "a bot"
+        listing = a_webhook(5, host=LISTING_HOST)
+        for webhook in (*made, listing, a_webhook(6, project=OTHER)):
+            books.add(webhook)
+        assert books.webhooks(SHOP) == made[::-1]
+        assert books.webhooks(SHOP, limit=2) == [made[4], made[3]]
+        assert books.webhooks(SHOP, before=made[3].id, limit=2) == [made[2], made[1]]
+        assert books.webhooks(SHOP, state=WebhookState.WAITING) == [made[0]]
+        assert books.webhooks(SHOP, state=WebhookState.PROCESSED) == [made[1]]
+        assert books.webhooks(SHOP, state=WebhookState.IGNORED) == [made[4], made[3], made[2]]
+        assert books.webhook_counts(SHOP) == {"waiting": 1, "processed": 1, "ignored": 3}
+        assert list(books.webhooks_ignored(SHOP).items()) == [("a tag", 2), ("a bot", 1)]
+        assert books.webhook_by_id(SHOP, made[2].id) is made[2]
+        assert books.webhook_by_id(OTHER, made[2].id) is None
+        assert books.webhook_by_id(SHOP, listing.id) is None
+
+
+def test_bodies_are_forgotten_first_and_webhooks_later_but_none_that_waits(begin: Begin) -> None:
+    old, older = NOON - 8 * 24 * HOUR, NOON - 91 * 24 * HOUR
+    with begin() as books:
+        for number, received in enumerate((NOON, old, older)):
+            books.add(a_webhook(number, received_at=received, processed_at=NOON, headers={"host": "h"}))
+            books.add(a_webhook(10 + number, received_at=received, headers={"host": "h"}))
+            books.add(a_webhook(20 + number, received_at=received, processed_at=NOON, host=LISTING_HOST))
+    before = {"bodies_before": NOON - 7 * 24 * HOUR, "rows_before": NOON - 90 * 24 * HOUR}
+    with begin() as books:
+        assert books.prune_webhooks(**before) == 2
+        assert books.prune_webhooks(**before) == 0
+    with begin() as books:
+        left = {n: found for n in range(23) if (found := books.webhook(SHOP, f"d-{n}"))}
+        assert sorted(left) == [0, 1, 10, 11, 12, 20, 21, 22]
+        assert [n for n, found in left.items() if not found.body] == [1]
+        assert [n for n in (0, 1, 10, 11, 12) if not left[n].headers] == [1]
 
 
 def test_the_outbox_gives_what_is_due_oldest_first(begin: Begin) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 
 import pytest
 
 from feature_delivery.adapters.ledger import transactions
 from feature_delivery.adapters.ledger.local_records import SqlLocalRecords
 from feature_delivery.adapters.trackers.local import LocalTracker
-from feature_delivery.domain.errors import NotFound
-from feature_delivery.domain.names import FeatureKey, ProjectName
+from feature_delivery.domain.errors import NotFound, Refused
+from feature_delivery.domain.names import FeatureKey, ProjectName, feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
 from tests.contracts.redmine_bench import redmine_bench
 from tests.contracts.tracker_bench import Bench
@@ -29,8 +30,17 @@ def local_bench() -> Iterator[Bench]:
         tracker=tracker,
         given=lambda key: tracker.create(key, title="Gift cards", description="Sell them.", reporter="mia"),
         assign=tracker.assign,
-        comments=lambda key: [comment.text for comment in tracker.comments(key)],
+        comments=lambda key: [c.text for c in tracker.comments(key) if not c.marker.startswith("link:")],
         local=tracker,
+        links=lambda key: [
+            (title, url)
+            for c in tracker.comments(key)
+            if c.marker.startswith("link:")
+            for title, _, url in [c.text.partition(": ")]
+        ],
+        moved=tracker.move,
+        numbers=False,
+        knows_logins=False,
     )
     ledger.close()
 
@@ -113,6 +123,114 @@ def test_what_is_done_to_an_unknown_issue_is_not_found(bench: Bench) -> None:
         bench.tracker.comment(KEY, "hello", marker="m")
     with pytest.raises(NotFound, match="SHOP-1"):
         bench.tracker.move(KEY, IssueState.DONE)
+
+
+def test_a_new_issue_has_the_key_that_its_tracker_gives_it(bench: Bench) -> None:
+    if not bench.numbers:
+        with pytest.raises(Refused, match="does not give out keys"):
+            bench.tracker.create_new(title="Gift cards", description="Sell them.", reporter="mia")
+        return
+    first, second = (
+        bench.tracker.create_new(title="Gift cards", description="Sell them.", reporter="mia") for _ in range(2)
+    )
+    assert first.key != second.key
+    for issue in (first, second):
+        assert feature_key(issue.key).startswith("SHOP-")
+        assert found(bench, issue.key) == issue
+        assert (issue.title, issue.description, issue.state) == ("Gift cards", "Sell them.", IssueState.OPEN)
+        assert issue.url
+
+
+def test_a_key_that_is_not_there_is_made_up_only_where_people_give_keys_out(bench: Bench) -> None:
+    bench.given(KEY)
+    unknown = FeatureKey("SHOP-4711")
+    if bench.numbers:
+        with pytest.raises(Refused, match="SHOP-4711"):
+            bench.tracker.create(unknown, title="Gift cards", description="", reporter="mia")
+        assert bench.tracker.find(unknown) is None
+    else:
+        assert bench.tracker.create(unknown, title="Gift cards", description="", reporter="mia").key == unknown
+
+
+def test_we_give_an_issue_to_somebody_and_take_it_back(bench: Bench) -> None:
+    bench.given(KEY)
+    for _ in range(2):
+        issue = bench.tracker.assign(KEY, "bob")
+        assert (issue.assignee, issue.state) == ("bob", IssueState.OPEN)
+        assert found(bench) == issue
+    assert bench.tracker.assign(KEY, None).assignee is None
+    assert found(bench).assignee is None
+
+
+def test_an_issue_is_given_to_nobody_unknown(bench: Bench) -> None:
+    bench.given(KEY)
+    if bench.knows_logins:
+        with pytest.raises(NotFound, match="nobody-at-all"):
+            bench.tracker.assign(KEY, "nobody-at-all")
+    assert found(bench).assignee is None
+    with pytest.raises(NotFound, match="SHOP-2"):
+        bench.tracker.assign(OTHER_KEY, "bob")
+
+
+def test_a_link_is_shown_once_and_takes_its_new_address(bench: Bench) -> None:
+    bench.given(KEY)
+    bench.tracker.link(KEY, url="https://git.example/shop/1", title="Merge request 1", marker="request")
+    bench.tracker.link(KEY, url="https://a.dev.example", title="Development", marker="development")
+    for _ in range(2):
+        bench.tracker.link(KEY, url="https://b.dev.example", title="Development", marker="development")
+    if bench.links is not None:
+        assert bench.links(KEY) == [
+            ("Merge request 1", "https://git.example/shop/1"),
+            ("Development", "https://b.dev.example"),
+        ]
+    with pytest.raises(NotFound, match="SHOP-2"):
+        bench.tracker.link(OTHER_KEY, url="https://a.dev.example", title="Development", marker="development")
+
+
+def test_issues_changed_since_then_are_listed_newest_change_first(bench: Bench) -> None:
+    bench.given(KEY)
+    bench.given(OTHER_KEY)
+    assert {one.key for one in bench.tracker.changed_issues(bench.moment() - timedelta(hours=1))} == {KEY, OTHER_KEY}
+    since = bench.moment()
+    assert bench.tracker.changed_issues(since) == ()
+    bench.assign(KEY, "bob")
+    assert bench.tracker.changed_issues(since) == (found(bench),)
+    bench.moment()
+    (bench.moved or bench.tracker.move)(OTHER_KEY, IssueState.DONE)
+    changed = bench.tracker.changed_issues(since)
+    assert [(one.key, one.state, one.assignee) for one in changed] == [
+        (OTHER_KEY, IssueState.DONE, None),
+        (KEY, IssueState.OPEN, "bob"),
+    ]
+
+
+def test_a_listing_is_complete_however_many_pages_it_takes(bench: Bench) -> None:
+    since = bench.moment()
+    keys = {FeatureKey(f"SHOP-{1 + i}") for i in range(bench.many)}
+    for key in sorted(keys, key=lambda k: int(k.partition("-")[2])):
+        bench.given(key)
+    listed = [one.key for one in bench.tracker.changed_issues(since)]
+    assert len(listed) == bench.many
+    assert set(listed) == keys
+
+
+def test_a_move_that_the_workflow_does_not_offer_is_refused_with_the_state_named(bench: Bench) -> None:
+    bench.given(KEY)
+    if bench.block is None:
+        bench.tracker.move(KEY, IssueState.DONE)
+        assert found(bench).state is IssueState.DONE
+        return
+    bench.block(KEY)
+    with pytest.raises(Refused, match="SHOP-1"):
+        bench.tracker.move(KEY, IssueState.DONE)
+    assert found(bench).state is IssueState.OPEN
+
+
+def test_nothing_is_found_wrong_where_nothing_is_wrong(bench: Bench) -> None:
+    for finding in bench.tracker.examine():
+        assert finding.well, finding
+        assert finding.what
+        assert finding.sentence
 
 
 def test_people_write_as_often_as_they_like(bench: Bench, local: LocalTracker) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import psutil
 import pytest
 
+from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.cli.demo.scenarios import CONFIRMATION, VERDICT
 from tests.support.delivering import DeliveringShop
+from tests.support.webhooks import SENDERS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
@@ -111,6 +117,50 @@ def test_a_task_dies_while_it_deploys_to_production_and_then_production_itself(s
     shop.until("production answers again at its address", lambda: answers(address))
     shop.play.kept(key)
     assert_delivered(shop, key)
+
+
+def test_every_webhook_that_was_answered_is_processed_though_the_api_server_dies(shop: DeliveringShop) -> None:
+    """In a burst of four hosts' words; who got no answer sends again, as hosts and people do."""
+    secret = (shop.home / "secrets" / "webhook-demo_store").read_bytes().strip()
+    address = f"{shop.now.instance.address}{URL_PREFIX}/webhooks/demo_store"
+    hosts = ("github", "gitlab", "gitea", "feature-delivery")
+    number, mark = 400, uuid.uuid4().hex
+    answered: list[str] = []
+    unanswered: list[str] = []
+
+    def send(which: int) -> None:
+        host, delivery = hosts[which % len(hosts)], f"{mark}-{which}"
+        push = {"object_kind": "push", "ref": f"refs/heads/feature/BURST-{which}", "after": "a" * 40, "new": "a" * 40}
+        sent = SENDERS[host]("push", json.dumps(push).encode(), secret, delivery=delivery)
+
+        def taken() -> bool:
+            try:
+                answer = httpx.post(address, content=sent.body, headers=sent.headers, timeout=30, trust_env=False)
+            except httpx.HTTPError:
+                unanswered.append(delivery)
+                return False
+            return answer.status_code == 202
+
+        shop.until(f"{delivery} is taken", taken)
+        answered.append(delivery)
+
+    with ThreadPoolExecutor(8) as senders:
+        sending = [senders.submit(send, which) for which in range(number)]
+        shop.until("half of them are answered", lambda: len(answered) >= number // 2)
+        kill_part(shop, "api-server", family=True)
+        for one in sending:
+            one.result()
+    assert unanswered, "it died in the middle of the burst"
+    assert len(set(answered)) == number
+    api = shop.play.stage.api("olga")
+
+    def processed() -> bool:
+        found = [api.get(f"/webhooks/demo_store/deliveries/{delivery}") for delivery in answered]
+        return all(one["state"] == "processed" and one["processed_at"] for one in found)
+
+    shop.until("all of them are processed", processed)
+    key, _ = shop.pushed()  # and the next real push is told as ever
+    shop.until_step(key, "development.deploy", "running", "done")
 
 
 def test_no_decision_is_lost_however_early_it_comes(shop: DeliveringShop) -> None:

@@ -5,7 +5,7 @@ The same schedules run, fewer of them, over the real books on SQLite: see ``test
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +34,7 @@ from feature_delivery.domain.records import (
     QueuePlace,
     SuiteResult,
     WebhookDelivery,
+    WebhookState,
 )
 
 if TYPE_CHECKING:
@@ -249,6 +250,23 @@ class FakeBooks:
         raise NotImplementedError
 
     def webhooks_to_process(self, limit: int = 100) -> Sequence[WebhookDelivery]:
+        raise NotImplementedError
+
+    def webhook_by_id(self, project: ProjectName, webhook_id: int) -> WebhookDelivery | None:
+        raise NotImplementedError
+
+    def webhooks(
+        self, project: ProjectName, *, state: WebhookState | None = None, before: int | None = None, limit: int = 100
+    ) -> Sequence[WebhookDelivery]:
+        raise NotImplementedError
+
+    def webhook_counts(self, project: ProjectName) -> Mapping[WebhookState, int]:
+        raise NotImplementedError
+
+    def webhooks_ignored(self, project: ProjectName) -> Mapping[str, int]:
+        raise NotImplementedError
+
+    def prune_webhooks(self, *, bodies_before: datetime, rows_before: datetime) -> int:
         raise NotImplementedError
 
     def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:

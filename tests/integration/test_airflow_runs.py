@@ -310,6 +310,27 @@ def test_a_run_that_waits_off_the_shelf_is_seen_only_when_it_has_nothing_else_to
     assert not waits()
 
 
+def test_work_of_one_run_moves_no_other_run(world: World) -> None:
+    """A waiting run costs nothing only as long as what others do leaves it on the shelf."""
+    other = RunRef(SHOP, "SHOP-2")
+    with world.begin() as unit:
+        unit.runs.start(other, conf={}, note="a note")
+        unit.books.add(Feature(project=SHOP, key=FeatureKey("SHOP-2"), delivery=1, run_id=other.run_id, title="Pens"))
+    world.until(Step.WAIT_FOR_REVIEW)
+    with world.session() as opened:
+        ours = update(TaskInstance).where(TaskInstance.run_id == other.run_id)
+        opened.execute(ours.values(state=None))
+        opened.execute(ours.where(TaskInstance.task_id == Step.CREATE_BRANCH.value).values(state="queued"))
+    with world.begin() as unit:
+        assert unit.runs.waiting_unshelved([SHOP]) == [RUN], "it waits, whatever the other one does"
+        unit.runs.shelve(RUN, until=now() + LATER)
+        unit.runs.shelve(other, until=now() + LATER)
+    with world.begin() as unit:
+        assert unit.runs.unshelve_stranded([SHOP]) == 1
+        assert unit.runs.waiting_unshelved([SHOP]) == []
+    assert shelved(world)
+
+
 def test_times_and_tries_are_shown(world: World) -> None:
     world.set({Step.REGISTER_FEATURE: "success"})
     with world.begin() as unit:

@@ -106,7 +106,7 @@ def test_each_pushed_branch_sends_one_signed_webhook(clone: Path, listener: List
     assert len({headers["X-Feature-Delivery-Delivery"] for headers, _ in listener.got}) == 2
 
 
-def test_the_pusher_is_who_the_environment_names_and_ourselves_are_known(
+def test_the_pusher_is_who_the_environment_names_and_what_we_push_ourselves_is_not_told(
     clone: Path, bare: Path, tmp_path: Path, listener: Listener
 ) -> None:
     push(clone, PRODUCTION, env={"FEATURE_DELIVERY_USER": "bob"})
@@ -115,7 +115,9 @@ def test_the_pusher_is_who_the_environment_names_and_ourselves_are_known(
     branch = BranchName("feature/SHOP-1-x")
     repository.create_branch(branch, head)
     assert repository.delete_branch(branch, expect=head)
-    assert [json.loads(body)["pusher"] for _, body in listener.got] == ["bob", "feature-delivery", "feature-delivery"]
+    push(clone, f"{PRODUCTION}:{branch}", env={"REMOTE_USER": "carol"})
+    push(clone, f":{branch}", env={"REMOTE_USER": "carol"})
+    assert [json.loads(body)["pusher"] for _, body in listener.got] == ["bob", "carol", "carol"]
     assert json.loads(listener.got[-1][1])["new"] == "0" * 40
 
 

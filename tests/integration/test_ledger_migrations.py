@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import URL, Engine, create_engine, inspect, pool, text
 
 from feature_delivery.adapters import ledger
+from feature_delivery.adapters.ledger.session import ledger_begin
 from feature_delivery.adapters.ledger.tables import VERSION_TABLE, metadata
 
 HOME = Path(ledger.__file__).parent
@@ -81,6 +82,20 @@ def test_every_migration_can_be_taken_back_alone(empty: Engine) -> None:
     command.downgrade(config(empty.url), "-1")
     command.upgrade(config(empty.url), "head")
     assert differences(empty) == []
+
+
+def test_webhooks_stored_before_are_kept_and_still_looked_into(empty: Engine) -> None:
+    command.upgrade(config(empty.url), "0002")
+    row = "INSERT INTO fd_webhook (project, delivery_id, host, event, body, received_at, result, tries)"
+    with empty.begin() as connection:
+        connection.execute(text(f"{row} VALUES ('shop', 'old', 'webhook', 'push', 'x', now(), '', 0)"))
+    command.upgrade(config(empty.url), "head")
+    with ledger_begin(empty)() as (_, books):
+        (stored,) = books.webhooks_to_process()
+        assert (stored.body, stored.headers, stored.hint, stored.ignored) == (b"x", {}, None, "")
+    command.downgrade(config(empty.url), "0002")
+    with empty.connect() as connection:
+        assert connection.execute(text("SELECT delivery_id, event FROM fd_webhook")).all() == [("old", "push")]
 
 
 def airflow(url: URL, home: Path, *arguments: str) -> str:

@@ -18,7 +18,7 @@ from feature_delivery.domain.errors import Misconfigured, NotFound, Refused
 from feature_delivery.domain.names import FeatureKey
 from feature_delivery.ports.tracker import IssueState
 from tests.contracts import test_tracker_contract as contract
-from tests.contracts.redmine_bench import CONFIG, number
+from tests.contracts.redmine_bench import CONFIG, STATUS, is_link, number, shown_links
 from tests.contracts.tracker_bench import Bench
 from tests.support.redmine import RealRedmine, needed, running_redmine
 
@@ -72,7 +72,10 @@ def test_the_contract_holds_for_the_real_redmine(
             tracker=tracker,
             given=lambda key: redmine.give(number(key)),
             assign=lambda key, person: redmine.assign(number(key), person),
-            comments=lambda key: redmine.notes(number(key)),
+            comments=lambda key: [unmarked(note) for note in redmine.raw_notes(number(key)) if not is_link(note)],
+            links=lambda key: shown_links(redmine.raw_notes(number(key))),
+            moved=lambda key, state: redmine.move(number(key), STATUS[state]),
+            block=lambda _: redmine.forbid("Delivery", "Closed"),
         )
     )
 

@@ -325,12 +325,14 @@ class TestRefresh:
 
 
 class TestPromotion:
-    def test_production_moves_to_the_candidate_and_preprod_follows(self, bench: Bench) -> None:
+    def test_production_moves_to_the_candidate_and_preprod_waits_for_the_verdict(self, bench: Bench) -> None:
         push(bench)
-        bench.world.branch(PREPROD, bench.world.head(PRODUCTION))
+        before = bench.world.head(PRODUCTION)
+        bench.world.branch(PREPROD, before)
         candidate = bench.candidate()
         assert bench.run(Step.PROMOTE, candidate=candidate) == Moved(commit=candidate.commit)
-        assert bench.world.head(PRODUCTION) == candidate.commit == bench.world.head(PREPROD)
+        assert bench.world.head(PRODUCTION) == candidate.commit
+        assert bench.world.head(PREPROD) == before, "hosts would show the request as merged before it was kept"
 
     def test_a_promotion_that_was_killed_after_the_push_is_recognised(self, bench: Bench) -> None:
         push(bench)
@@ -379,18 +381,6 @@ class TestPromotion:
             {"delivery.yaml": DELIVERY.replace("migration: {forward: migrate up, back: migrate down}", irreversible)},
         )
         assert bench.run(Step.PROMOTE, candidate=bench.candidate()).irreversible
-
-    def test_a_preprod_branch_that_cannot_be_levelled_ships_nothing_less(
-        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def protected(*_arguments: object, **_named: object) -> bool:
-            raise Refused("It is protected.")
-
-        push(bench)
-        monkeypatch.setattr(bench.repository, "level", protected)
-        candidate = bench.candidate()
-        assert bench.run(Step.PROMOTE, candidate=candidate).commit == candidate.commit
-        assert any("It is protected." in line for line in bench.log)
 
 
 class TestObservation:
@@ -483,6 +473,36 @@ class TestClosing:
         done = bench.run(Step.DELETE_BRANCHES, own_branches=(CANDIDATE,))
         assert done.deleted == (CANDIDATE,)
         assert CANDIDATE not in bench.world.branches()
+
+    def test_preprod_is_levelled_with_what_was_kept_and_never_taken_back(self, bench: Bench) -> None:
+        moved = promotion(bench)
+        bench.world.branch(PREPROD, moved.before)
+        bench.run(Step.DELETE_BRANCHES, promotion=moved)
+        assert bench.world.head(PREPROD) == moved.candidate
+        newer = bench.world.commit(PREPROD, {"next.py": "1"})
+        bench.run(Step.DELETE_BRANCHES, promotion=moved)
+        assert bench.world.head(PREPROD) == newer, "a later delivery has levelled it"
+
+    def test_preprod_is_not_levelled_with_what_was_rolled_back_or_never_promoted(self, bench: Bench) -> None:
+        moved = promotion(bench)
+        bench.world.branch(PREPROD, moved.before)
+        bench.run(Step.DELETE_BRANCHES, promotion=replace(moved, restored=moved.before))
+        unseen = bench.world.commit(BRANCH, {"unseen.py": "1"})
+        bench.run(Step.DELETE_BRANCHES, promotion=replace(moved, candidate=unseen))
+        assert bench.world.head(PREPROD) == moved.before
+
+    def test_a_preprod_branch_that_cannot_be_levelled_keeps_no_branch_from_going(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def protected(*_arguments: object, **_named: object) -> bool:
+            raise Refused("It is protected.")
+
+        moved = promotion(bench)
+        head = bench.world.head(BRANCH)
+        monkeypatch.setattr(bench.repository, "level", protected)
+        done = bench.run(Step.DELETE_BRANCHES, promotion=moved, branch_leases={BRANCH: head})
+        assert done.deleted == (BRANCH,)
+        assert any("It is protected." in line for line in bench.log)
 
     @pytest.mark.parametrize("branch", ["production", "preprod"])
     def test_no_permit_deletes_a_lasting_branch(self, bench: Bench, branch: str) -> None:

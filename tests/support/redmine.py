@@ -89,9 +89,20 @@ class RealRedmine:
         assignee = self.people[person][0] if person else ""
         self.ask("PUT", f"/issues/{number}.json", {"issue": {"assigned_to_id": assignee}})
 
+    def move(self, number: int, status: int) -> None:
+        self.ask("PUT", f"/issues/{number}.json", {"issue": {"status_id": status}})
+
     def notes(self, number: int) -> list[str]:
+        return [unmarked(note) for note in self.raw_notes(number)]
+
+    def raw_notes(self, number: int) -> list[str]:
         issue = self.ask("GET", f"/issues/{number}.json?include=journals")["issue"]
-        return [unmarked(one["notes"]) for one in issue["journals"] if one["notes"]]
+        return [one["notes"] for one in issue["journals"] if one["notes"]]
+
+    def forbid(self, role: str, end: str) -> None:
+        """Take from a role every way to a status."""
+        numbers = self.number("roles", role), self.number("issue_statuses", end)
+        self.sql("DELETE FROM workflows WHERE role_id = ? AND new_status_id = ?", *numbers)
 
     def allow(self, role: str, begin: str, end: str) -> None:
         """Allow a role to go from one status to another, in the workflow of every tracker."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.domain.errors import Misconfigured, NotFound
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.project import ProjectConfig
+
+_log = logging.getLogger(__name__)
 
 URL_PREFIX = "/feature-delivery"
 """Where the plugin mounts the web app in Airflow's API server."""
@@ -108,14 +111,36 @@ def new_instance() -> str:
     return os.environ.get("FEATURE_DELIVERY_INSTANCE", "")
 
 
-def webhook_secret(name: ProjectName) -> bytes:
-    """Return what a project's webhooks are signed with; empty: none is set, and none is accepted.
+def webhook_secrets(name: ProjectName) -> tuple[bytes, ...]:
+    """Return what a project's webhooks may be signed with; empty: none is set, and none is accepted.
 
-    ``FEATURE_DELIVERY_WEBHOOK_SECRET_<PROJECT>``, else the file ``secrets/webhook-<project>`` in the home.
+    ``FEATURE_DELIVERY_WEBHOOK_SECRET_<PROJECT>``, several separated by white space, else the file
+    ``secrets/webhook-<project>`` in the home, one a line. To change a secret, add the new one here, then at the host,
+    then remove the old one here; nothing is lost meanwhile.
     """
     if given := os.environ.get(f"FEATURE_DELIVERY_WEBHOOK_SECRET_{name.upper()}"):
-        return given.encode()
+        return tuple(given.encode().split())
     try:
-        return (settings().home / "secrets" / f"webhook-{name}").read_bytes().strip()
+        content = (settings().home / "secrets" / f"webhook-{name}").read_bytes()
     except FileNotFoundError:
-        return b""
+        return ()
+    except OSError as error:
+        _log.warning("Could not read the webhook secrets of %s: %s", name, error.strerror)
+        return ()
+    return tuple(line for each in content.splitlines() if (line := each.strip()))
+
+
+WEBHOOKS_PER_MINUTE = 6000
+"""A hundred a second, with bursts of a minute's worth: no host sends that much for one shop while all is well."""
+
+
+def webhooks_per_minute() -> int:
+    """Return how many webhooks of one project one API server process takes (``FEATURE_DELIVERY_WEBHOOKS_PER_MINUTE``).
+
+    Raises:
+        Misconfigured: The setting is no number from 1.
+    """
+    given = os.environ.get("FEATURE_DELIVERY_WEBHOOKS_PER_MINUTE") or str(WEBHOOKS_PER_MINUTE)
+    if not (given.isascii() and given.isdigit() and int(given) > 0):
+        raise Misconfigured(f"FEATURE_DELIVERY_WEBHOOKS_PER_MINUTE is {given[:20]!r}. Set a number from 1.")
+    return int(given)

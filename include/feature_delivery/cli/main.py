@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from feature_delivery.cli import commands, instance_commands, operator_commands, signals
+from feature_delivery.cli import commands, instance_commands, operator_commands, signals, webhook_commands
 from feature_delivery.domain.errors import Error
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 instance_commands.register(app)
 commands.register(app)
 operator_commands.register(app)
+webhook_commands.register(app)
 
 
 def main() -> None:

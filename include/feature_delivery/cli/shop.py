@@ -227,12 +227,12 @@ choices:
 
 
 def webhook_secret(home: Path, project: ProjectName) -> str:
-    """Return the secret that the repository's hook signs with, made at its first use."""
+    """Return the secret that the repository's hook signs with, the first of the file, made at its first use."""
     path = home / "secrets" / f"webhook-{project}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(path, secrets.token_urlsafe(32))
-    return path.read_text("utf-8").strip()
+    return path.read_text("utf-8").strip().partition("\n")[0].strip()
 
 
 def local_platform(home: Path) -> LocalPlatform:

@@ -309,18 +309,40 @@ class QueuePlace:
 
 @dataclass(eq=False, kw_only=True)
 class WebhookDelivery:
-    """One webhook as it came in: stored before it is looked into, processed once."""
+    """One webhook as it came in: stored before it is looked into, processed once.
+
+    Attributes:
+        host: The dialect's name.
+        headers: By their names in lower case, without secrets.
+        hint: Where to look, as ``services.control.webhooks`` writes it; ``None``: everywhere.
+        ignored: Why it is not for us; empty: it is.
+    """
 
     project: ProjectName
     delivery_id: str
     host: str
     event: str
     body: bytes
+    headers: dict[str, Any] = field(default_factory=dict)
+    hint: dict[str, Any] | None = None
+    ignored: str = ""
     received_at: datetime = field(default_factory=now)
     processed_at: datetime | None = None
     result: str = ""
     tries: int = 0
     id: int = 0
+
+
+class WebhookState(StrEnum):
+    """Where a webhook stands."""
+
+    WAITING = "waiting"
+    PROCESSED = "processed"
+    IGNORED = "ignored"
+
+
+LISTING_HOST = "ls-remote"
+"""``host`` of the rows in which we keep what we have seen ourselves: nobody sent them."""
 
 
 class Errand(StrEnum):

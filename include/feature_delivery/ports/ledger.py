@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         QueuePlace,
         SuiteResult,
         WebhookDelivery,
+        WebhookState,
     )
     from feature_delivery.ports.runs import Runs
 
@@ -159,7 +160,30 @@ class Books(Protocol):
         """Return a webhook by the id its host gave it."""
 
     def webhooks_to_process(self, limit: int = 100) -> Sequence[WebhookDelivery]:
-        """Return stored webhooks that wait, oldest first; rows that another process holds are passed over."""
+        """Return stored webhooks that wait, those looked into least often first, of these the oldest.
+
+        Rows that another process holds are passed over. A project whose host is down keeps no other waiting.
+        """
+
+    def webhook_by_id(self, project: ProjectName, webhook_id: int) -> WebhookDelivery | None:
+        """Return a webhook by its number in the ledger."""
+
+    def webhooks(
+        self, project: ProjectName, *, state: WebhookState | None = None, before: int | None = None, limit: int = 100
+    ) -> Sequence[WebhookDelivery]:
+        """Return the webhooks of a project, newest first, those with a number below ``before``."""
+
+    def webhook_counts(self, project: ProjectName) -> Mapping[WebhookState, int]:
+        """Return how many webhooks of a project are kept, by their state."""
+
+    def webhooks_ignored(self, project: ProjectName) -> Mapping[str, int]:
+        """Return how many webhooks of a project were not for us, by the reason, the most frequent first."""
+
+    def prune_webhooks(self, *, bodies_before: datetime, rows_before: datetime) -> int:
+        """Empty the bodies and headers of processed webhooks received before then, and forget those older still.
+
+        Returns how many rows were changed or forgotten.
+        """
 
     def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
         """Return unsent entries that are due, oldest first; rows that another process holds are passed over."""

@@ -19,6 +19,8 @@ class Dialect(Protocol):
 
     name: str
     """``github``, ``gitlab``, ``gitea``, ``jira``, ``feature-delivery``."""
+    content_types: frozenset[str]
+    """Media types of the bodies it sends; ``payload`` below is what is in one, ``None`` when it cannot be read."""
 
     def speaks(self, headers: Mapping[str, str]) -> bool:
         """Say whether a request with these headers is in this dialect."""
@@ -30,10 +32,13 @@ class Dialect(Protocol):
         """
 
     def delivery_id(self, headers: Mapping[str, str], body: bytes) -> str:
-        """Return the host's id of this delivery, the same when it sends it again; a digest where it has none."""
+        """Return the host's id of this delivery, the same when it sends it again; a digest where it has none.
 
-    def event(self, headers: Mapping[str, str]) -> str:
-        """Return the host's name of the event, for people and for ``hint``."""
+        Empty: the dialect demands one, and it is missing.
+        """
+
+    def event(self, headers: Mapping[str, str], payload: Any) -> str:
+        """Return the host's name of the event, for people and for ``hint``; not every host has a header for it."""
 
     def hint(self, event: str, payload: Any) -> Hint:
         """Return where to look. Whatever is missing or of a wrong type makes an ignored hint, never an error."""

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from feature_delivery.web import (
+    delivery_routes,
     errors,
     feature_routes,
     local_routes,
@@ -57,7 +58,7 @@ def create_app() -> FastAPI:
         generate_unique_id_function=_name,
     )
     errors.install(app)
-    for part in (task_routes, feature_routes, local_routes, webhook_routes):
+    for part in (task_routes, feature_routes, local_routes, webhook_routes, delivery_routes):
         app.include_router(part.router)
     app.include_router(router)
     return app

@@ -38,7 +38,7 @@ _MEANINGS = {
     404: "There is no such thing",
     409: "The world moved on",
     413: "Too large",
-    415: "Not JSON",
+    415: "Not of a type that is read here",
     422: "Something in the request, or in the configuration, is wrong",
     429: "The other side asked us to wait",
     500: "A fault of ours; the log has it under the number in the sentence",

@@ -213,6 +213,8 @@ def housekeeping() -> dict[str, int]:
     counts["deadlines_expired"] = expire_deadlines()
     counts["runs_moved"] = tidy_shelf()
     counts["webhooks_processed"], counts["webhooks_left"] = webhooks.process(control())
+    with begin() as unit:
+        counts["webhooks_pruned"] = webhooks.prune(unit)
     counts["reconciled"] = len(reconcile_all())
     ask_people()
     counts["errands_run"], counts["errands_failed"] = outbox.drain(control(), limit=500)

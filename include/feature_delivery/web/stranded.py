@@ -49,7 +49,8 @@ def _work_before(gate: Any) -> ColumnElement[bool]:
     """Something before the parked gate was cleared: it can only have been by hand."""
     other = aliased(TaskInstance)
     to_run = or_(other.state.in_(_TO_RUN), and_(other.state.is_(None), _place(other) < _place(gate)))
-    return exists().where(_same_run(other), to_run)
+    # By the gate, not by the run: two levels down SQLAlchemy would not correlate that one, and look at any run at all.
+    return exists().where(other.dag_id == gate.dag_id, other.run_id == gate.run_id, to_run)
 
 
 def on_the_shelf(session: Session, dag_ids: Iterable[str], *, run_id: str | None = None) -> list[tuple[str, str]]:

@@ -107,6 +107,15 @@ class FakeRedmine:
         self.issues[number] = issue
         return issue
 
+    def assign(self, number: int, person: str | None) -> None:
+        """Give an issue to somebody, as people do."""
+        self._assign(self.issues[number], str(self.users[person].id) if person else "")
+
+    def move(self, number: int, status: int) -> None:
+        """Set an issue's status, as people do."""
+        issue = self.issues[number]
+        issue.status, issue.updated = status, datetime.now(UTC)
+
     def note(self, number: int, text: str, *, by: str) -> None:
         """Write a note, as people do."""
         self._note(self.issues[number], text, self.users[by])

@@ -13,7 +13,7 @@ from typing import Final
 
 from feature_delivery.adapters.git import post_receive
 from feature_delivery.adapters.git.address import GitAccess, RemoteAddress
-from feature_delivery.adapters.git.commands import GitCommands, closed_environment
+from feature_delivery.adapters.git.commands import BOT_USER, GitCommands, closed_environment
 from feature_delivery.domain.errors import Misconfigured, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, ProjectName
 
@@ -75,7 +75,9 @@ def install_post_receive(path: Path, *, url: str, secret: str, project: ProjectN
     script = hooks / _SCRIPT
     # The interpreter by its absolute path: a pusher's PATH is unknown. By way of sh: a shebang has no quotes and at
     # most 255 characters. Isolated, without site: it starts twice as fast and nothing foreign is imported.
-    start = f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(script))} "$@"'
+    # What we push ourselves is in the ledger already; telling us would cost every delivery some looks at its host.
+    ours = f'[ "$FEATURE_DELIVERY_USER" = {BOT_USER} ] && exit 0'
+    start = f'{ours}\nexec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(script))} "$@"'
     try:
         hooks.mkdir(exist_ok=True)
         settings = json.dumps({"url": url, "secret": secret, "project": project}, indent=1) + "\n"

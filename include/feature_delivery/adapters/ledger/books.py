@@ -10,6 +10,7 @@ from sqlalchemy import select
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.reader import insert_unless_there
 from feature_delivery.adapters.ledger.releases import ReleaseBooks
+from feature_delivery.adapters.ledger.webhook_books import WebhookBooks
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.records import (
     Attempt,
@@ -22,7 +23,6 @@ from feature_delivery.domain.records import (
     OutboxEntry,
     PermitRecord,
     Project,
-    WebhookDelivery,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Record
 
 
-class SqlBooks(ReleaseBooks):
+class SqlBooks(ReleaseBooks, WebhookBooks):
     """``Books`` on a SQLAlchemy session.
 
     Raises, from any method:
@@ -167,18 +167,6 @@ class SqlBooks(ReleaseBooks):
         )
         self._session.flush()
         return dict(self._session.execute(query).all())
-
-    def webhook(self, project: ProjectName, delivery_id: str) -> WebhookDelivery | None:
-        """Return a webhook by the id its host gave it."""
-        w = t.webhook.c
-        query = select(WebhookDelivery).where(w.project == project, w.delivery_id == delivery_id)
-        return cast("WebhookDelivery | None", self._first(query))
-
-    def webhooks_to_process(self, limit: int = 100) -> Sequence[WebhookDelivery]:
-        """Return stored webhooks that wait, oldest first; rows that another process holds are passed over."""
-        w = t.webhook.c
-        query = select(WebhookDelivery).where(w.processed_at.is_(None)).order_by(w.id).limit(limit)
-        return self._rows(query.with_for_update(skip_locked=True))
 
     def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
         """Return unsent entries that are due, oldest first; rows that another process holds are passed over."""

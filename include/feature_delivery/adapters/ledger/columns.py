@@ -95,7 +95,7 @@ def word(words: type[E]) -> sa.Enum:
 
 def json_dict() -> sa.types.TypeEngine[dict[str, Any]]:
     """Return a JSON object; changed keys of the top level are seen, deeper changes need a new dict."""
-    return MutableDict.as_mutable(sa.JSON())
+    return MutableDict.as_mutable(sa.JSON(none_as_null=True))
 
 
 def json_list() -> sa.types.TypeEngine[list[Any]]:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from feature_delivery.adapters.ledger import local_tables as t
 from feature_delivery.adapters.ledger.reader import insert_unless_there
 from feature_delivery.adapters.local_records import (
+    OURSELVES,
     LocalComment,
     LocalIssue,
     LocalMessage,
@@ -147,6 +148,7 @@ class SqlLocalRecords:
                 {"number": number, "person": person, "commit": commit},
                 {"kind": kind, "comment": comment, "at": now()},
             )
+            _touch(session, number)
             return _the_request(session, project, number)
 
     def comment(self, project: ProjectName, comment: LocalComment, *, replace: bool) -> None:
@@ -155,6 +157,8 @@ class SqlLocalRecords:
             table, key = _thread(session, project, comment.place, comment.on)
             content = {"author": comment.author, "text": comment.text, "at": comment.at}
             natural = key | {"marker": comment.marker}
+            if comment.place is Place.REQUEST and comment.author != OURSELVES:
+                _touch(session, key["number"])
             if replace:
                 _put(session, table, natural, content, keep=("author", "at"))
             else:
@@ -278,6 +282,11 @@ def _change(session: Session, table: Table, changes: dict[str, Any], which: sa.C
     if changes:
         differs = sa.or_(*(table.c[name].is_distinct_from(value) for name, value in changes.items()))
         session.execute(table.update().where(which, differs).values(**changes, updated_at=now()))
+
+
+def _touch(session: Session, number: int) -> None:
+    """Count what somebody said on a request as a change of it, as hosts do."""
+    session.execute(t.request.update().where(t.request.c.number == number).values(updated_at=now()))
 
 
 def _put(

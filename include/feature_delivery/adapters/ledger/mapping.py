@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event as events
-from sqlalchemy.orm import registry
+from sqlalchemy.orm import deferred, registry
 
 from feature_delivery.adapters.ledger import tables
 from feature_delivery.domain import records
@@ -47,10 +47,15 @@ def map_records() -> None:
         if next(iter(_registry.mappers), None) is not None:
             return
         for record, table in RECORDS.items():
-            _registry.map_imperatively(record, table)
+            _registry.map_imperatively(record, table, properties=_late(record, table))
             if "id" in table.c:
                 events.listen(record, "before_insert", _unnumber)
         _registry.configure()
+
+
+def _late(record: type[Any], table: Table) -> dict[str, Any]:
+    # Bodies of webhooks are megabytes at times, and lists of them do not show them: read when asked for.
+    return {"body": deferred(table.c.body)} if record is records.WebhookDelivery else {}
 
 
 def _unnumber(_mapper: Mapper[Any], _connection: Connection, record: Any) -> None:

@@ -328,11 +328,15 @@ webhook = table(
     short("host", 40),
     short("event", 100),
     Column("body", sa.LargeBinary, nullable=False),
+    Column("headers", json_dict(), nullable=False),
+    Column("hint", json_dict(), nullable=True),
+    short("ignored", 100),
     moment("received_at"),
     moment("processed_at", nullable=True),
     text("result"),
     number("tries"),
     UniqueConstraint("project", "delivery_id"),
+    Index("ix_fd_webhook_project_id", "project", "id"),
 )
 some("ix_fd_webhook_waiting", webhook.c.id, where=webhook.c.processed_at.is_(None))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.errors import Error, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Feature, FeatureState, WebhookDelivery, now
+from feature_delivery.domain.records import LISTING_HOST, Feature, FeatureState, WebhookDelivery, now
 from feature_delivery.ports.tracker import Issue, IssueState
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
 from feature_delivery.services.control.gates import enter, settle
@@ -24,9 +24,10 @@ from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from feature_delivery.domain.hints import Hint
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.services.control.outside import Control, Outside
@@ -60,29 +61,30 @@ class Snapshot:
     listing: dict[BranchName, CommitSha] | None
 
 
-def reconcile(control: Control, project: ProjectConfig, *, pushed: Mapping[BranchName, str] | None = None) -> list[str]:
+def reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] | None = None) -> list[str]:
     """Take in where every branch, request and issue of a project is; returns what changed, one sentence each.
 
     Args:
         control: How to work.
         project: Whose.
-        pushed: Branches that a webhook named, with the login of who pushed; those that moved since the last listing
-            are added.
+        hints: Where webhooks say that something happened; branches that moved since the last listing are added.
+            ``None``: look everywhere.
 
     Raises:
         Temporary: The host did not answer; nothing was taken in.
     """
     with control.alone(project.name):
-        return _reconcile(control, project, pushed)
+        return _reconcile(control, project, hints)
 
 
-def _reconcile(control: Control, project: ProjectConfig, hinted: Mapping[BranchName, str] | None) -> list[str]:
+def _reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] | None) -> list[str]:
     with control.begin() as unit:
         before = _snapshot(unit, project)
     outside = control.outside(project)
     asked_at = now()
     heads = outside.repository.heads()
-    pushed = _moved(before.listing, heads) | dict(hinted or {})
+    pushed = _moved(before.listing, heads) | {h.branch: h.person for h in hints or () if h.branch and h.pushed}
+    everywhere = hints is None or any(not hint.pushed for hint in hints)
     done = _production(control, project, before, heads)
     for known in before.newest.values():
         if known.state is FeatureState.ACTIVE and known.branch is not None:
@@ -91,7 +93,7 @@ def _reconcile(control: Control, project: ProjectConfig, hinted: Mapping[BranchN
     done += _new_features(control, project, outside, before, heads, pushed)
     for known in before.newest.values():
         # A push tells of its branch alone: the requests and issues of all who wait are looked at by housekeeping.
-        if hinted is None or known.branch in pushed:
+        if everywhere or known.branch in pushed:
             done += _guarded(known, partial(_host_facts, control, project, outside, known))
     with control.begin() as unit:
         _remember(unit, project, heads)
@@ -113,7 +115,7 @@ def _remember(unit: Unit, project: ProjectConfig, heads: Mapping[BranchName, Com
     body = json.dumps(heads).encode()
     kept = unit.books.webhook(project.name, LISTING)
     if kept is None:
-        kept = WebhookDelivery(project=project.name, delivery_id=LISTING, host="ls-remote", event=LISTING, body=body)
+        kept = WebhookDelivery(project=project.name, delivery_id=LISTING, host=LISTING_HOST, event=LISTING, body=body)
         kept.processed_at = now()
         unit.books.add(kept)
     kept.body = body

@@ -1,92 +1,194 @@
-"""Webhooks: stored before they are looked into, and then only a hint to look at the host."""
+"""Webhooks: stored with what they mean, answered, and then only a hint to look at the host.
+
+Each is processed exactly once, in whatever order they come: a look compares the host with the ledger, and each
+difference it finds is taken in together with what it does to the run, in one transaction. A look that is repeated
+after a crash, or done by two at once, finds nothing more; a row is marked only when a look that began after it was
+stored has ended.
+"""
 
 from __future__ import annotations
 
-import json
+import logging
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from feature_delivery.domain.errors import Error, Refused, Temporary
-from feature_delivery.domain.names import BranchName, ProjectName, branch_name
-from feature_delivery.domain.records import WebhookDelivery, now
-from feature_delivery.services.control.reconcile import reconcile
+from feature_delivery.domain.errors import Error, Temporary
+from feature_delivery.domain.hints import Hint
+from feature_delivery.domain.names import BranchName, ProjectName
+from feature_delivery.domain.records import FeatureState, WebhookDelivery, now
+from feature_delivery.services.control.reconcile import LISTING, reconcile
 
 if TYPE_CHECKING:
+    from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.services.control.outside import Control
+
+_log = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = 50
 """Tries; after so many reconciliation alone is left, which finds the same."""
 
+REASON_LIMIT = 100
+KEEP_BODIES = timedelta(days=7)
+KEEP_ROWS = timedelta(days=90)
+"""A repeat that comes later still is looked into once more, which changes nothing."""
+
+JIRA = "jira"
+"""The tracker whose keys tell the project."""
+
+OTHER_BRANCH = "another branch"
+CANDIDATE = "our own candidate"
+OTHER_HOST = "a request on another host than the project's"
+OTHER_TRACKER = "an issue that is none of the project's"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A webhook whose signature was checked, and what it means.
+
+    Attributes:
+        host: The dialect's name.
+        headers: By their names in lower case, without secrets.
+    """
+
+    host: str
+    delivery_id: str
+    event: str
+    headers: dict[str, str]
+    body: bytes
+    hint: Hint
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One stored webhook, out of its transaction."""
+    """One stored webhook, out of its transaction; ``hint`` ``None``: look everywhere."""
 
-    project: ProjectName
     delivery_id: str
-    body: bytes
+    host: str
+    hint: Hint | None
     tries: int
 
 
-def receive(unit: Unit, project: ProjectName, *, delivery_id: str, host: str, event: str, body: bytes) -> bool:
-    """Store a webhook whose signature was checked; ``False`` when it is known."""
-    if unit.books.webhook(project, delivery_id) is not None:
+def receive(unit: Unit, project: ProjectName, incoming: Incoming) -> bool:
+    """Store a webhook; ``False`` when it is known."""
+    # One name is taken: what reconciliation keeps for itself beside the webhooks must not be written by anybody else.
+    name = f"{incoming.host}:{LISTING}" if incoming.delivery_id == LISTING else incoming.delivery_id
+    if unit.books.webhook(project, name) is not None:
         return False
-    unit.books.add(WebhookDelivery(project=project, delivery_id=delivery_id, host=host, event=event[:100], body=body))
+    stored = WebhookDelivery(
+        project=project,
+        delivery_id=name,
+        host=incoming.host,
+        event=incoming.event,
+        body=incoming.body,
+        headers=dict(incoming.headers),
+    )
+    _understand(stored, incoming.hint)
+    unit.books.add(stored)
     return True
 
 
-def process(control: Control, *, limit: int = 200) -> tuple[int, int]:
-    """Process stored webhooks, all of a project by one look at its host; returns how many were done and are left.
+def replay(stored: WebhookDelivery, hint: Hint | None) -> None:
+    """Have a stored webhook looked into once more; ``hint`` ``None``: its body is gone, what was noted then counts."""
+    stored.tries, stored.result = 0, ""
+    if hint is not None:
+        _understand(stored, hint)
+    elif not stored.ignored:
+        stored.processed_at = None
 
-    A crash in between repeats the look, which changes nothing the second time.
-    """
+
+def _understand(stored: WebhookDelivery, hint: Hint) -> None:
+    fields = asdict(hint)
+    stored.ignored = str(fields.pop("ignored"))[:REASON_LIMIT]
+    stored.hint = fields
+    stored.processed_at = now() if stored.ignored else None
+
+
+def _hint_of(stored: WebhookDelivery) -> Hint | None:
+    # Rows outlive the version that wrote them: unknown fields are left out.
+    known: dict[str, Any] = {k: v for k, v in (stored.hint or {}).items() if k in Hint.__dataclass_fields__}
+    return Hint(**known) if known else None
+
+
+def process(control: Control, *, limit: int = 200) -> tuple[int, int]:
+    """Process stored webhooks, all of a project by one look at its host; returns how many were done and are left."""
     with control.begin() as unit:
         waiting: dict[ProjectName, list[Received]] = defaultdict(list)
         for row in unit.books.webhooks_to_process(limit):
             row.tries += 1
-            waiting[row.project].append(Received(row.project, row.delivery_id, bytes(row.body), row.tries))
+            waiting[row.project].append(Received(row.delivery_id, row.host, _hint_of(row), row.tries))
     done = left = 0
     for name, received in waiting.items():
-        result, final = _look(control, name, received)
-        final = final or received[0].tries >= GIVE_UP_AFTER
-        with control.begin() as unit:
-            for one in received:
-                stored = unit.books.webhook(name, one.delivery_id)
-                if stored is not None and stored.processed_at is None:
-                    stored.result, stored.processed_at = result[:2000], now() if final else None
+        final = _process(control, name, received)
         done, left = (done + len(received), left) if final else (done, left + len(received))
     return done, left
 
 
-def _look(control: Control, name: ProjectName, received: Iterable[Received]) -> tuple[str, bool]:
-    pushed: dict[BranchName, str] = {}
-    for one in received:
-        pushed |= hint(one.body)
+def _process(control: Control, name: ProjectName, received: Sequence[Received]) -> bool:
+    """Look once for all of them; says whether they are done with."""
+    hints: dict[str, Hint | None] = {}
     try:
-        changed = reconcile(control, control.project(name), pushed=pushed)
+        project = control.project(name)
+        with control.begin() as unit:
+            branches = {f.branch for f in unit.books.features(name, [FeatureState.ACTIVE]) if f.branch}
+        hints = {r.delivery_id: r.hint and narrowed(r.hint, project, branches, host=r.host) for r in received}
+        ours = list(dict.fromkeys(hint for hint in hints.values() if hint is None or not hint.ignored))
+        result, final = _look(control, project, ours) if ours else ("", True)
+    except Error as error:
+        result, final = str(error), True
+    final = final or received[0].tries >= GIVE_UP_AFTER
+    with control.begin() as unit:
+        for one in received:
+            stored, hint = unit.books.webhook(name, one.delivery_id), hints.get(one.delivery_id)
+            if stored is not None and stored.processed_at is None:
+                stored.ignored = hint.ignored if hint else ""
+                stored.result = "" if stored.ignored else result[:2000]
+                stored.processed_at = now() if final or stored.ignored else None
+    return final
+
+
+def _look(control: Control, project: ProjectConfig, hints: Sequence[Hint | None]) -> tuple[str, bool]:
+    """Look where the hints say, everywhere when one says nothing; returns the result, and whether it is final."""
+    places = [hint for hint in hints if hint is not None]
+    try:
+        changed = reconcile(control, project, places if len(places) == len(hints) else None)
     except Temporary as error:
         return str(error), False
     except Error as error:
         return str(error), True
+    except Exception:  # noqa: BLE001 - one project's trouble keeps no other waiting
+        _log.exception("Could not look at what webhooks of %s told", project.name)
+        return "Something went wrong here; the API server's log says what.", False
     return " ".join(changed) or "Nothing new.", True
 
 
-def hint(body: bytes) -> dict[BranchName, str]:
-    """Return the branch that a push names, with the login of who pushed; empty for anything else."""
-    try:
-        payload: Any = json.loads(body)
-    except ValueError:
-        return {}
-    ref = payload.get("ref") if isinstance(payload, dict) else None
-    if not isinstance(ref, str) or not ref.startswith("refs/heads/"):
-        return {}
-    try:
-        branch = branch_name(ref.removeprefix("refs/heads/"))
-    except Refused:
-        return {}
-    pusher = payload.get("pusher")
-    return {branch: pusher[:80] if isinstance(pusher, str) else ""}
+def narrowed(hint: Hint, project: ProjectConfig, branches: Collection[BranchName], *, host: str) -> Hint:
+    """Return what a hint means to this project; ignored when that is nothing.
+
+    Args:
+        hint: As the dialect ``host`` gave it.
+        project: Whose webhook it is.
+        branches: Those of the features under delivery; their names may be any.
+        host: Numbers of requests and issues mean nothing on another host or tracker than the one that gave them.
+    """
+    if hint.issue:
+        tracker = project.tracker
+        foreign = tracker.kind == JIRA and hint.issue.rpartition("-")[0] != tracker.project
+        return replace(hint, ignored=OTHER_TRACKER) if host != tracker.kind or foreign else hint
+    if hint.request is not None and host != project.host.kind:
+        if hint.branch is None:
+            return replace(hint, ignored=OTHER_HOST)
+        hint = replace(hint, request=None)
+    if hint.branch is None or hint.branch in {*branches, project.branches.production, project.branches.preprod}:
+        return hint
+    if hint.branch.startswith(project.branches.candidate_prefix):
+        return replace(hint, ignored=CANDIDATE)
+    return hint if hint.branch.startswith(project.branches.feature_prefix) else replace(hint, ignored=OTHER_BRANCH)
+
+
+def prune(unit: Unit) -> int:
+    """Forget what nobody will look into any more; returns how many webhooks became smaller or fewer."""
+    return unit.books.prune_webhooks(bodies_before=now() - KEEP_BODIES, rows_before=now() - KEEP_ROWS)

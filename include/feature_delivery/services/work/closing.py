@@ -10,7 +10,7 @@ from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.work.job import DELIVERS, TAKES_BACK
 
 if TYPE_CHECKING:
-    from feature_delivery.domain.names import BranchName
+    from feature_delivery.domain.names import BranchName, CommitSha
     from feature_delivery.services.work.job import Job
 
 COMMITS_NAMED = 50
@@ -23,6 +23,7 @@ def delete_branches(job: Job) -> BranchesDeleted:
     """
     branches = job.tools.project.branches
     heads = job.repository.heads()
+    _level_preprod(job, heads)
     ours = {branch: heads[branch] for branch in job.work.own_branches if branch in heads}
     deleted: list[BranchName] = []
     kept: list[BranchName] = []
@@ -33,6 +34,28 @@ def delete_branches(job: Job) -> BranchesDeleted:
         (deleted if gone else kept).append(branch)
         job.say(f"Deleted {branch}" if gone else f"Kept {branch}: somebody has pushed since {commit[:10]}")
     return BranchesDeleted(deleted=tuple(deleted), kept=tuple(kept))
+
+
+def _level_preprod(job: Job, heads: dict[BranchName, CommitSha]) -> None:
+    """Put the pre-production branch at what has shipped, so that hosts show the request as merged.
+
+    Not before it was kept: a request shown as merged cannot be delivered again after a rollback. Only for the eyes:
+    what goes wrong here is said and ships nothing less.
+    """
+    branches, promotion = job.tools.project.branches, job.work.promotion
+    if promotion is None or promotion.restored is not None:
+        return
+    shipped, at, production = promotion.candidate, heads.get(branches.preprod), heads.get(branches.production)
+    try:
+        job.repository.fetch(*(commit for commit in (shipped, at, production) if commit))
+        if production is None or not job.repository.is_ancestor(shipped, production):
+            return
+        if at is not None and job.repository.is_ancestor(shipped, at):
+            return  # a delivery after this one has levelled it already
+        if not job.repository.level(branches.preprod, expect=at, to=shipped):
+            job.say(f"{branches.preprod} was pushed to meanwhile; it is levelled by the next delivery.")
+    except Error as error:
+        job.say(f"{branches.preprod} was not levelled with {branches.production}: {error}")
 
 
 def close_issue(job: Job) -> Done:

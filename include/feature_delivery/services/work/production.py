@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from feature_delivery.domain.errors import Conflict, Error, Permanent, Refused
+from feature_delivery.domain.errors import Conflict, Permanent, Refused
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.work import Done, Failed, Moved, Observed
 from feature_delivery.ports.repository import MergeConflictError
@@ -45,7 +45,6 @@ def promote(job: Job) -> Moved | Failed:
         except Conflict as error:
             return Failed(reason=f"{error} Clear {Step.WAIT_FOR_TURN}.", cause="stale")
         job.say(f"{branches.production}: {candidate.base[:10]} -> {candidate.commit[:10]}")
-    level_preprod(job, candidate.commit)
     migration = job.plan_at(candidate.commit).migration
     return Moved(commit=candidate.commit, irreversible=migration.forward is not None and not migration.reversible)
 
@@ -67,20 +66,6 @@ def _stale(job: Job, head: CommitSha, base: CommitSha) -> Failed:
         reason=f"{name} is at {head[:10]}, but the candidate was built on {base[:10]}. Clear {Step.WAIT_FOR_TURN}.",
         cause="stale",
     )
-
-
-def level_preprod(job: Job, commit: CommitSha) -> None:
-    """Put the pre-production branch at production's commit, so that hosts show the request as merged.
-
-    Only for the eyes: what goes wrong here is said and ships nothing less.
-    """
-    branches = job.tools.project.branches
-    try:
-        at = job.repository.heads().get(branches.preprod)
-        if at != commit and not job.repository.level(branches.preprod, expect=at, to=commit):
-            job.say(f"{branches.preprod} was pushed to meanwhile; it is levelled after the next promotion.")
-    except Error as error:
-        job.say(f"{branches.preprod} was not levelled with {branches.production}: {error}")
 
 
 def observe(job: Job) -> Observed:
@@ -138,7 +123,6 @@ def restore_branch(job: Job) -> Moved | Failed:
         restored = built
     else:
         job.say(f"{branches.production} was restored by {restored[:10]} already.")
-    level_preprod(job, restored)
     return Moved(commit=restored)
 
 

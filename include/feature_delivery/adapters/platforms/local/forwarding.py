@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROLE = "forwarder"
 _PROGRAM = Path(__file__).with_name("forwarder.py")
 _HOST = "127.0.0.1"
-_DRAIN_LOOK_SECONDS = 0.1
+_DRAIN_LOOK_SECONDS = 0.03
 
 
 def start_forwarder(layout: Layout, settings: Settings, *, port: int | None) -> tuple[int, str | None]:
