@@ -14,6 +14,7 @@ from feature_delivery.adapters.trackers.local import LocalTracker
 from feature_delivery.domain.errors import NotFound, Refused
 from feature_delivery.domain.names import FeatureKey, ProjectName, feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
+from tests.contracts.jira_bench import jira820_bench, jira_cloud_bench, jira_data_center_bench
 from tests.contracts.redmine_bench import redmine_bench
 from tests.contracts.tracker_bench import Bench
 from tests.fakes.ledger import memory_ledger
@@ -45,7 +46,13 @@ def local_bench() -> Iterator[Bench]:
     ledger.close()
 
 
-BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {"local": local_bench, "redmine": redmine_bench}
+BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {
+    "local": local_bench,
+    "jira-cloud": jira_cloud_bench,
+    "jira-data-center": jira_data_center_bench,
+    "jira820": jira820_bench,
+    "redmine": redmine_bench,
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

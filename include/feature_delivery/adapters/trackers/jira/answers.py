@@ -79,7 +79,7 @@ class Fields(Answer):
     type: IssueType = Field(alias="issuetype")
     assignee: User | None = None
     reporter: User | None = None
-    updated: datetime | None = None
+    updated: datetime
 
 
 class Issue(Answer):

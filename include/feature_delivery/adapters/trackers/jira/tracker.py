@@ -183,8 +183,8 @@ class JiraTracker:
     def changed_issues(self, since: datetime) -> tuple[Issue, ...]:
         """Return every issue changed since then, newest change first; complete, page by page.
 
-        Searches know time to the minute, in the time zone of whoever asks: so it is asked how many minutes ago, and
-        what was changed up to two minutes earlier is there, too.
+        Searches know time to the minute, in the time zone of whoever asks: so they are asked how many minutes ago, and
+        what is too old is left out here.
         """
         minutes = max(1, math.ceil((datetime.now(UTC) - since).total_seconds() / 60) + 1)
         jql = f'project = "{self._project}" AND updated >= "-{minutes}m" ORDER BY updated DESC, key DESC'
@@ -192,8 +192,8 @@ class JiraTracker:
         found = {one.key: one for one in self._deployment.search(jql, FIELDS, doing="list the changed issues")}
         if not found:
             self._believe()
-        oldest = datetime.min.replace(tzinfo=UTC)
-        newest = sorted(found.values(), key=lambda one: one.fields.updated or oldest, reverse=True)
+        changed = [one for one in found.values() if one.fields.updated >= since]
+        newest = sorted(changed, key=lambda one: one.fields.updated, reverse=True)
         return tuple(self._as_issue(one) for one in newest)
 
     def examine(self) -> tuple[Finding, ...]:
