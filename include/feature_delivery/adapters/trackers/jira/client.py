@@ -48,6 +48,7 @@ LISTING_SECONDS = 120.0
 PAGE = 100
 _CLOUD = (".atlassian.net", ".jira.com", ".atlassian-us-gov-mod.net")
 _GATEWAY = "api.atlassian.com"
+_CLOUD_LOGIN = "Jira Cloud takes the e-mail address of an account as login, and an API token of it as password."
 _DENIED = ("AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED")
 
 
@@ -96,10 +97,7 @@ class JiraClient:
         else:
             cloud = "@" in self._user
         if cloud and not self._user:
-            raise Misconfigured(
-                f"The Connection {self.connection!r} is to Jira Cloud, which takes an API token together with the "
-                "e-mail address of its account. Write the address into its login."
-            )
+            raise Misconfigured(f"The Connection {self.connection!r} has no login. {_CLOUD_LOGIN}")
         return cloud
 
     @cached_property
@@ -109,6 +107,10 @@ class JiraClient:
             return self._read("GET", "/rest/api/2/serverInfo", Server, doing="find out which Jira it is")
         except NotFound:
             return Server()
+        except Misconfigured as error:
+            if self._user:
+                raise
+            raise Misconfigured(f"{error} {_CLOUD_LOGIN}") from error
 
     @property
     def site(self) -> str:
