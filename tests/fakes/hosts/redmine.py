@@ -72,7 +72,7 @@ class Issue:
 
 
 class FakeRedmine:
-    """One server with the projects ``shop`` (1) and ``other`` (2)."""
+    """One server with the projects ``shop`` (1) and ``other`` (2). ``old``: it is of a version before 5.0."""
 
     def __init__(self, server: HostServer) -> None:
         self.server = server
@@ -91,7 +91,7 @@ class FakeRedmine:
         }
         self.issues: dict[int, Issue] = {}
         self.rest_enabled = True
-        self.edits_notes = True
+        self.old = False
         self.projects = {1: ("shop", "Shop"), 2: ("other", "Other")}
         self.page = 100
         self._journals = 0
@@ -270,7 +270,7 @@ class FakeRedmine:
             "id": issue.id,
             "project": {"id": issue.project, "name": self.projects[issue.project][1]},
             "tracker": {"id": issue.type, "name": TYPES[issue.type]},
-            "status": self._status(issue.status),
+            "status": {"id": issue.status, "name": STATUSES[issue.status]} if self.old else self._status(issue.status),
             "author": issue.author.shown,
             "subject": issue.subject,
             "description": issue.description or None,
@@ -290,7 +290,7 @@ class FakeRedmine:
             body["journals"] = [
                 {"id": one.id, "user": one.user.shown, "notes": one.notes, "details": []} for one in issue.journals
             ]
-        if "allowed_statuses" in include:
+        if "allowed_statuses" in include and not self.old:
             body["allowed_statuses"] = [self._status(one) for one in sorted(self._allowed(user, issue))]
         return Answer(200, {"issue": body})
 
@@ -349,7 +349,7 @@ class FakeRedmine:
     def _edit(self, call: Call, number: str) -> Answer:
         user = self._who(call)
         found = [one for issue in self.issues.values() for one in issue.journals if str(one.id) == number]
-        if not found or not self.edits_notes:
+        if not found or self.old:
             raise self._missing()
         if user is None or found[0].user is not user or not self._may(user, "edit_own_issue_notes"):
             raise self._refused()
