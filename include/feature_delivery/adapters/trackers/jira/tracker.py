@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ from feature_delivery.domain.names import feature_key
 from feature_delivery.ports.tracker import Issue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from feature_delivery.adapters.trackers.jira.deployments import Deployment
     from feature_delivery.domain.finding import Finding
     from feature_delivery.domain.login import Login
@@ -72,7 +75,6 @@ class JiraTracker:
         try:
             found = self._read(key, doing=f"read {key}")
         except NotFound:
-            self._believe()
             return None
         if found.key != key:
             raise Refused(
@@ -124,7 +126,8 @@ class JiraTracker:
             NotFound: There is no such issue.
         """
         self._check(key, doing=f"comment on {key}")
-        comments.write(self._client, self._deployment, key, text, marker=marker)
+        with self._believed():
+            comments.write(self._client, self._deployment, key, text, marker=marker)
 
     def link(self, key: FeatureKey, *, url: str, title: str, marker: str) -> None:
         """Show a link on the issue; the same ``marker`` again replaces it.
@@ -141,7 +144,8 @@ class JiraTracker:
             "relationship": "delivery",
             "object": {"url": url, "title": one_line(title, limit=LONGEST_TITLE) or url},
         }
-        self._client.tell("POST", path("issue", key, "remotelink"), body, doing=doing, right=LINK)
+        with self._believed():
+            self._client.tell("POST", path("issue", key, "remotelink"), body, doing=doing, right=LINK)
 
     def move(self, key: FeatureKey, state: IssueState) -> None:
         """Bring the issue to ``state`` through the team's own workflow; being there is done.
@@ -204,8 +208,21 @@ class JiraTracker:
     def _deployment(self) -> Deployment:
         return Cloud(self._client) if self._client.cloud else DataCenter(self._client)
 
+    @contextmanager
+    def _believed(self) -> Iterator[None]:
+        """Let "not found" through only when it was told to us and not to a stranger: absence ends deliveries."""
+        try:
+            yield
+        except NotFound:
+            self._believe()
+            raise
+
     def _believe(self) -> None:
-        """See that an absence was told to us and not to a stranger, and that the project itself is there."""
+        """See that we are who we think, and that the project itself is there.
+
+        Raises:
+            Misconfigured: It is not so.
+        """
         self._client.me  # noqa: B018
         try:
             self._client.read(path("project", self._project), Project, doing="find the project", right=BROWSE)
@@ -222,7 +239,9 @@ class JiraTracker:
             )
 
     def _read(self, key: FeatureKey, *, doing: str) -> IssueAnswer:
-        return self._client.read(path("issue", key), IssueAnswer, doing=doing, query={"fields": FIELDS}, right=BROWSE)
+        query = {"fields": FIELDS}
+        with self._believed():
+            return self._client.read(path("issue", key), IssueAnswer, doing=doing, query=query, right=BROWSE)
 
     def _workflow(self, type_: IssueType, *, doing: str) -> IssueType:
         """Return a type of issue with the statuses of its workflow."""
@@ -235,7 +254,8 @@ class JiraTracker:
 
     def _type(self) -> IssueType:
         doing = "find the types of issues"
-        project = self._client.read(path("project", self._project), Project, doing=doing, right=BROWSE)
+        with self._believed():
+            project = self._client.read(path("project", self._project), Project, doing=doing, right=BROWSE)
         types = [one for one in project.issue_types if not one.subtask]
         for name in (self._config.issue_type,) if self._config.issue_type else USUAL_TYPES:
             for one in types:
