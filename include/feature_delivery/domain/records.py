@@ -225,7 +225,9 @@ class Gate:
 class Decision:
     """What one person said at a gate, whether it counted, and why not.
 
-    ``origin``: the page where it was said and can be taken back (``request 12``); empty: it stays said.
+    Attributes:
+        origin: The page where it was said and can be taken back (``request 12``); empty: it stays said.
+        withdrawn_at: When it was found taken back there; it is not accepted since.
     """
 
     feature_id: int
@@ -240,6 +242,7 @@ class Decision:
     reason: str = ""
     candidate: CommitSha | None = None
     origin: str = ""
+    withdrawn_at: datetime | None = None
     at: datetime = field(default_factory=now)
     id: int = 0
 

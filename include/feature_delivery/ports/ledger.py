@@ -197,7 +197,7 @@ class Books(Protocol):
         """Return one entry of the outbox."""
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
-        """Return the entry of a marker."""
+        """Return the entry of a marker as it is now, locked until the end of the transaction."""
 
     def outbox_next(self) -> datetime | None:
         """Return when the next unsent entry is due, which may be past."""

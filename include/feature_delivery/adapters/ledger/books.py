@@ -187,10 +187,10 @@ class SqlBooks(ReleaseBooks, WebhookBooks):
         return cast("OutboxEntry | None", found)
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
-        """Return the entry of a marker."""
+        """Return the entry of a marker as it is now, locked until the end of the transaction."""
         o = t.outbox.c
-        found = self._first(select(OutboxEntry).where(o.project == project, o.marker == marker))
-        return cast("OutboxEntry | None", found)
+        query = select(OutboxEntry).where(o.project == project, o.marker == marker).with_for_update()
+        return cast("OutboxEntry | None", self._first(query))
 
     def outbox_next(self) -> datetime | None:
         """Return when the next unsent entry is due, which may be past."""

@@ -264,6 +264,7 @@ decision = table(
     text("reason"),
     short("candidate", SHA, nullable=True),
     short("origin"),
+    moment("withdrawn_at", nullable=True),
     moment("at"),
     Index("ix_fd_decision_feature_id_attempt", "feature_id", "attempt"),
 )

@@ -14,6 +14,7 @@ DECISION, HEARD = "fd_decision", "fd_heard_comment"
 def upgrade():
     with op.batch_alter_table(DECISION) as table:
         table.add_column(sa.Column("origin", sa.String(80), nullable=False, server_default=""))
+        table.add_column(sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True))
     with op.batch_alter_table(DECISION) as table:
         table.alter_column("origin", server_default=None)
     op.create_table(
@@ -38,4 +39,5 @@ def upgrade():
 def downgrade():
     op.drop_table(HEARD)
     with op.batch_alter_table(DECISION) as table:
+        table.drop_column("withdrawn_at")
         table.drop_column("origin")
