@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from feature_delivery.adapters.trackers.redmine import RedmineTracker
+from feature_delivery.adapters.trackers.redmine.walker import IssueWalker
 from feature_delivery.adapters.trackers.states import Status
 from feature_delivery.adapters.trackers.unseen import unmarked
 from feature_delivery.adapters.trackers.workflow import Way
@@ -88,7 +89,9 @@ def test_a_status_that_is_not_allowed_is_answered_204_and_refused_by_us(
         redmine.ask("PUT", "/issues/1.json", {"issue": {"status_id": wanted}}, by="bot")
         assert status(redmine, KEY) == "New", "Redmine itself says nothing"
     with pytest.raises(Refused, match=r"left it in 'New'.*'Delivery'.*'Gone'.*'Feature'"):
-        tracker.set_status(KEY, Way("99", "Gone", Status("Gone", IssueState.DONE)), doing="move SHOP-1 to done")
+        IssueWalker(tracker, KEY, (), doing="move SHOP-1 to done").take(
+            Way("99", "Gone", Status("Gone", IssueState.DONE))
+        )
     with pytest.raises(Refused, match=r"move SHOP-1 to done: .* 'Closed' for us\. From 'New' it leads nowhere"):
         tracker.move(KEY, IssueState.DONE)
     assert status(redmine, KEY) == "New"

@@ -149,10 +149,10 @@ def _install() -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     answers = b"redmine redmine/instances/default/dbconfig-install boolean false\n"
     subprocess.run(["debconf-set-selections"], input=answers, check=True, timeout=60)
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
-    for command in (["apt-get", "update", "-qq"], install):
-        done = ["-o", "DPkg::Lock::Timeout=120", *command[1:]]
-        subprocess.run(["apt-get", *done], env=environment, check=True, capture_output=True, timeout=300)
+    install = ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
+    for arguments, seconds in ((["update", "-qq"], 60), (install, 150)):
+        command = ["apt-get", "-o", "DPkg::Lock::Timeout=60", *arguments]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=seconds)
 
 
 @contextmanager

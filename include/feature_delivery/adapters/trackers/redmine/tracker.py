@@ -18,6 +18,7 @@ from feature_delivery.adapters.trackers.redmine.answers import IssueBox, Issues,
 from feature_delivery.adapters.trackers.redmine.client import TIMEOUT, RedmineClient, path
 from feature_delivery.adapters.trackers.redmine.examination import examine
 from feature_delivery.adapters.trackers.redmine.people import People
+from feature_delivery.adapters.trackers.redmine.walker import IssueWalker
 from feature_delivery.adapters.trackers.states import goals, meaning
 from feature_delivery.adapters.trackers.texts import one_line, reported, reporter_in
 from feature_delivery.domain.errors import Misconfigured, NotFound, Refused
@@ -125,7 +126,7 @@ class RedmineTracker:
         doing = f"move {key} to {state}"
         statuses = [self._meaning(status, issue) for status in self._statuses]
         wanted = goals(self._config, state, statuses, doing=doing)
-        workflow.walk(_Walk(self, key, wanted, doing=doing), wanted, doing=doing)
+        workflow.walk(IssueWalker(self, key, wanted, doing=doing), wanted, doing=doing)
 
     def assign(self, key: FeatureKey, person: str | None) -> Issue:
         """Give the issue to the member with the login ``person``, or to nobody.
@@ -185,8 +186,8 @@ class RedmineTracker:
         ]
         return ", ".join(dict.fromkeys(names)) or ("Administrator" if self._client.me.admin else "Non member")
 
-    def place(self, key: FeatureKey, wanted: tuple[Meant, ...]) -> workflow.Place:
-        """Return where an issue is, and where we may move it from there."""
+    def place(self, key: FeatureKey, wanted: tuple[Meant, ...]) -> tuple[IssueAnswer, workflow.Place]:
+        """Return an issue, and where we may move it from where it is."""
         issue = self._there(key, "allowed_statuses")
         allowed = issue.allowed_statuses
         if allowed is None:
@@ -197,24 +198,19 @@ class RedmineTracker:
             for status in allowed
             if status.id != issue.status.id
         )
-        return workflow.Place(self._meaning(issue.status, issue), ways)
+        return issue, workflow.Place(self._meaning(issue.status, issue), ways)
 
-    def set_status(self, key: FeatureKey, way: workflow.Way, *, doing: str) -> None:
-        """Set a status, and see that it is set: Redmine answers 204 to one that it does not allow, too.
-
-        Raises:
-            Refused: It was left as it was.
-        """
-        issue = self._there(key)
+    def set_status(self, issue: IssueAnswer, way: workflow.Way, *, doing: str) -> None:
+        """Set a status; Redmine answers 204 to one that it does not allow, too."""
         body = {"issue": {"status_id": int(way.id)}}
         self._client.change(path("issues", issue.id), body, doing=doing, right=EDIT)
-        after = self._there(key)
-        if after.status.id == issue.status.id:
-            raise Refused(
-                f"Could not {doing} in {self._client.shown}: Redmine left it in {issue.status.name!r}, without a word. "
-                f"Allow the role {self.role!r} to go from there to {way.name!r} in the workflow of "
-                f"{issue.tracker.name!r}."
-            )
+
+    def left_as_it_was(self, issue: IssueAnswer, way: workflow.Way, *, doing: str) -> Refused:
+        """Return the error for a status that was not set, in silence."""
+        return Refused(
+            f"Could not {doing} in {self._client.shown}: Redmine left it in {issue.status.name!r}, without a word. "
+            f"Allow the role {self.role!r} to go from there to {way.name!r} in the workflow of {issue.tracker.name!r}."
+        )
 
     def _is_ours(self, project: int) -> bool:
         return project == self._client.project.id
@@ -285,19 +281,3 @@ class RedmineTracker:
             reporter=reporter,
             url=f"{self._client.url}/issues/{issue.id}",
         )
-
-
-class _Walk:
-    """``Walker`` for one issue."""
-
-    def __init__(self, tracker: RedmineTracker, key: FeatureKey, wanted: tuple[Meant, ...], *, doing: str) -> None:
-        self._tracker = tracker
-        self._key = key
-        self._wanted = wanted
-        self._doing = doing
-
-    def look(self) -> workflow.Place:
-        return self._tracker.place(self._key, self._wanted)
-
-    def take(self, way: workflow.Way) -> None:
-        self._tracker.set_status(self._key, way, doing=self._doing)
