@@ -272,6 +272,8 @@ def test_a_comment_of_any_length_and_kind_is_taken(jira: FakeJira, data_center: 
             for _ in range(2):
                 mine.comment(KEY, text or "-", marker=str(number))
         assert len(issue.comments) == 4
+    sizes = [len(json.dumps(one.body, ensure_ascii=False)) for one in jira.state.issues["SHOP-1"].comments]
+    assert 20_000 < max(sizes) < 32_767
     wiki = issue.comments[-1].body
     assert carries(wiki, "3")
     assert unmarked(wiki) == "\\[~mia\\] \\!http://x/y.png\\!"
@@ -398,6 +400,22 @@ def test_data_center_takes_a_bearer_token_or_a_password(data_center: FakeJira) -
         assert JiraTracker(one, config=CONFIG).find(KEY)
     schemes = {call.headers["authorization"].split()[0] for call in data_center.server.calls()}
     assert schemes == {"Bearer", "Basic"}
+
+
+def test_a_password_may_have_any_letters(data_center: FakeJira) -> None:
+    data_center.state.give(1)
+    data_center.state.users["bot"] = replace(data_center.state.users["bot"], token="Päßword 漢字")
+    login = data_center.login()
+    assert JiraTracker(replace(login, user="bot"), config=CONFIG).find(KEY)
+    with pytest.raises(Misconfigured, match="holds no token"):
+        JiraTracker(login, config=CONFIG)
+
+
+def test_a_jira_that_lists_no_statuses_is_moved_by_what_is_seen(jira: FakeJira) -> None:
+    issue = jira.state.give(1)
+    jira.server.faults.rules.append(("GET", "/statuses", Answer(404, {})))
+    tracker(jira).move(KEY, IssueState.DONE)
+    assert issue.status == "Done"
 
 
 def test_cloud_without_an_account_is_a_sentence_about_the_connection(jira: FakeJira) -> None:

@@ -157,7 +157,9 @@ def token(login: Login) -> str:
         Misconfigured: There is none, or it is none.
     """
     if not login.secret or not login.secret.isascii() or not login.secret.isprintable():
-        raise Misconfigured(f"The Connection {login.connection!r} holds no token. Put one into its password.")
+        raise Misconfigured(
+            f"The Connection {login.connection!r} holds no token, or not only a token. Put one into its password."
+        )
     return login.secret
 
 

@@ -76,10 +76,10 @@ class Fields(Answer):
     summary: Text = ""
     description: Any = None
     status: Status
-    type: IssueType = Field(alias="issuetype")
+    type: IssueType | None = Field(default=None, alias="issuetype")
     assignee: User | None = None
     reporter: User | None = None
-    updated: datetime
+    updated: datetime | None = None
 
 
 class Issue(Answer):
@@ -160,7 +160,7 @@ class Comments(Answer):
     """A page of an issue's comments."""
 
     comments: list[Comment]
-    total: int
+    total: int = 0
 
 
 class CommentList(Answer):

@@ -275,7 +275,12 @@ def _api(login: Login, url: str, timeout_seconds: int) -> AtlassianRestAPI:
 
     # At its finest level the library logs what it sends and gets, whole.
     logging.getLogger("atlassian.rest_client").setLevel(logging.INFO)
-    secret, trusted = token(login), certificates(login)
+    trusted, user, password, bearer = certificates(login), None, None, None
+    if login.user and login.secret.isprintable() and login.secret:
+        # As bytes: what is no Latin letter would be an error of the library below.
+        user, password = login.user.encode(), login.secret.encode()
+    else:
+        bearer = token(login)
     api = AtlassianRestAPI(
         url,
         timeout=timeout_seconds,
@@ -283,9 +288,9 @@ def _api(login: Login, url: str, timeout_seconds: int) -> AtlassianRestAPI:
         # Whoever called decides when to come back, and need not wait asleep.
         backoff_and_retry=False,
         retry_with_header=False,
-        username=login.user or None,
-        password=secret if login.user else None,
-        token=None if login.user else secret,
+        username=user,  # type: ignore[arg-type]
+        password=password,  # type: ignore[arg-type]
+        token=bearer,
     )
     # A proxy of the environment is for the world outside; nor is a login from ~/.netrc ours.
     api.session.trust_env = url.startswith("https:")

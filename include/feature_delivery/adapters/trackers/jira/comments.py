@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.trackers.jira.answers import Comment, CommentList, Comments
 from feature_delivery.adapters.trackers.jira.client import PAGE, path
-from feature_delivery.adapters.trackers.texts import plain
-from feature_delivery.adapters.trackers.unseen import carries, marked
+from feature_delivery.adapters.trackers.jira.deployments import fitted
+from feature_delivery.adapters.trackers.unseen import carries, unseen
 from feature_delivery.domain.errors import NotFound, Refused
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.trackers.jira.client import JiraClient
     from feature_delivery.adapters.trackers.jira.deployments import Deployment
     from feature_delivery.domain.names import FeatureKey
-
-LONGEST = 30_000
-"""Jira takes 32,767 characters; a few of them are needed to write others."""
 
 PROPERTY = "feature-delivery"
 ADD = "Add comments"
@@ -38,18 +35,17 @@ def write(client: JiraClient, deployment: Deployment, key: FeatureKey, text: str
     doing = f"comment on {key}"
     if _written(client, deployment, key, marker, doing):
         return
-    where, text = path("issue", key, "comment"), plain(text)
+    where = path("issue", key, "comment")
     if not client.cloud:
-        signed = marked(deployment.written(text), marker, limit=LONGEST)
-        client.send("POST", where, {"body": signed}, Comment, doing=doing, right=ADD)
+        signed = {"body": fitted(deployment, text, mark=unseen(marker))}
+        client.send("POST", where, signed, Comment, doing=doing, right=ADD)
         return
-    cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     property_ = {"key": PROPERTY, "value": {"marker": marker}}
-    body = {"body": deployment.written(cut), "properties": [property_]}
+    body = {"body": fitted(deployment, text), "properties": [property_]}
     made = client.send("POST", where, body, Comment, doing=doing, right=ADD)
     if not any(_is_marked(one, marker) for one in _with_properties(client, [made], doing)):
         # A Jira that does not keep the property would let us write it again and again.
-        again = {"body": deployment.written(marked(text, marker, limit=LONGEST))}
+        again = {"body": fitted(deployment, text, mark=unseen(marker))}
         client.tell("PUT", f"{where}{path(made.id)}", again, doing=doing, right=ADD)
 
 

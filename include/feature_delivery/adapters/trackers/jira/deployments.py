@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from feature_delivery.adapters.trackers.jira import adf, wiki
 from feature_delivery.adapters.trackers.jira.answers import Issue, NumberedPage, TokenPage, User
 from feature_delivery.adapters.trackers.jira.client import PAGE, path
+from feature_delivery.adapters.trackers.texts import plain
 from feature_delivery.domain.errors import NotFound, Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from feature_delivery.adapters.trackers.jira.client import JiraClient
+
+
+LONGEST = 32_000
+"""Jira takes 32,767 characters, and counts what stands for others, too."""
+
+
+def fitted(deployment: Deployment, text: str, *, mark: str = "") -> Any:
+    """Return ``text`` as a description or comment that Jira takes, cut where it is too long; ``mark`` ends it."""
+    text = plain(text)
+    while True:
+        body = deployment.written(text + mark)
+        size = len(body) if isinstance(body, str) else len(json.dumps(body, ensure_ascii=False))
+        if size <= LONGEST:
+            return body
+        text = text[: len(text) * 3 // 4].rstrip("…") + "…"
 
 
 class Deployment(Protocol):

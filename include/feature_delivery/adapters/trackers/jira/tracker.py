@@ -11,6 +11,7 @@ import re
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.adapters.trackers import workflow
@@ -18,11 +19,11 @@ from feature_delivery.adapters.trackers.jira import comments
 from feature_delivery.adapters.trackers.jira.answers import Created, IssueType, Project
 from feature_delivery.adapters.trackers.jira.answers import Issue as IssueAnswer
 from feature_delivery.adapters.trackers.jira.client import TIMEOUT_SECONDS, JiraClient, path
-from feature_delivery.adapters.trackers.jira.deployments import Cloud, DataCenter
+from feature_delivery.adapters.trackers.jira.deployments import LONGEST, Cloud, DataCenter, fitted
 from feature_delivery.adapters.trackers.jira.examination import examine
 from feature_delivery.adapters.trackers.jira.transitions import FIELDS, IssueWalker, meant
 from feature_delivery.adapters.trackers.states import goals
-from feature_delivery.adapters.trackers.texts import one_line, plain, reported, reporter_in
+from feature_delivery.adapters.trackers.texts import one_line, reported, reporter_in
 from feature_delivery.domain.errors import Misconfigured, NotFound, Refused
 from feature_delivery.domain.names import feature_key
 from feature_delivery.ports.tracker import Issue
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from feature_delivery.adapters.trackers.jira.deployments import Deployment
+    from feature_delivery.adapters.trackers.states import Status
     from feature_delivery.domain.finding import Finding
     from feature_delivery.domain.login import Login
     from feature_delivery.domain.names import FeatureKey
@@ -108,15 +110,12 @@ class JiraTracker:
             "project": {"key": self._project},
             "summary": one_line(title, limit=LONGEST_TITLE),
             "issuetype": {"name": self._type().name},
-            "description": self._deployment.written(plain(description)[: comments.LONGEST]),
+            "description": fitted(self._deployment, description),
         }
-        made = self._reported_by(reporter, fields, doing) or self._create(
-            {
-                **fields,
-                "description": self._deployment.written(reported(description, reporter, limit=comments.LONGEST)),
-            },
-            doing,
-        )
+        made = self._reported_by(reporter, fields, doing)
+        if made is None:
+            told = reported(description, reporter, limit=LONGEST // 2)
+            made = self._create({**fields, "description": fitted(self._deployment, told)}, doing)
         return self._as_issue(self._read(feature_key(made.key), doing=doing))
 
     def comment(self, key: FeatureKey, text: str, *, marker: str) -> None:
@@ -159,9 +158,9 @@ class JiraTracker:
         issue = self._read(key, doing=doing)
         if meant(self._config, issue.fields.status).state is state:
             return
-        statuses = [meant(self._config, one) for one in self._workflow(issue.fields.type, doing=doing).statuses]
-        wanted = goals(self._config, state, statuses, doing=doing)
-        workflow.walk(IssueWalker(self._client, self._config, key, doing=doing), wanted, doing=doing)
+        walker = IssueWalker(self._client, self._config, key, doing=doing)
+        wanted = goals(self._config, state, self._statuses(issue.fields.type, walker, doing=doing), doing=doing)
+        workflow.walk(walker, wanted, doing=doing)
 
     def assign(self, key: FeatureKey, person: str | None) -> Issue:
         """Give the issue to a person, or to nobody.
@@ -196,9 +195,9 @@ class JiraTracker:
         found = {one.key: one for one in self._deployment.search(jql, FIELDS, doing="list the changed issues")}
         if not found:
             self._believe()
-        changed = [one for one in found.values() if one.fields.updated >= since]
-        newest = sorted(changed, key=lambda one: one.fields.updated, reverse=True)
-        return tuple(self._as_issue(one) for one in newest)
+        changed = [(one.fields.updated or since, one) for one in found.values()]
+        newest = sorted((one for one in changed if one[0] >= since), key=itemgetter(0), reverse=True)
+        return tuple(self._as_issue(one) for _, one in newest)
 
     def examine(self) -> tuple[Finding, ...]:
         """Look whether token, rights and workflow are as deliveries need them; raises nothing."""
@@ -243,14 +242,19 @@ class JiraTracker:
         with self._believed():
             return self._client.read(path("issue", key), IssueAnswer, doing=doing, query=query, right=BROWSE)
 
-    def _workflow(self, type_: IssueType, *, doing: str) -> IssueType:
-        """Return a type of issue with the statuses of its workflow."""
+    def _statuses(self, type_: IssueType | None, walker: IssueWalker, *, doing: str) -> list[Status]:
+        """Return the statuses of the workflow of a type of issue; where Jira does not tell, those seen from here."""
         where = path("project", self._project, "statuses")
-        found = self._client.members(where, IssueType, doing=doing)
-        same = [one for one in found if (one.id and one.id == type_.id) or one.name == type_.name]
-        if not same:
-            raise Refused(f"Could not {doing} in {self._client.shown}: its type {type_.name!r} has no workflow there.")
-        return same[0]
+        try:
+            found = self._client.members(where, IssueType, doing=doing)
+        except NotFound:
+            found = []
+        same = [one for one in found if type_ and one.name == type_.name]
+        listed = {one.name: meant(self._config, one) for type_ in same or found for one in type_.statuses}
+        if not listed:
+            place = walker.look()
+            listed = {one.name: one for one in (place.status, *(way.to for way in place.ways))}
+        return list(listed.values())
 
     def _type(self) -> IssueType:
         doing = "find the types of issues"
