@@ -16,6 +16,7 @@ from feature_delivery.domain.names import FeatureKey, ProjectName, feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
 from tests.contracts.tracker_bench import Bench
 from tests.fakes.ledger import memory_ledger
+from tests.fakes.tracker import FakeTracker
 
 SHOP = ProjectName("shop")
 KEY, OTHER_KEY = FeatureKey("SHOP-1"), FeatureKey("SHOP-2")
@@ -44,7 +45,21 @@ def local_bench() -> Iterator[Bench]:
     ledger.close()
 
 
-BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {"local": local_bench}
+@contextmanager
+def fake_bench() -> Iterator[Bench]:
+    tracker = FakeTracker()
+    yield Bench(
+        tracker=tracker,
+        given=tracker.given,
+        assign=lambda key, person: tracker.edit(key, assignee=person),
+        comments=lambda key: list(tracker.said.get(key, {}).values()),
+        links=lambda key: list(tracker.links.get(key, {}).values()),
+        moved=lambda key, state: tracker.edit(key, state=state),
+        block=tracker.stuck.add,
+    )
+
+
+BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {"local": local_bench, "fake": fake_bench}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
