@@ -23,7 +23,7 @@ from feature_delivery.ports.tracker import IssueState
 from tests.contracts.jira_bench import CONFIG, faults
 from tests.fakes.hosts.common import Answer
 from tests.fakes.hosts.jira import FakeJira, fake_jira
-from tests.fakes.hosts.jira_state import Hook, Screen, State, Status, Transition, User
+from tests.fakes.hosts.jira_state import Hook, Screen, Status, Transition, User
 
 KEY, OTHER_KEY = FeatureKey("SHOP-1"), FeatureKey("SHOP-2")
 
@@ -479,10 +479,6 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     thread.join()
 
 
-def events(state: State) -> list[str]:
-    return [one.event for one in state.sender.deliveries]
-
-
 def test_the_fake_tells_of_what_happens_signed_as_jira_does(jira: FakeJira) -> None:
     with receiver() as (url, got):
         wanted = frozenset({"jira:issue_created", "jira:issue_updated", "comment_created"})
@@ -493,7 +489,12 @@ def test_the_fake_tells_of_what_happens_signed_as_jira_does(jira: FakeJira) -> N
         tracker(jira).comment(KEY, "Taken", marker="m")
         jira.state.sender.settle()
     updated = "jira:issue_updated"
-    assert events(jira.state) == ["jira:issue_created", updated, updated, "comment_created"]
+    assert [one.event for one in jira.state.sender.deliveries] == [
+        "jira:issue_created",
+        updated,
+        updated,
+        "comment_created",
+    ]
     dialect = Jira()
     for headers, body in got:
         assert dialect.speaks(headers)

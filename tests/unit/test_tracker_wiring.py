@@ -16,7 +16,8 @@ from feature_delivery.domain.login import Login
 FILE = """
 name: shop
 repository: https://git.example/shop/cart.git
-people: {{alice: {{roles: [developer]}}}}
+solo: true
+people: {{alice: {{roles: [developer, reviewer, tester, manager, operator]}}}}
 tracker: {{kind: {kind}, connection: issues, project: shop, prefix: SHOP, states: {{done: [Closed]}}}}
 """
 
