@@ -102,8 +102,6 @@ class Shop(Protocol):
 
     def approve(self, number: int, by: str) -> None: ...
 
-    def dismiss(self, number: int, by: str) -> None: ...
-
     def write(self, number: int, by: str, text: str) -> None: ...
 
     def page(self, number: int) -> Page: ...
@@ -189,10 +187,6 @@ class OnGitHub:
     def approve(self, number: int, by: str) -> None:
         self.fake.review(number, by, "APPROVED")
 
-    def dismiss(self, number: int, by: str) -> None:
-        found = [one for one in self.fake.reviews if (one.on, one.user, one.state) == (number, by, "APPROVED")]
-        self.fake.dismiss(found[-1], by="olga")
-
     def write(self, number: int, by: str, text: str) -> None:
         self.fake.write(number, by, text)
 
@@ -251,17 +245,14 @@ class OnGitea:
         }
 
     def send_webhooks(self, url: str, secret: str) -> None:
-        self.fake.hook(url, secret, "push", "create", "delete", "pull_request", "pull_request_review", "issue_comment")
+        events = ("push", "create", "delete", "pull_request", "pull_request_review", "pull_request_comment")
+        self.fake.hook(url, secret, *events, "pull_request_review_approved")
 
     def take(self) -> None:
         self.redmine.assign(12, "bob")
 
     def approve(self, number: int, by: str) -> None:
         self.fake.person(by).review(number, "APPROVED")
-
-    def dismiss(self, number: int, by: str) -> None:
-        found = [r for r in self.fake.repository.issues[number].pull.reviews if r.user.login == by]  # type: ignore[union-attr]
-        self.fake.person("olga").dismiss(number, found[-1].id)
 
     def write(self, number: int, by: str, text: str) -> None:
         self.fake.person(by).say(number, text)
