@@ -86,11 +86,15 @@ class AirflowSettings:
             ) from error
 
     def environment(self) -> dict[str, str]:
-        """For each of Airflow's processes: the caller's, without what would change Airflow or slow Python down."""
+        """For each of Airflow's processes: the caller's, without what would change Airflow or slow Python down.
+
+        Connections of hosts and trackers stay: they may come from a secret store of the caller's.
+        """
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AIRFLOW_", "AIRFLOW__", "_AIRFLOW", "PG")) and name not in _UNWANTED
+            if name.startswith("AIRFLOW_CONN_")
+            or (not name.startswith(("AIRFLOW_", "_AIRFLOW", "PG")) and name not in _UNWANTED)
         }
         loopback = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), _LOOPBACK]))
         return {

@@ -11,6 +11,7 @@ from feature_delivery.domain.errors import Error
 from feature_delivery.domain.finding import Finding
 
 if TYPE_CHECKING:
+    from feature_delivery.domain.names import BranchName, CommitSha
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.git_host import GitHost
     from feature_delivery.ports.repository import Repository
@@ -55,17 +56,20 @@ def _listed(look: Callable[[], Iterable[Finding]]) -> list[Finding]:
 
 def _git(project: ProjectConfig, parts: Parts) -> Iterator[Finding]:
     """Look whether Git gets in with the credentials of the host's Connection, and finds the long-lived branches."""
-    try:
-        heads = parts.repository().heads()
-    except Error as error:
-        yield Finding("git", well=False, sentence=str(error))
-        return
-    yield Finding("git", well=True, sentence=f"{len(heads)} branches can be read.")
+    heads: dict[BranchName, CommitSha] = {}
+    yield from _inside("git", lambda: _read(parts, heads))
     for branch in (project.branches.production, project.branches.preprod):
+        if not heads:
+            return
         there = branch in heads
         sentence = f"{branch} is at {heads[branch][:10]}." if there else f"There is no branch {branch!r}. Push it."
         # Pre-production is made by the first delivery that ships; requests need it before.
         yield Finding(f"branch {branch}", well=there, sentence=sentence)
+
+
+def _read(parts: Parts, heads: dict[BranchName, CommitSha]) -> list[Finding]:
+    heads.update(parts.repository().heads())
+    return [Finding("", well=bool(heads), sentence=f"{len(heads)} branches can be read.")]
 
 
 def _host(project: ProjectConfig, parts: Parts) -> Iterator[Finding]:
@@ -90,7 +94,7 @@ def _inside(what: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Findin
         yield Finding(what, well=False, sentence=f"It could not be looked at: {type(error).__name__}. See the log.")
         return
     for finding in found:
-        yield replace(finding, what=f"{what}, {finding.what}")
+        yield replace(finding, what=f"{what}, {finding.what}" if finding.what else what)
 
 
 def _webhook(project: ProjectConfig, parts: Parts) -> Finding:
