@@ -17,6 +17,8 @@ from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
 from feature_delivery.domain.records import now
 from feature_delivery.ports.git_host import DeploymentState, MergeRequest, RequestState, ReviewKind, StatusState
+from tests.contracts.gitea_bench import gitea_host_bench
+from tests.contracts.github_bench import github_host_bench
 from tests.contracts.host_bench import Bench
 from tests.fakes.git_host import US, FakeGitHost
 from tests.fakes.ledger import memory_ledger
@@ -123,7 +125,12 @@ def later() -> datetime:
     return at + timedelta(microseconds=1)
 
 
-BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {"local": local_bench, "fake": fake_bench}
+BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
+    "local": local_bench,
+    "fake": fake_bench,
+    "github": github_host_bench,
+    "gitea": gitea_host_bench,
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

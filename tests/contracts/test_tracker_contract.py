@@ -14,6 +14,10 @@ from feature_delivery.adapters.trackers.local import LocalTracker
 from feature_delivery.domain.errors import NotFound, Refused
 from feature_delivery.domain.names import FeatureKey, ProjectName, feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
+from tests.contracts.gitea_bench import gitea_tracker_bench
+from tests.contracts.github_bench import github_tracker_bench
+from tests.contracts.jira_bench import jira820_bench, jira_cloud_bench, jira_data_center_bench
+from tests.contracts.redmine_bench import redmine_bench
 from tests.contracts.tracker_bench import Bench
 from tests.fakes.ledger import memory_ledger
 from tests.fakes.tracker import FakeTracker
@@ -59,7 +63,16 @@ def fake_bench() -> Iterator[Bench]:
     )
 
 
-BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {"local": local_bench, "fake": fake_bench}
+BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {
+    "local": local_bench,
+    "github": github_tracker_bench,
+    "gitea": gitea_tracker_bench,
+    "fake": fake_bench,
+    "jira-cloud": jira_cloud_bench,
+    "jira-data-center": jira_data_center_bench,
+    "jira820": jira820_bench,
+    "redmine": redmine_bench,
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -121,6 +122,16 @@ def test_locks_and_halves_that_a_kill_left_are_cleared(world: GitWorld, mirror: 
     assert repository.commit(head).sha == head
     assert git(mirror, "rev-parse", "refs/remotes/origin/production") == head
     assert not list((mirror / "objects/pack").glob("tmp_*"))
+
+
+def test_a_mirror_that_vanishes_under_our_hands_is_filled_again(world: GitWorld, mirror: Path) -> None:
+    head = world.head(PRODUCTION)
+    repository = GitRepository(str(world.host), mirror)
+    repository.fetch(head)
+    shutil.rmtree(mirror)
+    GitRepository(str(world.host), mirror).heads()  # makes an empty one, as another task would
+    repository.fetch(head)
+    assert repository.commit(head).sha == head
 
 
 def test_a_half_made_mirror_is_made_again(world: GitWorld, mirror: Path) -> None:

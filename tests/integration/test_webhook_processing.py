@@ -25,7 +25,7 @@ from feature_delivery.web import rounds, webhook_routes
 from feature_delivery.web.transaction import begin, session
 from tests.support.airflow import store_dag
 from tests.support.web_app import SECRET, Repository, Shop
-from tests.support.webhooks import Sent, gitea, github, gitlab, own
+from tests.support.webhooks import Sent, gitea, github, gitlab, own, post
 
 SHOP = ProjectName("shop")
 
@@ -35,11 +35,10 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def quiet(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """A shop where nobody looks into what was stored until the test does, and which has been looked at once."""
-    monkeypatch.setattr(webhook_routes, "wake", lambda _name: None)
+def quiet(quiet: Shop) -> Shop:
+    """One that has been looked at once: what is pushed from now on is new."""
     assert rounds.reconcile_all() == []
-    return shop
+    return quiet
 
 
 def push_of(key: str, host: str = "github", *, commit: str = "a" * 40, delivery: str = "") -> Sent:
@@ -55,9 +54,9 @@ def push_of(key: str, host: str = "github", *, commit: str = "a" * 40, delivery:
     return own({"ref": ref, "new": commit, "pusher": "dora"}, SECRET, delivery=delivery)
 
 
-def post(shop: Shop, sent: Sent) -> bool:
+def deliver(shop: Shop, sent: Sent) -> bool:
     """Deliver; says whether it was known."""
-    answer = shop.nobody.post("/webhooks/shop", content=sent.body, headers=sent.headers)
+    answer = post(shop, sent)
     assert answer.status_code == 202, answer.text
     return bool(answer.json()["repeated"])
 
@@ -88,10 +87,10 @@ HOSTS = ("github", "gitea", "gitlab", "feature-delivery")
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_push_in_the_words_of_any_host_starts_one_delivery(quiet: Shop, host: str) -> None:
     commit = quiet.repository.push("feature/SHOP-1-cards", "cards")
-    assert not post(quiet, push_of("SHOP-1", host, commit=commit, delivery="d-1"))
-    assert post(quiet, push_of("SHOP-1", host, commit=commit, delivery="d-1"))
+    assert not deliver(quiet, push_of("SHOP-1", host, commit=commit, delivery="d-1"))
+    assert deliver(quiet, push_of("SHOP-1", host, commit=commit, delivery="d-1"))
     assert process(rounds.control()) == (1, 0)
-    assert post(quiet, push_of("SHOP-1", host, commit=commit, delivery="d-1"))
+    assert deliver(quiet, push_of("SHOP-1", host, commit=commit, delivery="d-1"))
     assert process(rounds.control()) == (0, 0)
     assert runs() == ["SHOP-1"]
     (row,) = rows()
@@ -102,7 +101,7 @@ def test_the_same_delivery_at_the_same_moment_is_stored_once(quiet: Shop) -> Non
     commit = quiet.repository.push("feature/SHOP-1-cards", "cards")
     sent = push_of("SHOP-1", commit=commit, delivery="same")
     with ThreadPoolExecutor(12) as pool:
-        repeated = list(pool.map(lambda _: post(quiet, sent), range(36)))
+        repeated = list(pool.map(lambda _: deliver(quiet, sent), range(36)))
     assert repeated.count(False) == 1
     assert len(rows()) == 1
     process(rounds.control())
@@ -113,7 +112,7 @@ def test_many_who_process_at_once_start_each_delivery_once(quiet: Shop) -> None:
     keys = [f"SHOP-{number}" for number in range(1, 6)]
     commits = {key: quiet.repository.push(f"feature/{key}-cards", key) for key in keys}
     for number, (key, host) in enumerate(itertools.product(keys, HOSTS)):
-        post(quiet, push_of(key, host, commit=commits[key], delivery=f"delivery-{number}"))
+        deliver(quiet, push_of(key, host, commit=commits[key], delivery=f"delivery-{number}"))
     with ThreadPoolExecutor(6) as pool:
         for _ in pool.map(lambda _: process(rounds.control(), limit=3), range(24)):
             pass
@@ -141,7 +140,7 @@ def test_in_whatever_order_they_come_the_result_is_what_the_host_says(quiet: Sho
             "created": github("create", made, SECRET, delivery=f"{key}-created"),
         }
         for name in (*order, *order):
-            post(quiet, sent[name])
+            deliver(quiet, sent[name])
             process(rounds.control())
         with begin() as unit:
             feature = unit.books.feature(SHOP, FeatureKey(key))
@@ -157,7 +156,7 @@ def test_in_whatever_order_they_come_the_result_is_what_the_host_says(quiet: Sho
 def test_what_was_stored_is_processed_by_whoever_comes_after_a_crash(quiet: Shop) -> None:
     """Nothing of a webhook is in the memory of the process that took it."""
     commit = quiet.repository.push("feature/SHOP-1-cards", "cards")
-    post(quiet, push_of("SHOP-1", commit=commit))
+    deliver(quiet, push_of("SHOP-1", commit=commit))
     assert (waiting(), runs()) == (1, [])
     counts = rounds.housekeeping()
     assert (counts["webhooks_processed"], counts["webhooks_left"]) == (1, 0)
@@ -171,7 +170,7 @@ def test_a_crash_anywhere_in_processing_loses_nothing_and_does_nothing_twice(
     keys = ["SHOP-1", "SHOP-2"]
     for key in keys:
         commit = quiet.repository.push(f"feature/{key}-cards", key)
-        post(quiet, push_of(key, commit=commit))
+        deliver(quiet, push_of(key, commit=commit))
 
     def die(*_arguments: object, **_more: object) -> None:
         raise Killed
@@ -217,9 +216,7 @@ def test_an_answer_of_202_means_that_it_is_stored(quiet: Shop, monkeypatch: pyte
         raise RuntimeError("the disk is full")
 
     monkeypatch.setattr(webhook_routes, "receive", die)
-    sent = push_of("SHOP-1")
-    answer = quiet.nobody.post("/webhooks/shop", content=sent.body, headers=sent.headers)
-    assert answer.status_code == 500
+    assert post(quiet, push_of("SHOP-1")).status_code == 500
     assert rows() == []
 
 
@@ -266,7 +263,7 @@ def test_a_project_whose_host_is_down_keeps_no_other_waiting(quiet: Shop, other:
         assert process(rounds.control(), limit=5) == (0, 5)
         commit = quiet.repository.push("feature/SHOP-1-cards", "cards")
         for number in range(3):
-            post(quiet, push_of("SHOP-1", commit=commit, delivery=f"mine-{number}"))
+            deliver(quiet, push_of("SHOP-1", commit=commit, delivery=f"mine-{number}"))
         for _ in range(5):
             process(rounds.control(), limit=5)
         assert [row.project for row in rows() if row.processed_at] == [SHOP] * 3
@@ -302,7 +299,7 @@ def test_a_fault_of_ours_in_one_project_keeps_no_other_waiting(
     with begin() as unit:
         receive(unit, ProjectName("a_shop"), incoming(1, Hint(branch=BranchName("main"), pushed=True)))
     commit = quiet.repository.push("feature/SHOP-1-cards", "cards")
-    post(quiet, push_of("SHOP-1", commit=commit))
+    deliver(quiet, push_of("SHOP-1", commit=commit))
     assert process(rounds.control()) == (1, 1)
     assert runs() == ["SHOP-1"]
     assert "ZeroDivisionError" in caplog.text
@@ -326,9 +323,9 @@ def test_what_means_nothing_to_the_project_is_counted_and_its_host_is_not_asked(
 ) -> None:
     monkeypatch.setattr(webhooks, "reconcile", lambda *_: pytest.fail("nobody needed to look"))
     for ref in ("refs/heads/wip/try", "refs/heads/candidate/SHOP-1"):
-        post(quiet, github("push", {"ref": ref, "after": "a" * 40}, SECRET))
-    post(quiet, github("issues", {"action": "closed", "issue": {"number": 42}}, SECRET))
-    post(quiet, github("issue_comment", {"issue": {"number": 42, "pull_request": {}}, "comment": {}}, SECRET))
+        deliver(quiet, github("push", {"ref": ref, "after": "a" * 40}, SECRET))
+    deliver(quiet, github("issues", {"action": "closed", "issue": {"number": 42}}, SECRET))
+    deliver(quiet, github("issue_comment", {"issue": {"number": 42, "pull_request": {}}, "comment": {}}, SECRET))
     assert process(rounds.control()) == (4, 0)
     assert [row.ignored for row in rows()] == [
         *("another branch", "our own candidate", "an issue that is none of the project's"),
@@ -349,7 +346,7 @@ def test_many_webhooks_of_one_round_are_one_look_with_each_hint_once(
 
     monkeypatch.setattr(webhooks, "reconcile", look)
     for number in range(50):
-        post(quiet, push_of(f"SHOP-{1 + number % 2}", delivery=f"number-{number}"))
+        deliver(quiet, push_of(f"SHOP-{1 + number % 2}", delivery=f"number-{number}"))
     assert process(rounds.control()) == (50, 0)
     branches = [BranchName(f"feature/SHOP-{number}-cards") for number in (1, 2)]
     assert looks == [[Hint(branch=branch, person="dora", pushed=True) for branch in branches]]
@@ -369,14 +366,14 @@ def test_a_webhook_stored_by_an_older_version_makes_us_look_everywhere(
     with begin() as unit:
         old = WebhookDelivery(project=SHOP, delivery_id="old", host="webhook", event="push", body=b'{"ref": "x"}')
         unit.books.add(old)
-    post(quiet, push_of("SHOP-1"))
+    deliver(quiet, push_of("SHOP-1"))
     assert process(rounds.control()) == (2, 0)
     assert looks == [None]
 
 
 def test_housekeeping_forgets_what_nobody_looks_into_any_more(quiet: Shop) -> None:
-    post(quiet, push_of("SHOP-1", delivery="old delivery"))
-    post(quiet, push_of("SHOP-1", delivery="new delivery"))
+    deliver(quiet, push_of("SHOP-1", delivery="old delivery"))
+    deliver(quiet, push_of("SHOP-1", delivery="new delivery"))
     process(rounds.control())
     with begin() as unit:
         row = unit.books.webhook(SHOP, "old delivery")
@@ -386,4 +383,4 @@ def test_housekeeping_forgets_what_nobody_looks_into_any_more(quiet: Shop) -> No
     with begin() as unit:
         kept = [unit.books.webhook(SHOP, name) for name in ("old delivery", "new delivery")]
         assert [len(row.body) > 0 for row in kept if row] == [False, True]
-    assert post(quiet, push_of("SHOP-1", delivery="old delivery")), "it is still known"
+    assert deliver(quiet, push_of("SHOP-1", delivery="old delivery")), "it is still known"

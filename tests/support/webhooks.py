@@ -11,13 +11,16 @@ import subprocess
 import tarfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+import httpx
 import pytest
+
+from tests.support.web_app import Shop
 
 PAYLOADS = Path(__file__).parents[2] / ".." / "shared" / "payloads"
 EXAMPLES = "@octokit/webhooks-examples@7.6.1"
@@ -33,6 +36,23 @@ class Sent:
 
     headers: Headers
     body: bytes
+
+
+def lower(headers: Mapping[str, str]) -> Headers:
+    """Headers as the server hands them on."""
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def post(shop: Shop, sent: Sent, *, project: str = "shop") -> httpx.Response:
+    """Deliver one."""
+    return shop.nobody.post(f"/webhooks/{project}", content=sent.body, headers=sent.headers)
+
+
+@pytest.fixture
+def quiet(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A shop where nobody looks into what was stored until the test does."""
+    monkeypatch.setattr("feature_delivery.web.webhook_routes.wake", lambda _name: None)
+    return shop
 
 
 def _raw(body: Any) -> bytes:

@@ -119,7 +119,7 @@ def webhook_secrets(name: ProjectName) -> tuple[bytes, ...]:
     then remove the old one here; nothing is lost meanwhile.
     """
     if given := os.environ.get(f"FEATURE_DELIVERY_WEBHOOK_SECRET_{name.upper()}"):
-        return tuple(given.encode().split())
+        return tuple(os.fsencode(given).split())
     try:
         content = (settings().home / "secrets" / f"webhook-{name}").read_bytes()
     except FileNotFoundError:

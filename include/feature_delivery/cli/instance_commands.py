@@ -80,7 +80,15 @@ def up(
     repository: Annotated[
         str,
         typer.Option("--repository", "-r", help="Path or address of the shop's Git repository.", metavar="PATH-OR-URL"),
-    ],
+    ] = "",
+    project_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--project-file",
+            "-f",
+            help="A project file of your own instead, with its host and tracker; several may be.",
+        ),
+    ] = None,
     project: Annotated[
         str, typer.Option("--project", "-p", help="Its name here; from the address when left out.")
     ] = "",
@@ -94,11 +102,17 @@ def up(
 ) -> None:
     """Start everything for a shop of yours: Airflow, a repository to push to, the shop in production.
 
+    Copies a repository and delivers from the copy; with --project-file it delivers on the Git host and the tracker
+    that the file names.
+
     Example: [bold]feature-delivery up --repository ../my-shop[/bold]
     """
     from feature_delivery.cli.embedded.home import Home as Held  # noqa: PLC0415
-    from feature_delivery.cli.shop import prepare  # noqa: PLC0415
+    from feature_delivery.cli.shop import prepare, use_project_file  # noqa: PLC0415
     from feature_delivery.cli.up import running, wait_for_signal  # noqa: PLC0415
+
+    if bool(repository) == bool(project_file):
+        raise typer.BadParameter("Name the shop by one of --repository and --project-file.")
 
     console, place = Console(soft_wrap=True), home_of(home)
     if (place / "demo").exists():
@@ -108,9 +122,12 @@ def up(
         console.print(Text(text, style="dim"))
 
     with Held(place) as held:
-        shop = prepare(place, repository=repository, name=project, branch=branch, say=say)
+        if project_file:
+            shops = tuple(use_project_file(place, file) for file in project_file)
+        else:
+            shops = (prepare(place, repository=repository, name=project, branch=branch, say=say),)
         with running(
-            (shop,),
+            shops,
             home=held,
             port=port,
             database=database or None,
@@ -118,14 +135,16 @@ def up(
             on_event=lambda event: say(f"{event.part}: {event.state}"),
             say=say,
         ) as now:
-            console.print(next_steps(now, shop, place))
+            for shop in shops:
+                console.print(next_steps(now, shop, place) if shop.repository else on_a_host(now, shop, place))
+            console.print("\nCtrl-C stops everything.")
             wait_for_signal(now.instance)
             console.print("Stopping …")
 
 
 def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     """Return where everything is and what to do first, in commands that work as they stand."""
-    me = next(iter(shop.project.people.persons))
+    me, repository = next(iter(shop.project.people.persons)), shlex.quote(str(shop.repository))
     program = "feature-delivery"
     if shutil.which(program) is None and Path(sys.argv[0]).name == program:
         program = shlex.quote(str(Path(sys.argv[0]).absolute()))
@@ -139,7 +158,7 @@ def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     ]
     commands = [
         "# in your checkout of the shop",
-        f"git remote add delivery {shlex.quote(str(shop.repository))}",
+        f"git remote add delivery {repository}",
         "git fetch delivery",
         f"git push delivery HEAD:{shop.project.branches.feature_prefix}{key}-first-feature",
         "# then, anywhere",
@@ -150,7 +169,28 @@ def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     for name, value in lines:
         text.append(f"{name:12}", style="bold").append(f"{value}\n")
     text.append("\n").append("".join(f"  {line}\n" for line in commands), style="cyan")
-    return text.append("\nCtrl-C stops everything.")
+    return text
+
+
+def on_a_host(now: Running, shop: Shop, place: Path) -> Text:
+    """Return where everything is, and what the Git host and the tracker have to be told."""
+    project = shop.project
+    lines = [
+        ("Airflow", f"{now.instance.address}  (passwords: {now.instance.settings.passwords_file})"),
+        ("API", f"{now.instance.address}/feature-delivery/docs"),
+        ("Production", f"{now.production[project.name].address}  ({project.branches.production})"),
+        ("Host", f"{project.host.kind} {project.host.repository}; issues: {project.tracker.kind}"),
+        ("Webhooks to", f"{now.instance.address}/feature-delivery/webhooks/{project.name}"),
+        ("signed with", f"{place / 'secrets' / f'webhook-{project.name}'}"),
+    ]
+    text = Text("\n")
+    for name, value in lines:
+        text.append(f"{name:12}", style="bold").append(f"{value}\n")
+    prefix = project.branches.feature_prefix
+    text.append(f"\n  A push to {prefix}KEY-… or 'feature-delivery start KEY' begins a delivery.\n", style="cyan")
+    return text.append(
+        f"  feature-delivery doctor --project {project.name}   looks at every part of it\n", style="cyan"
+    )
 
 
 def init(

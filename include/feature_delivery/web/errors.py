@@ -37,6 +37,7 @@ _MEANINGS = {
     403: "A rule says no",
     404: "There is no such thing",
     409: "The world moved on",
+    408: "It did not come in time",
     413: "Too large",
     415: "Not of a type that is read here",
     422: "Something in the request, or in the configuration, is wrong",

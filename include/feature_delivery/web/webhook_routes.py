@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
@@ -31,6 +32,9 @@ BODY_LIMIT = 5 * 1024 * 1024
 DRAIN_LIMIT = 32 * 1024 * 1024
 """Hosts send at most 25 MB: so much is read to its end, because who is cut off while sending sees no answer."""
 
+READ_SECONDS = 30
+"""Hosts themselves wait 10 s for the whole of it."""
+
 UNKNOWN = ProjectName("unknown")
 """Stands for projects that are none, so that they cost as much work as one."""
 
@@ -44,7 +48,9 @@ class Accepted(BaseModel):
     repeated: bool
 
 
-@router.post("/webhooks/{project}", status_code=202, response_model=Accepted, responses=problems(401, 413, 415, 429))
+@router.post(
+    "/webhooks/{project}", status_code=202, response_model=Accepted, responses=problems(401, 408, 413, 415, 429)
+)
 async def webhook(project: str, request: Request) -> Accepted | JSONResponse:
     """Take a webhook of GitHub, GitLab, Gitea, Forgejo, Jira or a local repository, told by its headers.
 
@@ -52,9 +58,12 @@ async def webhook(project: str, request: Request) -> Accepted | JSONResponse:
     delivery may come again. At most 5 MiB, JSON; from GitHub also a form.
     """
     try:
-        body = await _read(request)
+        async with asyncio.timeout(READ_SECONDS):
+            body = await _read(request)
     except ClientDisconnect:
         return answer(400, "Invalid", "The body did not come to its end.")  # nobody reads this any more
+    except TimeoutError:
+        return answer(408, "Invalid", f"The body did not come within {READ_SECONDS} s. Send it again.")
     if body is None:
         return answer(413, "Invalid", f"A webhook is at most {BODY_LIMIT // 1024 // 1024} MiB.")
     return await run_in_threadpool(_take, project, dict(request.headers), body)
@@ -115,13 +124,13 @@ def _take(project: str, headers: Mapping[str, str], body: bytes) -> Accepted | J
 def _authentic(project: str, dialect: Dialect, headers: Mapping[str, str], body: bytes) -> ProjectName | None:
     """Return the project one of whose secrets signed the body; an unknown one costs the same work."""
     try:
-        name = project_name(project)
+        asked = project_name(project)
     except Refused:
-        name = UNKNOWN
-    known = name in settings.projects()
-    found = settings.webhook_secrets(name)
+        asked = None
+    known = asked in settings.projects()
+    found = settings.webhook_secrets(asked or UNKNOWN)
     usable = found if known and found else (secrets.token_bytes(32),)
-    return name if dialect.authentic(headers, body, usable, at=now()) else None
+    return asked if dialect.authentic(headers, body, usable, at=now()) else None
 
 
 def _store(project: ProjectName, incoming: Incoming) -> bool:

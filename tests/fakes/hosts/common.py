@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import re
 import subprocess
 import threading
@@ -24,10 +23,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-import httpx
-
 from feature_delivery.domain.names import BranchName, CommitSha
+from tests.fakes.hosts.webhooks import Delivery, WebhookSender
 from tests.support.git_world import CLEAN_ENVIRONMENT, Content, GitWorld, git
+
+__all__ = ["Delivery", "WebhookSender"]  # part of what hosts share, in a module of their own for its size
 
 NOBODY = "0" * 40
 """The commit of a branch that is not there, as hosts write it."""
@@ -83,10 +83,11 @@ class Problem(Exception):  # noqa: N818 - an answer
 
 @dataclass(frozen=True)
 class Exchange:
-    """What was asked and what was answered."""
+    """What was asked and what was answered; ``forced``: by ``Faults``, not by the fake."""
 
     call: Call
     answer: Answer
+    forced: bool = False
 
 
 Handler = Callable[..., Answer]
@@ -103,6 +104,12 @@ class Routes:
         expression = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", expression)
         self._routes.append((method, re.compile(expression + r"\Z"), handler))
 
+    def replace(self, method: str, pattern_end: str, handler: Handler) -> None:
+        """Answer by another handler where the pattern ends so, for one test."""
+        for index, (known, pattern, _) in enumerate(self._routes):
+            if known == method and pattern.pattern.endswith(pattern_end + r"\Z"):
+                self._routes[index] = (known, pattern, handler)
+
     def find(self, call: Call) -> tuple[Handler, dict[str, str]] | None:
         """Return who answers, and the parts of the path, unquoted; ``None`` when nobody does."""
         for method, pattern, handler in self._routes:
@@ -111,10 +118,18 @@ class Routes:
         return None
 
 
-def paged(items: Sequence[Any], call: Call, *, base: str, default: int = 30, most: int = 100) -> Answer:
+def paged(
+    items: Sequence[Any],
+    call: Call,
+    *,
+    base: str,
+    show: Callable[[Any], Any] = lambda one: one,
+    default: int = 30,
+    most: int = 100,
+) -> Answer:
     """Return one page of ``items`` with the ``Link`` header that leads to the others. ``base``: the server's address.
 
-    Understands ``per_page`` (GitHub, GitLab) and ``limit`` (Gitea).
+    ``show`` makes the JSON of those that are on the page. ``per_page`` (GitHub, GitLab) and ``limit`` (Gitea) count.
     """
     size = min(most, max(1, int(call.asked("per_page") or call.asked("limit") or default)))
     page = max(1, int(call.asked("page") or 1))
@@ -128,7 +143,7 @@ def paged(items: Sequence[Any], call: Call, *, base: str, default: int = 30, mos
     headers = {"X-Total-Count": str(len(items)), "X-Total": str(len(items))}
     if links:
         headers["Link"] = ", ".join(links)
-    return Answer(200, list(items[(page - 1) * size : page * size]), headers)
+    return Answer(200, [show(one) for one in items[(page - 1) * size : page * size]], headers)
 
 
 # --- the server -----------------------------------------------------------------------------------------------------
@@ -228,15 +243,17 @@ class HostServer:
         found = re.match(r"/(?P<name>.+?)\.git/", unquote(parts.path))
         repository = self.repositories.get(found["name"]) if found else None
         if repository is not None:
+            time.sleep(self.faults.delay_seconds)
             _send(request, self._git(repository, call, parts.query))
             return
-        answer = self.faults.instead(call)
-        if answer is None:
+        forced = self.faults.instead(call)
+        if forced is None:
             with self.lock:
                 answer = self._answer(call)
-        self.exchanges.append(Exchange(call, answer))
-        if self.faults.delay_seconds:
-            time.sleep(self.faults.delay_seconds)
+        else:
+            answer = forced
+        self.exchanges.append(Exchange(call, answer, forced is not None))
+        time.sleep(self.faults.delay_seconds)
         if self.faults.lost_answers:
             self.faults.lost_answers -= 1
             request.close_connection = True
@@ -288,8 +305,9 @@ def _body(request: BaseHTTPRequestHandler) -> bytes:
 
 def _send(request: BaseHTTPRequestHandler, answer: Answer) -> None:
     content = answer.content()
-    request.send_response(answer.status)
-    headers = {"Content-Type": "application/json; charset=utf-8", **answer.headers, "Content-Length": str(len(content))}
+    request.send_response_only(answer.status)
+    told = {"Date": request.date_time_string(), "Content-Type": "application/json; charset=utf-8"}
+    headers = {**told, **answer.headers, "Content-Length": str(len(content))}
     if answer.status == 204:
         del headers["Content-Type"], headers["Content-Length"]
     for name, value in headers.items():
@@ -392,7 +410,11 @@ class HostedRepository:
         return {BranchName(name): CommitSha(sha) for name, sha in self.world.branches().items()}
 
     def head(self, branch: str) -> CommitSha | None:
-        return self.heads().get(BranchName(branch))
+        """Return where a branch is, without starting Git where its file says so: lists ask for it by the hundred."""
+        try:
+            return CommitSha((self.directory / "refs" / "heads" / branch).read_text(encoding="ascii").strip())
+        except OSError:
+            return self.heads().get(BranchName(branch))
 
     @contextmanager
     def pushing(self, by: str) -> Iterator[GitWorld]:
@@ -444,65 +466,3 @@ def _quietly(directory: Path, *arguments: str) -> bool:
         ["git", *arguments], cwd=directory, capture_output=True, env=CLEAN_ENVIRONMENT, check=False, timeout=30
     )
     return done.returncode == 0
-
-
-# --- webhooks -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Delivery:
-    """One webhook that was sent, or will be; ``status`` 0: no answer (yet)."""
-
-    hook: int
-    id: str
-    event: str
-    url: str
-    headers: dict[str, str]
-    body: bytes
-    status: int = 0
-    reason: str = ""
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-
-class WebhookSender:
-    """Sends in the background, in order, each once; ``again`` repeats one as the host's page does."""
-
-    def __init__(self, *, timeout_seconds: float = 10.0) -> None:
-        self.deliveries: list[Delivery] = []
-        self._timeout = timeout_seconds
-        self._waiting: queue.Queue[Delivery | None] = queue.Queue()
-        self._thread: threading.Thread | None = None
-
-    def send(self, delivery: Delivery) -> None:
-        self.deliveries.append(delivery)
-        self._waiting.put(delivery)
-
-    def again(self, delivery_id: str) -> None:
-        """Send one a second time: same id, same body."""
-        self._waiting.put(next(one for one in self.deliveries if one.id == delivery_id))
-
-    def settle(self) -> None:
-        """Wait until everything so far was sent."""
-        self._waiting.join()
-
-    @contextmanager
-    def running(self) -> Iterator[WebhookSender]:
-        thread = threading.Thread(target=self._run, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._waiting.put(None)
-            thread.join(timeout=self._timeout + 5)
-
-    def _run(self) -> None:
-        with httpx.Client(timeout=self._timeout, trust_env=False) as client:
-            while (delivery := self._waiting.get()) is not None:
-                try:
-                    answer = client.post(delivery.url, content=delivery.body, headers=delivery.headers)
-                    delivery.status, delivery.reason = answer.status_code, answer.reason_phrase
-                except httpx.HTTPError as error:
-                    delivery.status, delivery.reason = 0, type(error).__name__
-                finally:
-                    self._waiting.task_done()
-        self._waiting.task_done()

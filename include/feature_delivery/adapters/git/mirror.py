@@ -38,6 +38,8 @@ class Mirror:
         self._commands = commands
         self._shown = shown
         self._timeout = timeout
+        self._here: set[CommitSha] = set()
+        self._made: tuple[int, int] | None = None
 
     def ready(self) -> None:
         """Make the mirror if it is not there; one ``stat`` otherwise."""
@@ -77,7 +79,26 @@ class Mirror:
             ) from error
 
     def missing(self, commits: tuple[CommitSha, ...]) -> tuple[CommitSha, ...]:
-        """Return those of ``commits`` that are not here."""
+        """Return those of ``commits`` that are not here; one that was seen stays, as long as the mirror is the same.
+
+        A step asks for the same few commits again and again, and each look costs a process.
+        """
+        made = self._identity()
+        if made != self._made:
+            self._made, self._here = made, set()
+        unseen = tuple(sha for sha in commits if sha not in self._here)
+        absent = self._absent(unseen)
+        self._here.update(set(unseen) - set(absent))
+        return absent
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = (self.path / MARKER).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def _absent(self, commits: tuple[CommitSha, ...]) -> tuple[CommitSha, ...]:
         if not commits:
             return ()
         answer = self._commands.run(

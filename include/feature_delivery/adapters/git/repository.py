@@ -65,6 +65,7 @@ class GitRepository:
         self._mirror = Mirror(path, commands, shown=self._address.shown, timeout=transfer_timeout)
         self._remote = Remote(commands, shown=self._address.shown, timeout=transfer_timeout)
         self._objects = Objects(commands)
+        self._files: dict[tuple[CommitSha, str], bytes | None] = {}
         self._merging = Merging(commands, identity or Identity())
         self._candidates = Candidates(
             self._objects, self._merging, Past(commands, self._mirror, self._objects, self._merging)
@@ -109,8 +110,10 @@ class GitRepository:
         return self._at(old, new).diff_stat(old, new)
 
     def read_file(self, commit: CommitSha, path: str) -> bytes | None:
-        """See ``Repository.read_file``."""
-        return self._at(commit).read_file(commit, path)
+        """See ``Repository.read_file``; a commit's file never changes, so it is read once."""
+        if (commit, path) not in self._files:
+            self._files[commit, path] = self._at(commit).read_file(commit, path)
+        return self._files[commit, path]
 
     def checkout(self, commit: CommitSha, directory: Path) -> None:
         """See ``Repository.checkout``."""
