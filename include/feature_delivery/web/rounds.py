@@ -64,10 +64,13 @@ _since: dict[int, float] = {}
 """When the finisher first met a gate, by the gate's id."""
 
 
-def control() -> Control:
-    """Return how use cases work that call the outside between transactions."""
+def control(*, besides: str = "") -> Control:
+    """Return how use cases work that call the outside between transactions.
+
+    ``besides``: the worker that works so itself, and looks for more without being told.
+    """
     return Control(
-        begin=partial(begin, besides="outbox"),
+        begin=partial(begin, besides=besides),
         project=settings.project,
         outside=lambda project: outside(project, session),
         alone=alone,
@@ -134,7 +137,7 @@ def process_webhooks() -> float | None:
 
 def drain_outbox() -> float | None:
     """Run what is due in the outbox."""
-    sent, failed = outbox.drain(control())
+    sent, failed = outbox.drain(control(besides="outbox"))
     if sent:
         return 0.0
     with begin() as unit:
