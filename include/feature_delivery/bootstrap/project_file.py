@@ -81,6 +81,8 @@ class ChoicesPart(Strict):
     observe_for: Duration = timedelta(seconds=5)
     automatic_verdict: bool = False
     destroy_at_most: int = Field(default=5, ge=1)
+    cancel_on_close: bool = False
+    look_every: Duration = timedelta(minutes=5)
 
 
 HostKind = Literal["local", "github", "gitlab", "gitea"]

@@ -106,6 +106,7 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
             feature.description = feature.description or result.description
             feature.issue_url = result.issue_url
             feature.started = feature.started or result.taken
+            _trouble(scene, result.trouble)
         case BranchReady():
             _branch(scene, result)
         case EnvironmentReady():
@@ -125,7 +126,7 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
             if result.kept:
                 tell_issue(unit, feature, "kept_branches", f"Kept, somebody pushed since: {', '.join(result.kept)}.")
         case Done():
-            return _done(scene, permit)
+            return _done(scene, permit, result)
         case Failed():
             _failed(scene, permit, result)
             return result.reason
@@ -290,7 +291,15 @@ def _judge_automatically(scene: Scene, outcome: str) -> None:
         verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
 
 
-def _done(scene: Scene, permit: PermitRecord) -> str:
+def _trouble(scene: Scene, said: str) -> None:
+    """Tell people what the tracker refused to a step that went on without it."""
+    if said:
+        record(scene.unit, scene.feature, "trouble", said, step=scene.step)
+        to = scene.project.people.with_role(Who.OPERATOR, Who.MANAGER)
+        notify(scene.unit, scene.feature, f"trouble:{scene.step}", f"{scene.feature.key}: {said}", to=to)
+
+
+def _done(scene: Scene, permit: PermitRecord, done: Done) -> str:
     unit, feature, project = scene.unit, scene.feature, scene.project
     match scene.step:
         case Step.NOTIFY_REVIEWERS:
@@ -314,7 +323,9 @@ def _done(scene: Scene, permit: PermitRecord) -> str:
             if found is not None and ours and permit.generation > 0:
                 found.state, found.destroyed_at, found.commit = EnvironmentState.DESTROYED, now(), None
         case Step.CLOSE_ISSUE:
-            record(unit, feature, "closed", f"The issue of {feature.key} is closed.", step=scene.step)
+            if not done.trouble:
+                record(unit, feature, "closed", f"The issue of {feature.key} is closed.", step=scene.step)
+            _trouble(scene, done.trouble)
         case _:
             pass
     return ""
