@@ -16,6 +16,7 @@ from feature_delivery.domain.names import FeatureKey, ProjectName, feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
 from tests.contracts.gitea_bench import gitea_tracker_bench
 from tests.contracts.github_bench import github_tracker_bench
+from tests.contracts.gitlab_bench import gitlab_tracker_bench
 from tests.contracts.tracker_bench import Bench
 from tests.fakes.ledger import memory_ledger
 
@@ -50,6 +51,7 @@ BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {
     "local": local_bench,
     "github": github_tracker_bench,
     "gitea": gitea_tracker_bench,
+    "gitlab": gitlab_tracker_bench,
 }
 
 
