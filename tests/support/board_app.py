@@ -37,14 +37,11 @@ def give_runs() -> None:
             query = select(TaskInstance).where(TaskInstance.run_id == feature.run_id)
             for task in opened.scalars(query):
                 step = Step(task.task_id)
-                if step not in times:
-                    continue
-                task.start_date, task.end_date = times[step]
+                task.start_date, task.end_date = times.get(step, (None, None))
                 task.try_number = 1
                 if step is here and feature.state in {FeatureState.ACTIVE, FeatureState.SHIPPED}:
                     task.state = "awaiting_input" if gate else "running"
-                    task.updated_at = task.start_date
-                elif ORDER[step] <= ORDER[here]:
+                elif ORDER[step] < ORDER[here] and step is not Step.WAIT_FOR_REWORK:
                     task.state = "success"
             started = feature.created_at + timedelta(seconds=1)
             opened.execute(

@@ -7,6 +7,10 @@ from datetime import datetime, timedelta
 from hashlib import sha1
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, PersonName, ProjectName, TreeSha
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import CHECKS, GATES, ORDER, SETUPS, Step
@@ -247,8 +251,12 @@ def plant(
     issue_url: str = "",
     request_url: str = "",
     delivery: int = 1,
+    span: timedelta | None = None,
 ) -> Planted:
-    """Write a feature that has come to ``to`` and waits (or ``works``) there since ``waiting``."""
+    """Write a feature that has come to ``to`` and waits (or ``works``) there since ``waiting``.
+
+    ``span``: how long the way there took; the rest of its age by default.
+    """
     number = int(key.rpartition("-")[2])
     feature = Feature(
         project=ProjectName(project),
@@ -264,11 +272,13 @@ def plant(
     )
     books.add(feature)
     planted = Planted(books, feature, feature.created_at)
+    life = (span or age - waiting) * 0.96
+    shares = sum(_share(number, step) for step in GATES if ORDER[step] < ORDER[to]) or 1.0
     for step in Step:
         if ORDER[step] >= ORDER[to]:
             break
         if step in GATES and step is not Step.WAIT_FOR_REWORK:
-            planted.waited(step, age / 4 if step is Step.WAIT_FOR_CODE else age / 20)
+            planted.waited(step, life * _share(number, step) / shares)
         elif step not in GATES | SETUPS:
             planted.work(step, lasts=MINUTE / 3)
         _traces(planted, step, red=blocked, authors=authors, request_url=request_url, to=to)
@@ -279,6 +289,11 @@ def plant(
     else:
         planted.waits(to, since=since, blocked=blocked, deadline=now() + DAY if to is Step.WAIT_FOR_VERDICT else None)
     return planted
+
+
+def _share(number: int, step: Step) -> float:
+    """How much of its life a feature spends at a gate: code takes the longest, and not everything the same."""
+    return (5.0 if step is Step.WAIT_FOR_CODE else 1.0) * (0.4 + (number * 7 + ORDER[step] * 13) % 60 / 100)
 
 
 def _traces(planted: Planted, step: Step, *, red: str, authors: tuple[str, ...], request_url: str, to: Step) -> None:
@@ -382,15 +397,90 @@ def busy_shop(books: Books, project: str = "shop") -> None:
     promote(shown, PromotionState.KEPT, moved=now() - 9 * HOUR, ended=now() - 8 * HOUR)
     shown.feature.state = FeatureState.SHIPPED
     for number in range(17, 23):
-        done = plant(books, f"SHOP-{number}", Step.WAIT_FOR_DEMONSTRATION, age=(number - 8) * DAY)
-        moved = now() - (number - 15) * 2 * DAY
-        promote(done, PromotionState.KEPT, moved=moved, ended=moved + HOUR)
-        end(done, FeatureState.DELIVERED, ago=(number - 16) * DAY)
+        days = (number - 16) * 9
+        done = plant(
+            books, f"SHOP-{number}", Step.WAIT_FOR_DEMONSTRATION, age=(days + 8) * DAY, span=(3 + number % 4) * DAY
+        )
+        promote(done, PromotionState.KEPT, moved=now() - days * DAY, ended=now() - days * DAY + HOUR)
+        end(done, FeatureState.DELIVERED, ago=(days - 1) * DAY)
     end(
         plant(books, "SHOP-23", Step.WAIT_FOR_REVIEW, age=5 * DAY),
         FeatureState.CANCELLED,
         reason="max cancelled it. The client wants something else.",
     )
+
+
+def crowd(session: Session, count: int, *, project: str = "shop", first: int = 10_001) -> None:
+    """Write so many features that wait at gates, in bulk."""
+    steps = (Step.WAIT_FOR_CODE, Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION)
+    begun = now() - 3 * DAY
+    empty = {"description": "", "requester": "max", "issue_url": "", "request_url": "", "request_author": ""}
+    keys = [f"SHOP-{number}" for number in range(first, first + count)]
+    features = [
+        {
+            **empty,
+            "project": project,
+            "key": key,
+            "delivery": 1,
+            "run_id": key,
+            "title": f"{TITLES[place % len(TITLES)]} {place}",
+            "state": FeatureState.ACTIVE,
+            "attempt_number": 1,
+            "started": True,
+            "branch_is_ours": True,
+            "created_at": begun,
+            "reason": "",
+        }
+        for place, key in enumerate(keys)
+    ]
+    session.execute(t.feature.insert(), features)
+    found = session.execute(select(t.feature.c.id, t.feature.c.key).where(t.feature.c.key.in_(keys)))
+    ids = {key: number for number, key in found}
+    attempts = [
+        {
+            "feature_id": ids[key],
+            "number": 1,
+            "commit": sha(key, 1),
+            "authors": ["dora"],
+            "state": AttemptState.ACTIVE,
+            "reason": "",
+            "created_at": begun,
+        }
+        for key in keys
+    ]
+    gates = [
+        {
+            "feature_id": ids[key],
+            "step": steps[place % len(steps)],
+            "attempt": 1,
+            "state": GateState.OPEN,
+            "outcome": "",
+            "blocked": "",
+            "opened_at": begun + place * MINUTE,
+            "ended": True,
+        }
+        for place, key in enumerate(keys)
+    ]
+    suites = [
+        {
+            "feature_id": ids[key],
+            "attempt": 1,
+            "step": step,
+            "suite": step.value.rpartition(".")[2],
+            "commit": sha(key, 1),
+            "tests": 20,
+            "executed": 20,
+            "failed": 0,
+            "seconds": 1.0,
+            "red": "",
+            "report": {"cases": []},
+            "at": begun,
+        }
+        for key in keys
+        for step in sorted(CHECKS)
+    ]
+    for table, rows in ((t.attempt, attempts), (t.gate, gates), (t.suite_result, suites)):
+        session.execute(table.insert(), rows)
 
 
 HOSTILE = (

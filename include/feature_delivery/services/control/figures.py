@@ -169,7 +169,7 @@ def _per_stage(spent: Iterable[SpentRow], which: Callable[[SpentRow], bool]) -> 
     found: dict[tuple[Stage, int], float] = defaultdict(float)
     for one in spent:
         if which(one):
-            found[stage_of(one.step), one.feature_id] += (one.ended - one.began).total_seconds()
+            found[stage_of(one.step), one.feature_id] += _seconds(one)
     return found
 
 
@@ -177,7 +177,7 @@ def gate_times(waits: Iterable[SpentRow]) -> tuple[GateTime, ...]:
     """Return how long features waited per gate, in the order of the process."""
     of_gate: dict[Step, list[float]] = defaultdict(list)
     for wait in waits:
-        of_gate[wait.step].append((wait.ended - wait.began).total_seconds())
+        of_gate[wait.step].append(_seconds(wait))
     return tuple(
         GateTime(
             gate=gate,
@@ -190,10 +190,15 @@ def gate_times(waits: Iterable[SpentRow]) -> tuple[GateTime, ...]:
     )
 
 
+def _seconds(spent: SpentRow) -> float:
+    # What began on one machine and ended on another whose clock was wrong took no time rather than less.
+    return max((spent.ended - spent.began).total_seconds(), 0.0)
+
+
 def _ninth_decile(values: Sequence[float]) -> float:
     """Return the value that nine of ten do not exceed (nearest rank)."""
     return sorted(values)[math.ceil(0.9 * len(values)) - 1]
 
 
 def _median(spans: Sequence[timedelta]) -> float | None:
-    return median(span.total_seconds() for span in spans) if spans else None
+    return median(max(span.total_seconds(), 0.0) for span in spans) if spans else None

@@ -93,12 +93,13 @@ class Plot:
 
     width: float
     height: float
+    left: float
     columns: tuple[Column, ...]
     lines: tuple[Tick, ...]
 
 
-PLOT_WIDTH, PLOT_HEIGHT = 460, 132
-_LEFT, _BELOW, _ABOVE = 44, 20, 8
+PLOT_WIDTH, PLOT_HEIGHT = 320, 124
+_LEFT, _BELOW, _ABOVE = 46, 20, 8
 
 
 def plot(
@@ -140,7 +141,7 @@ def plot(
         Tick(round(_ABOVE + room * (1 - number * step / top), 1), scale(number * step))
         for number in range(round(top / step) + 1)
     )
-    return Plot(PLOT_WIDTH, PLOT_HEIGHT, tuple(columns), lines)
+    return Plot(PLOT_WIDTH, PLOT_HEIGHT, _LEFT, tuple(columns), lines)
 
 
 def _step(top: float, steps: Sequence[float]) -> float:
@@ -152,7 +153,6 @@ def _step(top: float, steps: Sequence[float]) -> float:
 
 
 DURATIONS = tuple(
-    float(seconds)
-    for seconds in (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 345600, 604800)
-) + tuple(float(604800 * weeks) for weeks in (2, 4, 8, 16, 52))
-"""Distances between lines of a scale of durations, in seconds."""
+    float(seconds) for seconds in (1, 5, 15, 60, 300, 900, 3600, 7200, 21600, 86400, 2 * 86400, 5 * 86400, 10 * 86400)
+) + tuple(float(86400 * days) for days in (20, 50, 100, 200))
+"""Distances between lines of a scale of durations, in seconds; their multiples are short to write."""

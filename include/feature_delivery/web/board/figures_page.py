@@ -45,7 +45,7 @@ def figures_page(found: Figures, language: Language, weeks: int) -> dict[str, An
 
 def _labelled(place: int, weeks: int) -> bool:
     """Say whether a week has its label: they must not run into each other."""
-    return place % max(1, weeks // 6) == 0
+    return place % max(1, weeks // 4) == 0
 
 
 HEAD = (

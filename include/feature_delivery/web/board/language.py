@@ -7,7 +7,7 @@ refused, what a gate waits for) are one sentence everywhere, in English: log, CL
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -18,6 +18,7 @@ from babel import Locale
 from babel.dates import format_date, format_datetime
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
 from babel.support import Translations
 
 LOCALES = Path(__file__).parent / "locale"
@@ -52,31 +53,42 @@ class Language:
         """Return a moment in UTC, to the minute."""
         return str(format_datetime(at.astimezone(UTC), "d MMM y, HH:mm", locale=self.locale))
 
+    def number(self, value: float) -> str:
+        """Return a number with at most one decimal."""
+        return str(format_decimal(value, "0.#", locale=self.locale))
+
     def day(self, at: datetime) -> str:
         """Return a day in UTC, short."""
         return str(format_date(at.astimezone(UTC).date(), "d MMM", locale=self.locale))
 
-    def duration(self, seconds: float | timedelta | None) -> str:
-        """Return a length of time in at most two units; a dash for none."""
+    def duration(self, seconds: float | timedelta | None, *, coarse: bool = False) -> str:
+        """Return a length of time in at most two units; a dash for none.
+
+        ``coarse``: seconds only when there is nothing else, as of something that goes on.
+        """
         if seconds is None:
             return NOTHING
         whole = int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
-        if whole < 1:
-            return self.text("under 1 s")
-        units: tuple[tuple[int, Callable[[], str]], ...] = (
-            (86400, lambda: self.text("%(n)d d")),
-            (3600, lambda: self.text("%(n)d h")),
-            (60, lambda: self.text("%(n)d min")),
-            (1, lambda: self.text("%(n)d s")),
-        )
+        if whole <= 0:
+            return "0"
         parts: list[str] = []
-        for size, unit in units:
+        for size, unit in self._units():
             number, whole = divmod(whole, size)
-            if number or parts:
-                parts.append(unit() % {"n": number} if number else "")
+            if number and not (coarse and parts and size == 1):
+                parts.append(unit % {"n": number})
+            elif parts:
+                break
             if len(parts) == 2:
                 break
-        return " ".join(filter(None, parts)).replace(" ", " ")
+        return "\N{NO-BREAK SPACE}".join(parts).replace(" ", "\N{NO-BREAK SPACE}")
+
+    def _units(self) -> tuple[tuple[int, str], ...]:
+        return (
+            (86400, self.text("%(n)d d")),
+            (3600, self.text("%(n)d h")),
+            (60, self.text("%(n)d min")),
+            (1, self.text("%(n)d s")),
+        )
 
 
 @cache

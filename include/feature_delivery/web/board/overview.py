@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -10,12 +10,22 @@ from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import FeatureState
 from feature_delivery.services.control.board import Card, Pace, Stage
-from feature_delivery.web.board.pulse import Snapshot
 
 SHOWN_PER_COLUMN = 25
 """Cards of a column at first; the rest is one click away: a page of a thousand cards helps nobody."""
 
 QUERY_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every card there is, as of one revision; ``ended``: how many features have ended, per project and state."""
+
+    revision: str
+    projects: Mapping[ProjectName, ProjectConfig]
+    cards: tuple[Card, ...]
+    ended: Mapping[tuple[ProjectName, FeatureState], int]
+    read_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from feature_delivery.domain.records import now
 from feature_delivery.services.control.board import Pace, Stage
 from feature_delivery.web.board import csrf, words
 from feature_delivery.web.board.language import COOKIE, NOTHING, Language, chosen, languages
+from feature_delivery.web.board.sentences import translated
 from feature_delivery.web.board.shown import host_name, row_title, safe_url, short, task_name, task_place
 
 HERE = Path(__file__).parent
@@ -126,13 +127,17 @@ def _environment(code: str) -> Environment:
         """How long ago; the script keeps it going."""
         seconds = max(0.0, (now() - at).total_seconds())
         return Markup('<time class="since" datetime="{}">{}</time>').format(
-            at.isoformat(timespec="seconds"), language.duration(seconds)
+            at.isoformat(timespec="seconds"), language.duration(seconds, coarse=True)
         )
 
     def percent(share: float | None) -> str:
         return NOTHING if share is None else f"{share * 100:.0f} %"
 
+    def sentence(text: str) -> str:
+        return translated(text, language.text)
+
     made.filters.update(
+        sentence=sentence,
         word=word,
         moment=moment,
         since=since,

@@ -10,16 +10,13 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
 from feature_delivery.bootstrap import settings
-from feature_delivery.domain.names import ProjectName
-from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import FeatureState
-from feature_delivery.services.control.board import Card, cards
+from feature_delivery.services.control.board import cards
+from feature_delivery.web.board.overview import Snapshot
 from feature_delivery.web.transaction import session
 from feature_delivery.web.workers import wake
 
@@ -135,17 +132,6 @@ def _stopping() -> bool:
     """Say whether this server has been told to stop: uvicorn waits for open streams, and tells them nothing."""
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(getattr(server, "should_exit", False))
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Every card there is, as of one revision; ``ended``: how many features have ended, per project and state."""
-
-    revision: str
-    projects: Mapping[ProjectName, ProjectConfig]
-    cards: tuple[Card, ...]
-    ended: Mapping[tuple[ProjectName, FeatureState], int]
-    read_at: float
 
 
 class Snapshots:

@@ -36,8 +36,8 @@ def row_title(step: Step | str) -> str:
 
 
 def task_name(task: str) -> str:
-    """Return the last word of a task's id."""
-    return task.rpartition(".")[2]
+    """Return the last part of a task's id in words."""
+    return task.rpartition(".")[2].removeprefix("wait_for_").replace("_", " ")
 
 
 def task_place(step: Step | str) -> str:

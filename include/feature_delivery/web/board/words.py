@@ -170,6 +170,12 @@ SPENT: Mapping[str, str] = {
     Spent.WORK: N_("Work"),
 }
 
+SPENT_SHORT: Mapping[str, str] = {
+    Spent.PEOPLE: N_("People"),
+    Spent.QUEUE: N_("Queue"),
+    Spent.WORK: N_("Work"),
+}
+
 STATIONS: Mapping[str, str] = {
     "Formalise the request as an issue": N_("Formalise the request as an issue"),
     "Take it": N_("Take it"),
@@ -221,6 +227,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "case": CASES,
     "errand": ERRANDS,
     "spent": SPENT,
+    "spent_short": SPENT_SHORT,
 }
 
 

@@ -19,10 +19,11 @@
     for (const [unit, size] of units) {
       const number = Math.floor(rest / size);
       rest -= number * size;
-      if (number || parts.length) parts.push(number ? number + body.dataset[unit] : "");
+      if (number && !(parts.length && size === 1)) parts.push(number + body.dataset[unit].replace(" ", "\u00a0"));
+      else if (parts.length) break;
       if (parts.length === 2) break;
     }
-    return parts.filter(Boolean).join("\u00a0");
+    return parts.join("\u00a0");
   };
   const age = () => {
     for (const time of document.querySelectorAll("time.since")) {
