@@ -10,7 +10,7 @@ from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
 from feature_delivery.domain.names import PersonName, ProjectName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import FeatureState
+from feature_delivery.domain.records import AttemptState, FeatureState, now
 from feature_delivery.services.control.board import Card, Pace, Stage, cards, ended_card, stage_of
 from feature_delivery.web.board.overview import SHOWN_PER_COLUMN, Filters, Overview, Snapshot, overview
 from tests.fakes.ledger import MemoryLedger, memory_ledger
@@ -108,6 +108,30 @@ def test_what_failed_is_said_and_waits_for_who_wrote_it(ledger: MemoryLedger) ->
     assert (found.pace, found.blocked, found.people) == (Pace.BLOCKED, "2 of 40 unit tests failed.", ("dora",))
     assert found.tests is not None
     assert found.tests.failed == 1
+
+
+def test_a_rejected_feature_is_its_developers_at_once(ledger: MemoryLedger) -> None:
+    """Before its run has come back to the gate for code."""
+    with ledger.begin() as (_session, books):
+        planted = plant(books, "SHOP-1", Step.NOTIFY_TESTERS, works=True)
+        attempt = books.attempt(planted.feature)
+        assert attempt is not None
+        attempt.state, attempt.reason, attempt.ended_at = AttemptState.REJECTED, "tom: no.", now()
+        when = attempt.ended_at
+    found = the_card(ledger)
+    assert (found.stage, found.pace, found.people) == (Stage.DEVELOPMENT, Pace.EVENT, ("dora",))
+    assert (found.rejected, found.since) == ("tom: no.", when)
+
+
+def test_a_newer_attempt_is_in_development_before_its_first_step_runs(ledger: MemoryLedger) -> None:
+    with ledger.begin() as (_session, books):
+        planted = plant(books, "SHOP-1", Step.DEPLOY_PREPROD, works=True)
+        books.permits(planted.feature)[-1].state = "failed"
+        planted.at = now()
+        planted.pushed()
+    found = the_card(ledger)
+    assert (found.stage, found.pace, found.number, found.blocked) == (Stage.DEVELOPMENT, Pace.WORK, "6", "")
+    assert found.tests is None
 
 
 def test_a_failure_before_production_is_the_operators_too(ledger: MemoryLedger) -> None:

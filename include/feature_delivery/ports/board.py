@@ -47,6 +47,7 @@ class AttemptRow:
     state: AttemptState
     reason: str
     created_at: datetime
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class WorkRow:
     """The newest permit of a feature: what it is doing, or did last."""
 
     feature_id: int
+    attempt: int
     step: Step
     state: str
     reason: str

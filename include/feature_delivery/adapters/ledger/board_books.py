@@ -146,7 +146,7 @@ def _ended() -> Any:
 def _attempts(ids: list[int]) -> Any:
     a = t.attempt.c
     return (
-        select(a.feature_id, a.number, a.commit, a.authors, a.state, a.reason, a.created_at)
+        select(a.feature_id, a.number, a.commit, a.authors, a.state, a.reason, a.created_at, a.ended_at)
         .join(t.feature, (_F.id == a.feature_id) & (_F.attempt_number == a.number))
         .where(a.feature_id.in_(ids))
     )
@@ -207,7 +207,7 @@ def _promotions(ids: list[int]) -> Any:
 def _work(ids: list[int]) -> Any:
     p = t.permit.c
     newest = _newest(t.permit, ids, p.feature_id)
-    return select(p.feature_id, p.step, p.state, p.reason, p.granted_at).where(p.id.in_(newest))
+    return select(p.feature_id, p.attempt, p.step, p.state, p.reason, p.granted_at).where(p.id.in_(newest))
 
 
 def _newest(table: Table, ids: list[int], *of: ColumnElement[Any]) -> Any:

@@ -183,7 +183,7 @@ class _Standing:
         feature = self.feature
         if feature.state not in {FeatureState.ACTIVE, FeatureState.SHIPPED}:
             return ended_card(feature)
-        step = self.gate.step if self.gate else self.work.step if self.work else Step.REGISTER_FEATURE
+        step = self._step()
         blocked = self._blocked()
         pace = self._pace(blocked)
         place, behind, frozen = self._turn()
@@ -208,19 +208,47 @@ class _Standing:
             places=self._places(),
         )
 
+    @property
+    def sent_back(self) -> bool:
+        """Say whether it was rejected and its run has not come to the gate for code yet."""
+        return self.gate is None and self.attempt is not None and self.attempt.state is AttemptState.REJECTED
+
+    @property
+    def begins_anew(self) -> bool:
+        """Say whether a newer attempt has begun, of which nothing has run yet."""
+        return (
+            self.gate is None
+            and self.attempt is not None
+            and (self.work is None or self.work.attempt < self.attempt.number)
+        )
+
+    def _step(self) -> Step:
+        if self.gate:
+            return self.gate.step
+        if self.sent_back:
+            return Step.WAIT_FOR_CODE
+        if self.begins_anew:
+            return Step.DEPLOY_DEVELOPMENT
+        return self.work.step if self.work else Step.REGISTER_FEATURE
+
     def _since(self) -> datetime:
         if self.gate:
             return self.gate.opened_at
+        if self.attempt and (self.sent_back or self.begins_anew):
+            return self.attempt.ended_at or self.attempt.created_at
         return self.work.granted_at if self.work else self.feature.created_at
 
     def _blocked(self) -> str:
         if self.gate:
             return self.gate.blocked
-        return self.work.reason if self.work and self.work.state == "failed" else ""
+        stale = self.sent_back or self.begins_anew
+        return self.work.reason if self.work and self.work.state == "failed" and not stale else ""
 
     def _pace(self, blocked: str) -> Pace:
         if blocked:
             return Pace.BLOCKED
+        if self.sent_back:
+            return Pace.EVENT
         if self.gate is None:
             return Pace.WORK
         if self.gate.step is Step.WAIT_FOR_TURN:
