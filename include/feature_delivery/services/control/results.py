@@ -40,7 +40,7 @@ from feature_delivery.services.control import attempts, production, turn, verdic
 from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
-from feature_delivery.services.control.history import notify, record, tell_issue
+from feature_delivery.services.control.history import notify, record, show_later, tell_issue
 from feature_delivery.services.control.scene import Scene, environment_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
         permit.state, permit.reason, permit.ended_at = "failed" if problem else "done", problem, now()
         if problem:
             record(unit, feature, "failed", problem, step=task.step)
+    show_later(unit, feature)  # most results are no line of the history
     settle(unit, project, feature)
     return problem
 
