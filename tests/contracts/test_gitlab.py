@@ -139,6 +139,13 @@ def test_changed_requests_are_complete_over_many_pages(stage: GitLabStage) -> No
     assert {one.number for one in stage.host().changed_requests(late)} >= set(made[100:])
 
 
+def test_what_has_not_changed_since_then_is_left_out_whatever_the_server_lists(stage: GitLabStage) -> None:
+    stage.opened()
+    listed = [stage.fake.project.shown_request(one) for one in stage.fake.project.requests.values()]
+    stage.fake.server.faults.next_answers.append(Answer(200, listed))
+    assert stage.host().changed_requests(moment()) == ()
+
+
 def test_links_to_other_pages_are_followed_on_the_address_that_the_connection_names(stage: GitLabStage) -> None:
     stage.opened()
     stage.push("feature/SHOP-2")
@@ -425,6 +432,15 @@ def test_a_deployment_to_production_is_shown_with_it_and_the_other_tiers_by_thei
         ("somewhere", "other"),
     ]
     assert {one.ref for one in stage.fake.project.deployments} == {"production"}
+
+
+def test_a_deployment_is_shown_with_the_features_own_branch_where_long_lived_ones_hold_it_too(
+    stage: GitLabStage,
+) -> None:
+    commit = stage.push("z-feature")
+    stage.fake.project.git.move(PREPROD, commit)
+    deploy(stage, commit, DeploymentState.DONE)
+    assert [one.ref for one in stage.fake.project.deployments] == ["z-feature"]
 
 
 def test_a_deployment_of_a_job_is_left_to_the_job(stage: GitLabStage) -> None:

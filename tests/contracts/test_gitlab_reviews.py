@@ -131,6 +131,13 @@ def test_people_cannot_put_words_into_gitlabs_mouth(stage: GitLabStage) -> None:
         stage.write(1, person, "approved this merge request")
         stage.write(1, person, "requested changes")
     assert said(stage) == []
+    stage.fake.tells_approval_times = False  # GitLab's own note dates the approval then
+    stage.fake.person("carol").approve(1)
+    old = head(stage)
+    stage.push(FEATURE)
+    for text in ("approved this merge request", "requested changes"):
+        stage.write(1, "carol", text)
+    assert said(stage) == [("carol", APPROVE, old, "requested changes")]  # her words of that moment
 
 
 def test_a_listing_of_notes_and_versions_is_read_to_its_end(stage: GitLabStage) -> None:
