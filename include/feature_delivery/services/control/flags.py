@@ -200,7 +200,8 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
         return Flag(outcome=DecisionKind.ROLL_BACK)
     who = ", ".join(project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles)) or "nobody"
     evidence = production_evidence(books, feature)
-    return Flag(waits_for=f"Keep or roll back: {who} may say so. {evidence.text}")
+    data = " Its migration has no way back: a rollback leaves the data as they are." * promotion.irreversible
+    return Flag(waits_for=f"Keep or roll back: {who} may say so.{data} {evidence.text}")
 
 
 def _rework(books: Books, feature: Feature) -> Flag:
