@@ -7,19 +7,18 @@ that was recorded from a real shop are played back against each other.
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from figures import Figure
+
 from feature_delivery.adapters.rank_test import mann_whitney
 from feature_delivery.domain.judging.judge import Evidence, judge
 from feature_delivery.domain.judging.rules import ERRORS, LATENCY, SLOWEST
 from feature_delivery.domain.judging.series import Series, series, shares
-from figures import Figure
 
 STEP = 30.0
 BASELINE, WINDOW, WARM_UP = 3600.0, 600.0, 60.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 def mann_whitney(greater: Sequence[float], than: Sequence[float]) -> float:
     """Return the chance of so great a difference between samples of the same kind; ties and small samples included."""
-    from scipy.stats import mannwhitneyu  # noqa: PLC0415 - see above
+    from scipy.stats import mannwhitneyu
 
     if len({*greater, *than}) < 2:
         return 1.0  # all the same: the statistic has no spread

@@ -11,10 +11,12 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from feature_delivery.domain.errors import Misconfigured, Refused
+from feature_delivery.domain.judging.rules import Direction, MetricRule
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
+from feature_delivery.domain.watching import Query, Watching
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -78,7 +80,9 @@ class ChoicesPart(Strict):
     start_on_push: bool = True
     sign_offs_survive_refresh: bool = True
     abandon_after: Duration = timedelta(minutes=10)
-    observe_for: Duration = timedelta(seconds=5)
+    observe_for: Duration = timedelta(minutes=10)
+    load_for: Duration = timedelta(seconds=5)
+    automatic_rollback: list[Literal["critical_breach", "failed_tests"]] = []
     automatic_verdict: bool = False
     destroy_at_most: int = Field(default=5, ge=1)
     cancel_on_close: bool = False
@@ -112,6 +116,62 @@ class TrackerPart(Strict):
     issue_type: str = ""
 
 
+class MetricPart(Strict):
+    """One figure that production is judged by; the meaning is in ``domain.judging.rules`` and ``domain.watching``."""
+
+    query: str = Field(min_length=1, max_length=4000)
+    of: str = Field(default="", max_length=4000)
+    unit: str = Field(default="", max_length=20)
+    direction: Literal["lower", "higher"] = "lower"
+    limit: float | None = Field(default=None, allow_inf_nan=False)
+    tolerance: float = Field(default=0.12, ge=0, le=100)
+    least_change: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    compared: bool = True
+    critical: bool = False
+    weight: float = Field(default=1.0, ge=0, le=1000)
+
+    def asked(self, name: str) -> Query:
+        """Return the query with its rule."""
+        own = self.model_dump(exclude={"query", "of", "direction"})
+        unit = self.unit or ("ratio" if self.of else "")
+        direction = Direction(self.direction)
+        rule = MetricRule(name=name, direction=direction, counted=bool(self.of), **{**own, "unit": unit})
+        return Query(rule=rule, query=self.query, of=self.of)
+
+
+LABEL = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=100)]
+
+
+class ObservePart(Strict):
+    """How production is watched; the meaning is in ``domain.watching.Watching``."""
+
+    connection: str = ""
+    labels: dict[LABEL, str] | None = None
+    baseline: Duration = timedelta(hours=1)
+    resolution: Duration = Field(default=timedelta(seconds=30), gt=timedelta())
+    warm_up: Duration | None = None
+    look_every: Duration = Field(default=timedelta(seconds=30), gt=timedelta())
+    least_requests: float = Field(default=100.0, ge=0)
+    conventions: bool = True
+    metrics: dict[str, MetricPart] = Field(default={}, max_length=30)
+
+    def watching(self, project: str) -> Watching:
+        """Return it in the domain's words."""
+        own = self.model_dump(include={"connection", "baseline", "resolution", "warm_up", "look_every"})
+        if self.metrics and not self.connection:
+            raise Refused(
+                "'observe.metrics' asks Prometheus, but 'observe.connection' names none. Name its Connection."
+            )
+        labels = {"project": project, "environment": "production"} if self.labels is None else dict(self.labels)
+        return Watching(
+            labels=labels,
+            least_requests=self.least_requests,
+            conventions=self.conventions,
+            queries=tuple(part.asked(name) for name, part in self.metrics.items()),
+            **own,
+        )
+
+
 class ProjectFile(Strict):
     """A whole project file."""
 
@@ -126,6 +186,7 @@ class ProjectFile(Strict):
     gates: dict[str, GatePart] = {}
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
+    observe: ObservePart = ObservePart()
     settings: dict[str, Any] = {}
 
 
@@ -166,6 +227,11 @@ def parse_project(content: str, *, where: str) -> ProjectConfig:
         raise Misconfigured(f"Project file {where!r}: {error}") from error
 
 
+def _choices(part: ChoicesPart) -> Choices:
+    own = part.model_dump()
+    return Choices(**{**own, "automatic_rollback": frozenset(part.automatic_rollback)})
+
+
 def _field(place: tuple[int | str, ...]) -> str:
     """Return where in the file something is wrong, without the names pydantic gives to alternatives of a type."""
     return ".".join(str(part) for part in place if "[" not in str(part)) or "the whole file"
@@ -190,7 +256,8 @@ def _config(file: ProjectFile) -> ProjectConfig:
         platform=file.platform,
         branches=branches,
         people=_people(file),
-        choices=Choices(**file.choices.model_dump()),
+        watching=file.observe.watching(file.name),
+        choices=_choices(file.choices),
         settings=dict(file.settings),
     )
 

@@ -33,7 +33,9 @@ from feature_delivery.domain.records import Feature, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import deadlines, gates, outbox, reconcile, webhooks
 from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.observations import judgement
 from feature_delivery.services.control.outside import Control
+from feature_delivery.services.control.report import shown_as_markdown
 from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import WebUnit, begin, session
 
@@ -224,7 +226,10 @@ def _told(unit: WebUnit, project: ProjectConfig, feature: Feature, gate: Gate) -
         for place in places
         if place is not None and place.address and place.kind == _LOOKED_AT.get(gate.step)
     ]
-    if gate.step is not Step.WAIT_FOR_VERDICT:
+    if gate.step is Step.WAIT_FOR_VERDICT:
+        said = judgement(unit.books, feature, Step.OBSERVE_PRODUCTION)
+        lines += [shown_as_markdown(said)] if said is not None else []
+    else:
         lines.append(f"May decide: {', '.join(able) or 'nobody'}.")
     return "\n\n".join(lines)
 

@@ -86,7 +86,8 @@ class Prometheus:
     def known(self, selector: str, *, since: float, until: float) -> Sequence[Mapping[str, str]]:
         """See ``Measuring.known``."""
         form = {"match[]": selector, "start": f"{since:.3f}", "end": f"{until:.3f}"}
-        return self._read(_Known, "/api/v1/series", form).data
+        found: list[dict[str, str]] = self._read(_Known, "/api/v1/series", form).data
+        return found
 
     def _read(self, kind: Any, path: str, form: dict[str, str]) -> Any:
         answer = self._post(path, form)
@@ -114,7 +115,9 @@ class Prometheus:
                     if len(content) > LARGEST_ANSWER_BYTES:
                         raise Misconfigured(f"{self._name} answered with more than 16 MB. Narrow the query.")
                 return httpx.Response(
-                    answer.status_code, headers={"Retry-After": answer.headers.get("Retry-After", "")}, content=content
+                    answer.status_code,
+                    headers={"Retry-After": answer.headers.get("Retry-After", "")},
+                    content=bytes(content),
                 )
         except (httpx.TransportError, httpx.InvalidURL, httpx.TooManyRedirects, OSError) as error:
             raise Unavailable(f"{self._name} did not answer ({type(error).__name__}). Is it up?") from error

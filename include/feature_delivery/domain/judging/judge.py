@@ -299,4 +299,3 @@ def _effect(new: Sequence[float], old: Sequence[float], sign: int) -> float:
     """Return the share of pairs in which the new one is worse, ties as halves: the effect size A of Vargha-Delaney."""
     wins = sum(1.0 if (one - other) * sign > 0 else 0.5 if one == other else 0.0 for one in new for other in old)
     return wins / (len(new) * len(old))
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean, median
 
 LONGEST_BLOCK = 12
@@ -83,7 +84,7 @@ def increases(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     A counter that is smaller than before began anew with its process: what it shows has been counted since.
     """
     found = []
-    for (_, before), (time, now) in zip(points, points[1:], strict=False):
+    for (_, before), (time, now) in pairwise(points):
         found.append((time, now - before if now >= before else now))
     return found
 
@@ -124,7 +125,7 @@ def dependence(measured: Series) -> float:
     whole = sum(value * value for value in centred)
     if whole <= 0:
         return 0.0
-    near = sum(one * other for one, other in zip(centred, centred[1:], strict=False))
+    near = sum(one * other for one, other in pairwise(centred))
     count = len(centred)
     # The estimate is too low in short series; this is the usual first-order correction.
     estimate = near / whole
@@ -143,7 +144,7 @@ def blocks(measured: Series, length: int) -> tuple[float, ...]:
     """
     if length <= 1:
         return measured.values
-    found = []
+    found: list[float] = []
     for begin in range(0, len(measured), length):
         values = measured.values[begin : begin + length]
         if len(values) * 2 < length and found:
