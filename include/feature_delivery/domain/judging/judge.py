@@ -7,9 +7,10 @@ and the change is more than the project tolerates. Any one of them alone is nois
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import NormalDist, median
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.judging.findings import Finding, Judgement, Level, Outcome
@@ -215,13 +216,16 @@ class _Case:
 
     def compare(self, rank_test: RankTest) -> Comparison | None:
         before, after, sign = self.evidence.before, self.after, self.rule.direction.worse
-        length = min(block_length(dependence(before)), max(1, len(after) // FEWEST_BLOCKS))
+        wanted = block_length(dependence(before))
+        length = min(wanted, max(1, len(after) // FEWEST_BLOCKS))
         if self.rule.counted:
             length = max(length, self._length_for_counts())
         old, new = blocks(before, length), blocks(after, length)
         if len(new) < FEWEST_BLOCKS or len(old) < FEWEST_BLOCKS:
             return None
         p_value = rank_test([value * sign for value in new], [value * sign for value in old])
+        if wanted > length:
+            p_value = weakened(p_value, wanted / length)
         shift = self.level_after - self.level_before if self.rule.counted else _shift(new, old)
         effect = _effect(new, old, sign)
         bound = max(self.rule.tolerance * abs(self.level_before), self.rule.least_change)
@@ -288,6 +292,15 @@ def thinned(values: Sequence[float]) -> tuple[float, ...]:
     """Return at most some dozens of values that look the same in a plot: of each stretch the median."""
     length = -(-len(values) // PLOTTED) or 1
     return tuple(float(f"{median(values[at : at + length]):.6g}") for at in range(0, len(values), length))
+
+
+def weakened(p_value: float, too_many: float) -> float:
+    """Return the chance when there are ``too_many`` times as many measurements as say something of their own.
+
+    The window has no room for longer blocks; the statistic's spread is then underestimated by the root of that.
+    """
+    z = NormalDist().inv_cdf(min(max(p_value, 1e-15), 1 - 1e-15))
+    return NormalDist().cdf(z / math.sqrt(too_many))
 
 
 def _shift(new: Sequence[float], old: Sequence[float]) -> float:
