@@ -17,13 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dag_import
+import judge
 import startup
 from figures import Figure, report, show
 from rich.console import Console
 
 Measure = Callable[[], list[Figure]]
 ON_A_STAGE = ("delivery", "store", "webhooks", "waiting")
-ALONE = ("import", "startup")
+ALONE = ("import", "startup", "judge")
 
 
 def main() -> int:
@@ -41,6 +42,9 @@ def main() -> int:
     if "startup" in wanted:
         console.print("startup …")
         figures += startup.measure(port=asked.port)
+    if "judge" in wanted:
+        console.print("judge …")
+        figures += judge.measure()
     if any(name in ON_A_STAGE for name in wanted):
         figures += _on_a_stage(wanted, asked, console)
     console.print()
