@@ -50,6 +50,7 @@ class Evidence:
         counts_from: When the warm-up was over, seconds since the epoch.
         expected: Samples that could be there after the warm-up; ``expected_before``: in the baseline.
         least_requests: Fewer after the warm-up say nothing.
+        breach: A critical breach was seen while it was watched.
         trouble: Why there are none, when that is known.
     """
 
@@ -60,6 +61,7 @@ class Evidence:
     expected: int
     expected_before: int = 0
     least_requests: float = 0.0
+    breach: bool = False
     trouble: str = ""
 
 
@@ -144,9 +146,8 @@ def judge_metric(evidence: Evidence, rank_test: RankTest) -> Finding:
     found = _Case(evidence=evidence, after=after)
     if not len(after):
         return found.finding("no_data", evidence.trouble or because.nothing(rule.name, evidence.expected))
-    if breached(evidence):
+    if evidence.breach or breached(evidence):
         limit = critical_limit(rule, evidence.before)
-        assert limit is not None
         return found.finding("fail", because.breach(rule, level(rule, after), limit), breach=True)
     compared = found.compare(rank_test) if rule.compared and len(evidence.before) >= FEWEST_BEFORE else None
     few = _too_few(evidence, after)
@@ -230,7 +231,8 @@ class _Case:
         effect = _effect(new, old, sign)
         bound = max(self.rule.tolerance * abs(self.level_before), self.rule.least_change)
         beyond = shift * sign > bound
-        certain = p_value < SIGNIFICANT and effect >= LARGE_EFFECT
+        beyond_its_own = shift * sign > own_variation(self.rule, before, len(after))
+        certain = p_value < SIGNIFICANT and effect >= LARGE_EFFECT and beyond_its_own
         return Comparison(
             shift=shift,
             change=shift / abs(self.level_before) if self.level_before else 0.0,
@@ -292,6 +294,21 @@ def thinned(values: Sequence[float]) -> tuple[float, ...]:
     """Return at most some dozens of values that look the same in a plot: of each stretch the median."""
     length = -(-len(values) // PLOTTED) or 1
     return tuple(float(f"{median(values[at : at + length]):.6g}") for at in range(0, len(values), length))
+
+
+def own_variation(rule: MetricRule, before: Series, count: int) -> float:
+    """Return how much worse than on the whole the baseline itself was in its worst stretch of ``count`` measurements.
+
+    A production that wavers as much by itself, with the hours or with its neighbours on the machine, proves nothing
+    against a release, however certain the rank test is: that one asks whether the two stretches differ, not why.
+    """
+    if len(before) < 2 * count:
+        return 0.0
+    whole, stride = level(rule, before), max(1, count // 4)
+    return max(
+        (level(rule, before.part(begin, begin + count)) - whole) * rule.direction.worse
+        for begin in range(0, len(before) - count + 1, stride)
+    )
 
 
 def weakened(p_value: float, too_many: float) -> float:

@@ -70,8 +70,10 @@ class because:  # noqa: N801 - read as a word: because.worse(...)
         return f"{_name(rule.name)}: {found or 'no'} samples from before the release, so nothing to compare with."
 
     @staticmethod
-    def breach(rule: MetricRule, at: float, limit: float) -> str:
+    def breach(rule: MetricRule, at: float, limit: float | None) -> str:
         """A critical limit was passed for good."""
+        if limit is None:
+            return f"{_name(rule.name)}: {amount(at, rule.unit)} is far beyond the bearable."
         what = "passed its critical limit of" if rule.limit is not None else "is far beyond the bearable, which is"
         return f"{_name(rule.name)}: {amount(at, rule.unit)} {what} {amount(limit, rule.unit)}."
 

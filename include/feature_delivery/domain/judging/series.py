@@ -56,6 +56,10 @@ class Series:
         """Median; 0 of nothing."""
         return median(self.values) if self.values else 0.0
 
+    def part(self, begin: int, end: int) -> Series:
+        """Return the measurements from one place to before another."""
+        return Series(self.times[begin:end], self.values[begin:end], self.weights[begin:end])
+
     def without(self, place: int) -> Series:
         """Return it without one measurement."""
         return Series(

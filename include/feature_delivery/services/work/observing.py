@@ -6,6 +6,7 @@ address, for shops without metrics, whose looks have to be made while they can b
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from feature_delivery.services.shop_metrics import filled, probe_queries, querie
 from feature_delivery.services.work.job import DELIVERY_FILE
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from feature_delivery.domain.judging.findings import Judgement
     from feature_delivery.domain.watching import Watching
     from feature_delivery.ports.measuring import Measuring
@@ -133,7 +136,7 @@ def plan_watch(job: Job, *, url: str) -> WatchPlan:
         connection=watching.connection,
         url=url,
         began=began,
-        counts_from=began + watching.skipped(window).total_seconds(),
+        counts_from=began + _whole_steps(watching.skipped(window), watching.resolution),
         until=until,
         step_seconds=watching.resolution.total_seconds(),
         look_every_seconds=watching.look_every.total_seconds(),
@@ -141,6 +144,11 @@ def plan_watch(job: Job, *, url: str) -> WatchPlan:
         queries=asked,
         worst=_worst(asked, before),
     )
+
+
+def _whole_steps(skipped: timedelta, step: timedelta) -> float:
+    """Return the warm-up in whole steps, in seconds, so that every look at the series sees the same samples."""
+    return math.ceil(skipped / step - 1e-9) * step.total_seconds()
 
 
 def _worst(asked: tuple[Query, ...], before: dict[str, Series]) -> dict[str, float]:
@@ -285,10 +293,11 @@ def _by_monitoring(job: Job, plan: WatchPlan, seen: Seen, source: Measuring) -> 
                 before=baseline.metrics.get(one.rule.name, Series()),
                 after=after,
                 # The sample of a step that began in the warm-up is of the warm-up.
-                counts_from=plan.counts_from + plan.step_seconds * 0.999 if plan.counts_from > plan.began else 0.0,
+                counts_from=plan.counts_from + plan.step_seconds / 2,
                 expected=max(1, int((ended - plan.counts_from) / plan.step_seconds)),
                 expected_before=baseline.expected,
                 least_requests=plan.least_requests,
+                breach=seen.breach == one.rule.name,
                 trouble=trouble,
             )
         )
@@ -308,6 +317,7 @@ def _by_probe(job: Job, plan: WatchPlan, seen: Seen) -> list[Evidence]:
             after=after[rule.name],
             counts_from=plan.counts_from,
             expected=counted,
+            breach=seen.breach == rule.name,
             expected_before=baseline.expected,
         )
 
