@@ -124,7 +124,7 @@ class MetricPart(Strict):
     unit: str = Field(default="", max_length=20)
     direction: Literal["lower", "higher"] = "lower"
     limit: float | None = Field(default=None, allow_inf_nan=False)
-    tolerance: float = Field(default=0.15, ge=0, le=100)
+    tolerance: float = Field(default=0.14, ge=0, le=100)
     least_change: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     compared: bool = True
     critical: bool = False

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 STATUS_LABELS = ("http_response_status_code", "status", "code", "status_code", "http_status_code", "http_status")
+ROUTE_LABELS = ("http_route", "route", "handler", "path", "endpoint", "uri", "url")
+"""Where the page of a request stands, the first that there is."""
 DURATIONS = (
     "http_server_request_duration_seconds",
     "http_request_duration_seconds",
@@ -67,24 +69,38 @@ def recognised(known: Iterable[Mapping[str, str]]) -> ShopMetrics:
     return ShopMetrics(requests=requests, errors=f'{requests}{{{label}=~"5.."}}', duration=duration)
 
 
-def queries(names: ShopMetrics) -> tuple[Query, ...]:
-    """Return what is asked of a shop with these names: errors, latency and the slowest twentieth, as far as known."""
+def customers_only(known: Iterable[Mapping[str, str]], paths: Iterable[str]) -> str:
+    """Return the matcher that leaves out requests for ``paths``; empty where the metrics do not tell the page.
+
+    Whoever scrapes and probes a shop asks it, too: a shop without a single customer would seem to be in good health.
+    """
+    labels = {name for one in known for name in one}
+    label = next((name for name in ROUTE_LABELS if name in labels), "")
+    wanted = "|".join(re.escape(path).replace("\\", "\\\\") for path in paths if path)
+    return f'{label}!~"{wanted}"' if label and wanted else ""
+
+
+def queries(names: ShopMetrics, *, matcher: str = "") -> tuple[Query, ...]:
+    """Return what is asked of a shop with these names: errors, latency and the slowest twentieth, as far as known.
+
+    ``matcher``: stands in every selector, see ``customers_only``.
+    """
     found = []
     requests = names.requests or (f"{names.duration}_count" if names.duration else "")
     if requests and names.errors:
         found.append(
             Query(
                 rule=ERRORS,
-                query=f"sum(increase({selector(names.errors)}[$step]))",
-                of=f"sum(increase({selector(requests)}[$step]))",
+                query=f"sum(increase({selector(names.errors, matcher)}[$step]))",
+                of=f"sum(increase({selector(requests, matcher)}[$step]))",
             )
         )
     if names.duration:
-        total, count = selector(f"{names.duration}_sum"), selector(f"{names.duration}_count")
+        total, count = selector(f"{names.duration}_sum", matcher), selector(f"{names.duration}_count", matcher)
         found.append(
             Query(rule=LATENCY, query=f"sum(rate({total}[$step])) / (sum(rate({count}[$step])) > 0)"),
         )
-        bucket = selector(f"{names.duration}_bucket")
+        bucket = selector(f"{names.duration}_bucket", matcher)
         found.append(
             Query(rule=SLOWEST, query=f"histogram_quantile(0.95, sum by (le) (rate({bucket}[$step])))"),
         )

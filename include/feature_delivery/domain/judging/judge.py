@@ -36,6 +36,8 @@ IN_A_ROW = 3
 """So many samples past a critical limit end the watch: one is an outlier."""
 CRITICAL_FACTOR = 3.0
 """A critical metric without a limit is past all bounds at so many times the level before."""
+OWN_FACTOR = 1.3
+"""A little more than production has shown by itself in the baseline: that has not seen everything."""
 FAILING_SHARE = 0.25
 PLOTTED = 60
 
@@ -231,7 +233,7 @@ class _Case:
         effect = _effect(new, old, sign)
         bound = max(self.rule.tolerance * abs(self.level_before), self.rule.least_change)
         beyond = shift * sign > bound
-        beyond_its_own = shift * sign > own_variation(self.rule, before, len(after))
+        beyond_its_own = shift * sign > OWN_FACTOR * own_variation(self.rule, before, len(after))
         certain = p_value < SIGNIFICANT and effect >= LARGE_EFFECT and beyond_its_own
         return Comparison(
             shift=shift,

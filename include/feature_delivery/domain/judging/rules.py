@@ -39,7 +39,7 @@ class MetricRule:
     unit: str = ""
     direction: Direction = Direction.LOWER
     limit: float | None = None
-    tolerance: float = 0.15
+    tolerance: float = 0.14
     least_change: float = 0.0
     compared: bool = True
     critical: bool = False

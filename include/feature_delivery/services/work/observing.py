@@ -14,15 +14,23 @@ from feature_delivery.domain.errors import Error
 from feature_delivery.domain.judging.judge import FEWEST_BEFORE, Evidence, breached, critical_limit, judge
 from feature_delivery.domain.judging.rules import ANSWER, AVAILABILITY, MetricRule
 from feature_delivery.domain.judging.series import Series, series, shares
-from feature_delivery.domain.watching import Baseline, Glance, Query, Seen, ShopMetrics, WatchPlan
+from feature_delivery.domain.watching import Baseline, Glance, Query, Seen, WatchPlan
 from feature_delivery.domain.work import BaselineTaken, Observed
-from feature_delivery.services.shop_metrics import filled, probe_queries, queries, recognised, wanted_selector
+from feature_delivery.services.shop_metrics import (
+    customers_only,
+    filled,
+    probe_queries,
+    queries,
+    recognised,
+    wanted_selector,
+)
 from feature_delivery.services.work.job import DELIVERY_FILE
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from feature_delivery.domain.judging.findings import Judgement
+    from feature_delivery.domain.plan import DeliveryPlan
     from feature_delivery.domain.watching import Watching
     from feature_delivery.ports.measuring import Measuring
     from feature_delivery.ports.probe import Probe
@@ -83,19 +91,21 @@ def _queries(job: Job, source: Measuring, *, since: float, until: float) -> tupl
     watching = job.tools.project.watching
     if not watching.conventions:
         return watching.queries
-    names = _names(job)
+    plan = _plan_before(job)
     known = source.known(wanted_selector(watching.labels), since=since, until=until)
-    told = queries(names if names is not None else recognised(known))
+    names = plan.metrics if plan is not None and plan.metrics is not None else recognised(known)
+    ours = (plan.metrics_path or "", plan.health.path) if plan is not None else ()
+    told = queries(names, matcher=customers_only(known, ours))
     return (*watching.queries, *(told or probe_queries(known)))
 
 
-def _names(job: Job) -> ShopMetrics | None:
-    """Return the names that production's own ``delivery.yaml`` gives; a branch may not choose what it is judged by."""
+def _plan_before(job: Job) -> DeliveryPlan | None:
+    """Return what production says about itself; a branch may not choose what it is judged by."""
     before = job.needs(job.work.promotion, "a promotion").before
     job.repository.fetch(before)
     if job.repository.read_file(before, DELIVERY_FILE) is None:
         return None
-    return job.plan_at(before).metrics
+    return job.plan_at(before)
 
 
 def measure(
