@@ -32,6 +32,14 @@
     }
   };
 
+  // What scrolls can be scrolled by keys.
+  const reachable = () => {
+    for (const one of document.querySelectorAll(".scroll, pre")) {
+      if (one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight) one.tabIndex = 0;
+      else one.removeAttribute("tabindex");
+    }
+  };
+
   // Live updates: one stream tells that something changed; then the part that changes is fetched.
   const live = document.getElementById("live");
   const mark = document.getElementById("live-mark");
@@ -89,6 +97,7 @@
       live.replaceChildren(...parsed.body.childNodes);
       restore(kept);
       age();
+      reachable();
     } catch {
       // The next change, or the next minute, tries again.
     } finally {
@@ -216,5 +225,8 @@
 
   localise(document);
   age();
+  reachable();
+  window.addEventListener("resize", reachable);
+  document.addEventListener("toggle", reachable, true); // a fold was opened
   setInterval(age, 15000);
 })();
