@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import Engine, create_engine, text
 
 from feature_delivery.adapters.git.bare import create_bare, install_post_receive
@@ -112,6 +113,22 @@ class Stage:
     def decide(self, project: str, key: str, gate: str, kind: str) -> None:
         """Say something at a gate."""
         self.post(project, f"/features/{key}/decisions", {"gate": gate, "kind": kind, "comment": "Measured."})
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that every process of the instance has used so far, ended ones included.
+
+        Unlike seconds on the wall it hardly depends on what else the machine does.
+        """
+        total, seen = 0.0, set[int]()
+        for pid in self.instance.processes().values():
+            leader = psutil.Process(pid)
+            for process in (leader, *leader.children(recursive=True)):
+                with suppress(psutil.Error):
+                    if process.pid not in seen:
+                        seen.add(process.pid)
+                        # A child that has ended is in its parent's figure.
+                        total += sum(process.cpu_times()[:4])
+        return total
 
     def feature_id(self, project: str, key: str) -> int:
         """Return the number of a feature in the ledger."""

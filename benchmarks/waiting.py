@@ -79,7 +79,9 @@ def _waiting(stage: Stage) -> int:
 def measure(stage: Stage, *, rounds: int, levels: Sequence[int], real: int) -> list[Figure]:
     """Deliver features with more and more others waiting, and again with none at the end: machines tire, too."""
     deliver_empty(stage)
-    took: dict[int, list[float]] = {0: _deliveries(stage, rounds)}
+    took: dict[int, list[float]] = {}
+    used: dict[int, list[float]] = {}
+    _deliveries(stage, rounds, took, used, level=0)
     there = 0
     for level in levels:
         if there < real:
@@ -88,12 +90,12 @@ def measure(stage: Stage, *, rounds: int, levels: Sequence[int], real: int) -> l
             copy(stage, max(there, real) + 1, level)
         there = level
         stage.until("the shelf", lambda level=level: _waiting(stage) == level)
-        took[level] = _deliveries(stage, rounds)
+        _deliveries(stage, rounds, took, used, level=level)
         if _waiting(stage) != level:
             raise RuntimeError("A feature that waits was woken.")
     _clear(stage)
-    took[0] += _deliveries(stage, rounds)
-    return _figures(took, real)
+    _deliveries(stage, rounds, took, used, level=0)
+    return _figures(took, used, real)
 
 
 def _clear(stage: Stage) -> None:
@@ -106,19 +108,27 @@ def _clear(stage: Stage) -> None:
     stage.change("DELETE FROM dag_run WHERE run_id LIKE 'WAIT-%'")
 
 
-def _deliveries(stage: Stage, rounds: int) -> list[float]:
-    return [deliver_empty(stage)[1] for _ in range(rounds)]
+def _deliveries(
+    stage: Stage, rounds: int, took: dict[int, list[float]], used: dict[int, list[float]], *, level: int
+) -> None:
+    for _ in range(rounds):
+        before = stage.cpu_seconds()
+        took.setdefault(level, []).append(deliver_empty(stage)[1])
+        used.setdefault(level, []).append(stage.cpu_seconds() - before)
 
 
-def _figures(took: dict[int, list[float]], by_tasks: int) -> list[Figure]:
-    alone = median(took[0])
+def _figures(took: dict[int, list[float]], used: dict[int, list[float]], by_tasks: int) -> list[Figure]:
     found = []
     for level, seconds in took.items():
         if level:
             real = f"{min(level, by_tasks)} by real tasks; medians of {len(seconds)} and {len(took[0])}"
             goal = GOAL_RATIO if level >= 1000 else None
             name = f"active feature beside {level} / beside none"
-            found.append(Figure("waiting", name, median(seconds) / alone, "ratio", goal, real))
-        name = f"active feature beside {level}"
-        found.append(Figure("waiting", name, median(seconds), "s", None, "", seconds))
+            found.append(Figure("waiting", name, median(seconds) / median(took[0]), "ratio", goal, real))
+            share = median(used[level]) / median(used[0])
+            note = "of the whole instance, housekeeping and all"
+            found.append(Figure("waiting", f"processor time beside {level} / beside none", share, "ratio", None, note))
+        found.append(Figure("waiting", f"active feature beside {level}", median(seconds), "s", None, "", seconds))
+        cpu = median(used[level])
+        found.append(Figure("waiting", f"processor time beside {level}", cpu, "s", None, "", used[level]))
     return found

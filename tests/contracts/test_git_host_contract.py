@@ -19,7 +19,9 @@ from feature_delivery.domain.records import now
 from feature_delivery.ports.git_host import DeploymentState, MergeRequest, RequestState, ReviewKind, StatusState
 from tests.contracts.gitea_bench import gitea_host_bench
 from tests.contracts.github_bench import github_host_bench
+from tests.contracts.gitlab_bench import gitlab_host_bench
 from tests.contracts.host_bench import Bench
+from tests.fakes.git_host import US, FakeGitHost
 from tests.fakes.ledger import memory_ledger
 
 SHOP = ProjectName("shop")
@@ -91,6 +93,31 @@ def local_bench(directory: Path) -> Iterator[Bench]:
     ledger.close()
 
 
+@contextmanager
+def fake_bench(directory: Path) -> Iterator[Bench]:
+    repository = BareRepository(directory)
+    host = FakeGitHost(repository.heads)
+    yield Bench(
+        host=host,
+        us=US,
+        names_authors=True,
+        push=repository.push,
+        delete=repository.delete,
+        ship=lambda _: None,
+        review=host.review,
+        write=host.write,
+        comments=host.texts,
+        statuses=lambda commit: [(name, *found) for name, found in sorted(host.status.get(commit, {}).items())],
+        moment=later,
+        dismiss=host.dismiss,
+        merge=lambda number, _: host.end(number, RequestState.MERGED),
+        close=lambda number: host.end(number, RequestState.CLOSED),
+        fork=lambda source: host.open(source, PREPROD, by="eve", fork=True).request.number,
+        asked=lambda number: (host.pages[number].reviewers, host.pages[number].labels),
+        deployments=host.shown,
+    )
+
+
 def later() -> datetime:
     """Return a moment that nothing before it has; the local host counts in microseconds."""
     at = now()
@@ -101,8 +128,10 @@ def later() -> datetime:
 
 BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "local": local_bench,
+    "fake": fake_bench,
     "github": github_host_bench,
     "gitea": gitea_host_bench,
+    "gitlab": gitlab_host_bench,
 }
 
 

@@ -16,8 +16,12 @@ from feature_delivery.domain.names import FeatureKey, ProjectName, feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
 from tests.contracts.gitea_bench import gitea_tracker_bench
 from tests.contracts.github_bench import github_tracker_bench
+from tests.contracts.gitlab_bench import gitlab_tracker_bench
+from tests.contracts.jira_bench import jira820_bench, jira_cloud_bench, jira_data_center_bench
+from tests.contracts.redmine_bench import redmine_bench
 from tests.contracts.tracker_bench import Bench
 from tests.fakes.ledger import memory_ledger
+from tests.fakes.tracker import FakeTracker
 
 SHOP = ProjectName("shop")
 KEY, OTHER_KEY = FeatureKey("SHOP-1"), FeatureKey("SHOP-2")
@@ -46,10 +50,30 @@ def local_bench() -> Iterator[Bench]:
     ledger.close()
 
 
+@contextmanager
+def fake_bench() -> Iterator[Bench]:
+    tracker = FakeTracker()
+    yield Bench(
+        tracker=tracker,
+        given=tracker.given,
+        assign=lambda key, person: tracker.edit(key, assignee=person),
+        comments=lambda key: list(tracker.said.get(key, {}).values()),
+        links=lambda key: list(tracker.links.get(key, {}).values()),
+        moved=lambda key, state: tracker.edit(key, state=state),
+        block=tracker.stuck.add,
+    )
+
+
 BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {
     "local": local_bench,
     "github": github_tracker_bench,
     "gitea": gitea_tracker_bench,
+    "fake": fake_bench,
+    "jira-cloud": jira_cloud_bench,
+    "jira-data-center": jira_data_center_bench,
+    "jira820": jira820_bench,
+    "redmine": redmine_bench,
+    "gitlab": gitlab_tracker_bench,
 }
 
 

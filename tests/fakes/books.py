@@ -26,6 +26,7 @@ from feature_delivery.domain.records import (
     FeatureState,
     Gate,
     GateState,
+    HeardComment,
     OutboxEntry,
     PermitRecord,
     Project,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-APPENDED = (Event, OutboxEntry, Deployment, SuiteResult, Decision)
+APPENDED = (Event, OutboxEntry, Deployment, SuiteResult, HeardComment)
 """Kinds whose rows never change once written here: a snapshot keeps only how many there are."""
 
 UNIQUE: dict[type, Callable[[Any], object]] = {
@@ -52,6 +53,7 @@ UNIQUE: dict[type, Callable[[Any], object]] = {
     Gate: lambda r: r.feature_id if r.state is GateState.OPEN else None,
     Promotion: lambda r: r.project if r.state in OPEN_PROMOTIONS else None,
     QueuePlace: lambda r: r.feature_id,
+    HeardComment: lambda r: (r.project, r.comment),
     OutboxEntry: lambda r: (r.project, r.marker),
 }
 
@@ -217,6 +219,9 @@ class FakeBooks:
             d for d in self.of(Decision) if d.feature_id == feature.id and (attempt is None or d.attempt == attempt)
         ]
 
+    def heard(self, project: ProjectName, comment: str) -> HeardComment | None:
+        return next((h for h in self.of(HeardComment) if h.project == project and h.comment == comment), None)
+
     def permit(self, permit_id: int) -> PermitRecord | None:
         return next((p for p in self.of(PermitRecord) if p.id == permit_id), None)
 
@@ -247,7 +252,9 @@ class FakeBooks:
         return found
 
     def webhook(self, project: ProjectName, delivery_id: str) -> WebhookDelivery | None:
-        raise NotImplementedError
+        """Return what is kept beside webhooks under this name; real webhooks are not kept here."""
+        kept = (w for w in self.of(WebhookDelivery) if w.project == project and w.delivery_id == delivery_id)
+        return next(kept, None)
 
     def webhooks_to_process(self, limit: int = 100) -> Sequence[WebhookDelivery]:
         raise NotImplementedError
@@ -274,6 +281,12 @@ class FakeBooks:
 
     def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
         return next((o for o in self.of(OutboxEntry) if o.id == entry_id), None)
+
+    def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
+        return next((o for o in self.of(OutboxEntry) if o.project == project and o.marker == marker), None)
+
+    def outbox_next(self) -> datetime | None:
+        return min((o.due_at for o in self.of(OutboxEntry) if o.sent_at is None), default=None)
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]

@@ -19,6 +19,7 @@ from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName
 from feature_delivery.domain.records import WebhookDelivery, now
 from feature_delivery.services.control import reconcile, webhooks
+from feature_delivery.services.control.looks import RESERVED
 from feature_delivery.services.control.webhooks import Incoming, process, receive
 from feature_delivery.web import rounds, webhook_routes
 from feature_delivery.web.transaction import begin, session
@@ -178,7 +179,7 @@ def test_a_crash_anywhere_in_processing_loses_nothing_and_does_nothing_twice(
         if place == "before the look":
             patched.setattr(webhooks, "reconcile", die)
         elif place == "in the look":
-            patched.setattr(reconcile, "_remember", die)  # both have started, the listing is not kept yet
+            patched.setattr(reconcile, "keep", die)  # both have started, the listing is not kept yet
         elif place == "after the look":
             patched.setattr(SqlBooks, "webhook", _only_the_listing(die))
         else:
@@ -196,14 +197,14 @@ def test_a_crash_anywhere_in_processing_loses_nothing_and_does_nothing_twice(
 
 def _only_the_listing(die: Any) -> Any:
     real = SqlBooks.webhook
-    return lambda self, project, name: real(self, project, name) if name == reconcile.LISTING else die()
+    return lambda self, project, name: real(self, project, name) if name in RESERVED else die()
 
 
 def _dying_at(number: int, die: Any) -> Any:
     real, calls = SqlBooks.webhook, itertools.count(1)
 
     def webhook(self: SqlBooks, project: ProjectName, name: str) -> Any:
-        return die() if name != reconcile.LISTING and next(calls) == number else real(self, project, name)
+        return die() if name not in RESERVED and next(calls) == number else real(self, project, name)
 
     return webhook
 

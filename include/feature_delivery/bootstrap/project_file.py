@@ -81,6 +81,8 @@ class ChoicesPart(Strict):
     observe_for: Duration = timedelta(seconds=5)
     automatic_verdict: bool = False
     destroy_at_most: int = Field(default=5, ge=1)
+    cancel_on_close: bool = False
+    look_every: Duration = timedelta(minutes=5)
 
 
 HostKind = Literal["local", "github", "gitlab", "gitea"]
@@ -196,7 +198,9 @@ def _config(file: ProjectFile) -> ProjectConfig:
 def _host(part: Literal["local"] | HostPart, repository: str, branches: Branches) -> HostConfig:
     if isinstance(part, str) or part.kind == "local":
         return HostConfig()
-    path = re.sub(r"^[a-z+]+://[^/]+/|^[^/:]+:", "", repository).strip("/").removesuffix(".git")
+    # A folder of this machine says nothing about what the repository is called on its host.
+    folder = re.match(r"[/.~]|file:", repository) is not None
+    path = "" if folder else re.sub(r"^[a-z+]+://[^/]+/|^[^/:]+:", "", repository).strip("/").removesuffix(".git")
     where = part.repository or path
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)+", where):
         raise Refused(

@@ -46,7 +46,9 @@ def _say(text: str) -> None:
 
 
 def start(
-    key: Key,
+    key: Annotated[
+        str, typer.Argument(help="The issue key, like SHOP-123; left out, the tracker gives one.", metavar="[KEY]")
+    ] = "",
     title: Annotated[str, typer.Option("--title", "-t", help="What the feature is.")] = "",
     description: Annotated[str, typer.Option(help="More words for the issue.")] = "",
     requester: Annotated[str, typer.Option(help="Who asked for it.")] = "",
@@ -57,18 +59,22 @@ def start(
 ) -> None:
     """Start the delivery of a feature; one that is under delivery already is found, not started twice.
 
+    Without a key a new issue is written where the tracker gives out keys (Jira, Redmine, the host's own issues).
+
     Example: [bold]feature-delivery start SHOP-123 --title "Gift cards"[/bold]
     """
+    if not key and not title.strip():
+        raise typer.BadParameter("Name the issue by its KEY, or say what it is with --title.")
     api = connect(home, speak_as=speak_as)
     body = {
-        "key": feature_key(key),
+        "key": feature_key(key) if key else "",
         "title": title,
         "description": description,
         "requester": requester or api.login.user,
         "branch": branch_name(branch) if branch else None,
     }
     found = api.post(f"/projects/{pick_project(api, project)}/features", body)
-    _say(f"{key} is {'started' if found['started'] else 'under delivery already'}: run {found['run_id']}.")
+    _say(f"{found['key']} is {'started' if found['started'] else 'under delivery already'}: run {found['run_id']}.")
 
 
 def status(
@@ -92,7 +98,7 @@ def status(
     else:
         console = Console()
         console.print(feature_view(found) if key else overview(found))
-        if key and (command := next_command(found)):
+        if key and (command := next_command(found, project=project)):
             console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
 
@@ -214,7 +220,9 @@ def cancel(
 
 def logs(
     key: Key,
-    task: Annotated[str, typer.Argument(help="The task, like preprod.deploy; the newest one when left out.")] = "",
+    task: Annotated[
+        str, typer.Argument(help="The task, like preprod.deploy; left out: what failed, else the newest.")
+    ] = "",
     project: Project = "",
     home: Home = None,
     speak_as: As = "",
@@ -233,7 +241,9 @@ def logs(
         )
         if one["try_number"]
     }
-    wanted = task or (list(tries)[-1] if tries else "")
+    # The first failure is the cause of the others, and what a gate that is blocked asks to be looked at.
+    failed = [one for one in tries if one in {step["task"] for step in found["steps"] if step["state"] == "failed"}]
+    wanted = task or next(iter([*failed, *reversed(tries)]), "")
     if wanted not in tries:
         raise NotFound(f"{key} has no log of {wanted!r}. Tasks that have run: {', '.join(tries) or 'none'}.")
     answer = api.airflow("GET", f"{run}/{wanted}/logs/{tries[wanted]}?full_content=true")

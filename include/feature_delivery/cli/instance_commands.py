@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from feature_delivery.cli.context import Home, home_of
+from feature_delivery.cli.context import Home, Project, home_of
 from feature_delivery.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -78,9 +78,22 @@ def demo(
 
 def up(
     repository: Annotated[
-        str,
-        typer.Option("--repository", "-r", help="Path or address of the shop's Git repository.", metavar="PATH-OR-URL"),
-    ],
+        list[str] | None,
+        typer.Option(
+            "--repository",
+            "-r",
+            help="Path or address of the shop's Git repository; several may be.",
+            metavar="PATH-OR-URL",
+        ),
+    ] = None,
+    project_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--project-file",
+            "-f",
+            help="A project file of your own instead, with its host and tracker; several may be.",
+        ),
+    ] = None,
     project: Annotated[
         str, typer.Option("--project", "-p", help="Its name here; from the address when left out.")
     ] = "",
@@ -94,11 +107,19 @@ def up(
 ) -> None:
     """Start everything for a shop of yours: Airflow, a repository to push to, the shop in production.
 
+    Copies a repository and delivers from the copy; with --project-file it delivers on the Git host and the tracker
+    that the file names.
+
     Example: [bold]feature-delivery up --repository ../my-shop[/bold]
     """
     from feature_delivery.cli.embedded.home import Home as Held  # noqa: PLC0415
-    from feature_delivery.cli.shop import prepare  # noqa: PLC0415
+    from feature_delivery.cli.shop import prepare, use_project_file  # noqa: PLC0415
     from feature_delivery.cli.up import running, wait_for_signal  # noqa: PLC0415
+
+    if bool(repository) == bool(project_file):
+        raise typer.BadParameter("Name the shop by one of --repository and --project-file.")
+    if (project or branch) and len(repository or ()) > 1:
+        raise typer.BadParameter("--project and --branch are of one shop: name one --repository with them.")
 
     console, place = Console(soft_wrap=True), home_of(home)
     if (place / "demo").exists():
@@ -108,9 +129,16 @@ def up(
         console.print(Text(text, style="dim"))
 
     with Held(place) as held:
-        shop = prepare(place, repository=repository, name=project, branch=branch, say=say)
+        if project_file:
+            shops = tuple(use_project_file(place, file) for file in project_file)
+        else:
+            shops = tuple(
+                prepare(place, repository=each, name=project, branch=branch, say=say) for each in repository or ()
+            )
+        if len({shop.project.name for shop in shops}) < len(shops):
+            raise Refused("One shop is named twice. Name each once.")
         with running(
-            (shop,),
+            shops,
             home=held,
             port=port,
             database=database or None,
@@ -118,39 +146,62 @@ def up(
             on_event=lambda event: say(f"{event.part}: {event.state}"),
             say=say,
         ) as now:
-            console.print(next_steps(now, shop, place))
+            for shop in shops:
+                console.print(next_steps(now, shop, place) if shop.repository else on_a_host(now, shop, place))
+            console.print("\nCtrl-C stops everything.")
             wait_for_signal(now.instance)
             console.print("Stopping …")
 
 
 def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     """Return where everything is and what to do first, in commands that work as they stand."""
-    me = next(iter(shop.project.people.persons))
+    me, repository = next(iter(shop.project.people.persons)), shlex.quote(str(shop.repository))
     program = "feature-delivery"
     if shutil.which(program) is None and Path(sys.argv[0]).name == program:
         program = shlex.quote(str(Path(sys.argv[0]).absolute()))
     elsewhere = place != Path(".feature-delivery").absolute() or "FEATURE_DELIVERY_HOME" in os.environ
-    key = "SHOP-1"
+    key, project = "SHOP-1", shop.project.name
     lines = [
         ("Airflow", f"{now.instance.address}  (log in as {me}; passwords: {now.instance.settings.passwords_file})"),
         ("API", f"{now.instance.address}/feature-delivery/docs"),
-        ("Production", f"{now.production[shop.project.name].address}  ({shop.project.branches.production})"),
+        ("Production", f"{now.production[project].address}  ({shop.project.branches.production})"),
         ("Repository", str(shop.repository)),
     ]
     commands = [
         "# in your checkout of the shop",
-        f"git remote add delivery {shlex.quote(str(shop.repository))}",
+        f"git remote add delivery {repository}",
         "git fetch delivery",
         f"git push delivery HEAD:{shop.project.branches.feature_prefix}{key}-first-feature",
         "# then, anywhere",
         *([f"export FEATURE_DELIVERY_HOME={shlex.quote(str(place))}"] if elsewhere else [f"cd {Path.cwd()}"]),
-        f"{program} status {key}",
+        f"{program} status {key}" + (f" --project {project}" if len(now.shops) > 1 else ""),
     ]
     text = Text("\n")
     for name, value in lines:
         text.append(f"{name:12}", style="bold").append(f"{value}\n")
     text.append("\n").append("".join(f"  {line}\n" for line in commands), style="cyan")
-    return text.append("\nCtrl-C stops everything.")
+    return text
+
+
+def on_a_host(now: Running, shop: Shop, place: Path) -> Text:
+    """Return where everything is, and what the Git host and the tracker have to be told."""
+    project = shop.project
+    lines = [
+        ("Airflow", f"{now.instance.address}  (passwords: {now.instance.settings.passwords_file})"),
+        ("API", f"{now.instance.address}/feature-delivery/docs"),
+        ("Production", f"{now.production[project.name].address}  ({project.branches.production})"),
+        ("Host", f"{project.host.kind} {project.host.repository}; issues: {project.tracker.kind}"),
+        ("Webhooks to", f"{now.instance.address}/feature-delivery/webhooks/{project.name}"),
+        ("signed with", f"{place / 'secrets' / f'webhook-{project.name}'}"),
+    ]
+    text = Text("\n")
+    for name, value in lines:
+        text.append(f"{name:12}", style="bold").append(f"{value}\n")
+    prefix = project.branches.feature_prefix
+    text.append(f"\n  A push to {prefix}KEY-… or 'feature-delivery start KEY' begins a delivery.\n", style="cyan")
+    return text.append(
+        f"  feature-delivery doctor --project {project.name}   looks at every part of it\n", style="cyan"
+    )
 
 
 def init(
@@ -161,32 +212,36 @@ def init(
     Example: [bold]feature-delivery init ../my-shop[/bold]
     """
     from feature_delivery.cli.embedded.home import write_private  # noqa: PLC0415
-    from feature_delivery.services.delivery_template import ShopKind, detect, template  # noqa: PLC0415
+    from feature_delivery.services.delivery_template import ShopKind, first_file  # noqa: PLC0415
 
     if not directory.is_dir():
         raise typer.BadParameter(f"{str(directory)!r} is no directory.")
     target = directory / "delivery.yaml"
     if target.exists():
         raise Refused(f"{target} is there already; it was not touched.")
-    kind, text = detect(directory), template(directory)
-    write_private(target, text)
+    found = first_file(directory)
+    write_private(target, found.text)
     target.chmod(0o644)
-    what = f"found signs of {kind}" if kind is not ShopKind.UNKNOWN else "found no pytest, npm or Makefile"
+    what = f"found signs of {found.kind}" if found.kind is not ShopKind.UNKNOWN else "found no pytest, npm or Makefile"
+    notes = "".join(f"  * {note}\n" for note in found.notes)
+    first = f"See to this first, it is in the file, too:\n{notes}Then look" if notes else "Look"
     sys.stdout.write(
-        f"Wrote {target} ({what}). Look it over, commit it to the main branch, then start:\n"
+        f"Wrote {target} ({what}). {first} it over, commit it to the main branch, and start:\n"
         f"  feature-delivery up --repository {shlex.quote(str(directory))}\n"
     )
 
 
-def doctor(home: Home = None) -> None:
+def doctor(home: Home = None, project: Project = "") -> None:
     """Check every part of the configuration and say what to do.
+
+    With --project: the project's host, tracker, Git access, webhook secret and people, from the running instance.
 
     Example: [bold]feature-delivery doctor[/bold]
     """
-    from feature_delivery.cli.doctor import examine  # noqa: PLC0415
+    from feature_delivery.cli.doctor import examine, examine_project  # noqa: PLC0415
 
     console, bad = Console(soft_wrap=True), 0
-    for finding in examine(home_of(home)):
+    for finding in examine_project(home_of(home), project) if project else examine(home_of(home)):
         mark, style = ("✓", "green") if finding.well else ("✗", "red")
         bad += not finding.well
         console.print(Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.sentence))

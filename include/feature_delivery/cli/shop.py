@@ -34,11 +34,12 @@ Say = Callable[[str], None]
 class Shop:
     """A shop that is set up to be delivered: its project, its bare repository, its files in the home.
 
-    ``follow``: the commit that production must run from the start, when somebody moved its branch by hand.
+    ``repository``: ``None`` where it is on a host, which sends webhooks itself. ``follow``: the commit that production
+    must run from the start, when somebody moved its branch by hand.
     """
 
     project: ProjectConfig
-    repository: Path
+    repository: Path | None
     home: Path
     follow: CommitSha | None = None
 
@@ -87,6 +88,26 @@ def prepare(home: Path, *, repository: str, name: str, say: Say, branch: str = "
             _write_project_file(file, project=project, bare=bare, main=original.main)
             say(f"Wrote {file}: people, roles, gates. Change it at any time.")
     return Shop(project=read_project_file(file), repository=bare, home=home)
+
+
+def use_project_file(home: Path, file: Path) -> Shop:
+    """Deliver by a project file of the user's own, which stays where it is; the home is locked by the caller.
+
+    Raises:
+        Misconfigured: The file cannot be read, or something in it is wrong.
+        Refused: Another shop has this project's name.
+    """
+    project = read_project_file(file)
+    link = home / "projects" / f"{project.name}.yaml"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    elif link.exists():
+        raise Refused(f"{link} describes another shop {project.name!r}. Rename one, or use another home.")
+    link.symlink_to(file.absolute())
+    webhook_secret(home, project.name)
+    bare = Path(project.repository).expanduser()
+    return Shop(project=project, repository=bare if project.host.kind == "local" and bare.is_dir() else None, home=home)
 
 
 def _refuse_another(project: ProjectName, known: Path, original: Original) -> None:

@@ -15,13 +15,14 @@ from types import FrameType
 from feature_delivery.adapters.git.bare import install_post_receive
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
+from feature_delivery.bootstrap import hosts
 from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.cli import signals
 from feature_delivery.cli.embedded.home import Home, write_private
 from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.cli.embedded.supervisor import PartEvent
 from feature_delivery.cli.shop import DELIVERY_FILE, Say, Shop, local_platform, production_of, webhook_secret
-from feature_delivery.domain.errors import Error, Refused, Unavailable
+from feature_delivery.domain.errors import Error, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName, person_name
 from feature_delivery.ports.platform import EnvironmentStatus, Release
 from feature_delivery.services.delivery_file import read_delivery_file
@@ -94,6 +95,8 @@ def running(
         coming = {shop.project.name: pool.submit(production_up, platform, shop, tell) for shop in shops}
         instance.start(dag_ids=[shop.project.dag_id for shop in shops])
         for shop in shops:
+            if shop.repository is None:
+                continue
             install_post_receive(
                 shop.repository,
                 url=f"{instance.address}{URL_PREFIX}/webhooks/{shop.project.name}",
@@ -138,9 +141,16 @@ def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentS
     if found is not None:
         ref = found.ref
     repository = GitRepository(
-        project.repository, shop.home / "mirrors" / f"{project.name}.git", production=project.branches.production
+        project.repository,
+        shop.home / "mirrors" / f"{project.name}.git",
+        production=project.branches.production,
+        access=hosts.git_access(project),
     )
-    head = repository.heads()[project.branches.production]
+    head = repository.heads().get(project.branches.production)
+    if head is None:
+        raise NotFound(
+            f"{repository.address} has no branch {project.branches.production!r}. Push it, then start again."
+        )
     repository.fetch(head)
     plan = read_delivery_file(
         repository.read_file(head, DELIVERY_FILE) or b"", where=f"{DELIVERY_FILE} on {project.branches.production}"

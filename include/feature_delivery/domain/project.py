@@ -51,6 +51,8 @@ class Choices:
         observe_for: How long production is watched after a deploy.
         automatic_verdict: Decide at once by the evidence instead of asking.
         destroy_at_most: More destructions than this by one run of the reaper stop and ask.
+        cancel_on_close: Closing the issue of a feature under delivery cancels it; else people are told.
+        look_every: How often host and tracker are looked at when no webhook tells of anything.
     """
 
     start_gate: bool = True
@@ -61,6 +63,8 @@ class Choices:
     observe_for: timedelta = timedelta(seconds=5)
     automatic_verdict: bool = False
     destroy_at_most: int = 5
+    cancel_on_close: bool = False
+    look_every: timedelta = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,12 @@ class Gate:
 
 @dataclass(eq=False, kw_only=True)
 class Decision:
-    """What one person said at a gate, whether it counted, and why not."""
+    """What one person said at a gate, whether it counted, and why not.
+
+    Attributes:
+        origin: The page where it was said and can be taken back (``request 12``); empty: it stays said.
+        withdrawn_at: When it was found taken back there; it is not accepted since.
+    """
 
     feature_id: int
     step: Step
@@ -236,6 +241,26 @@ class Decision:
     comment: str = ""
     reason: str = ""
     candidate: CommitSha | None = None
+    origin: str = ""
+    withdrawn_at: datetime | None = None
+    at: datetime = field(default_factory=now)
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class HeardComment:
+    """One command that somebody wrote as a comment on a merge request: acted upon once, whatever comes of it.
+
+    ``comment``: the host's id of it, unique in the project.
+    """
+
+    project: ProjectName
+    comment: str
+    feature_id: int
+    request: int
+    author: str
+    verb: str
+    answer: str = ""
     at: datetime = field(default_factory=now)
     id: int = 0
 
@@ -351,10 +376,15 @@ class Errand(StrEnum):
     MESSAGE = "message"
     ISSUE_COMMENT = "issue_comment"
     ISSUE_STATE = "issue_state"
+    ISSUE_ASSIGNEE = "issue_assignee"
     OPEN_REQUEST = "open_request"
+    FIND_REQUEST = "find_request"
     REQUEST_COMMENT = "request_comment"
     REQUEST_STATE = "request_state"
+    REQUEST_TARGET = "request_target"
     COMMIT_STATUS = "commit_status"
+    LEVEL_PREPROD = "level_preprod"
+    SHOW = "show"
 
 
 @dataclass(eq=False, kw_only=True)

@@ -92,7 +92,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """Step 1: the issue was found or created."""
+    """Step 1: the issue was found or created. ``trouble``: why nobody knows more of it; the delivery goes on."""
 
     kind: Literal["registered"] = "registered"
     title: str
@@ -100,6 +100,7 @@ class Registered:
     issue_url: str
     taken: bool
     """Somebody has it in progress or assigned."""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,10 +202,11 @@ class BranchesDeleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The step has no facts to report beyond its end."""
+    """The step has no facts to report beyond its end. ``trouble``: what could not be done, and stops nothing."""
 
     kind: Literal["done"] = "done"
     note: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

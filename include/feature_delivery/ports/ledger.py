@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Feature,
         FeatureState,
         Gate,
+        HeardComment,
         OutboxEntry,
         PermitRecord,
         Project,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         | SuiteResult
         | Gate
         | Decision
+        | HeardComment
         | PermitRecord
         | Promotion
         | QueuePlace
@@ -135,6 +137,9 @@ class Books(Protocol):
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         """Return decisions, oldest first, refused ones included; of one attempt when named."""
 
+    def heard(self, project: ProjectName, comment: str) -> HeardComment | None:
+        """Return the command that a comment gave, by the host's id of the comment."""
+
     def permit(self, permit_id: int) -> PermitRecord | None:
         """Return a permit by its number."""
 
@@ -190,6 +195,12 @@ class Books(Protocol):
 
     def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
         """Return one entry of the outbox."""
+
+    def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
+        """Return the entry of a marker as it is now, locked until the end of the transaction."""
+
+    def outbox_next(self) -> datetime | None:
+        """Return when the next unsent entry is due, which may be past."""
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""

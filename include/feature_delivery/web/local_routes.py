@@ -5,7 +5,7 @@ Everything said here is taken in at once, by the same services that take in what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -17,14 +17,15 @@ from feature_delivery.bootstrap.outside import local_host, local_tracker
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.names import CommitSha, FeatureKey, branch_name, commit_sha, feature_key
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import FeatureState
-from feature_delivery.ports.git_host import MergeRequest, ReviewKind
+from feature_delivery.domain.records import Feature, FeatureState
+from feature_delivery.ports.git_host import MergeRequest, RequestComment, ReviewKind
 from feature_delivery.ports.tracker import Issue, IssueState
-from feature_delivery.services.control.reconcile import observe_issue
+from feature_delivery.services.control.comments import HEARS, hear
+from feature_delivery.services.control.issues import observe_issue
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.web.access import CallerDep, Readable, json_only
 from feature_delivery.web.errors import problems
-from feature_delivery.web.transaction import begin, session
+from feature_delivery.web.transaction import WebUnit, begin, session
 
 router = APIRouter(prefix="/projects/{project}", tags=["local host and tracker"], dependencies=[Depends(json_only)])
 RESPONSES = problems(401, 403, 404, 409)
@@ -190,6 +191,7 @@ def comment_request(who: CallerDep, number: int, body: TextBody) -> RequestDetai
     """Write a comment on a merge request."""
     host = local_host(who.project, session)
     host.write(number, body.text, author=who.name)
+    _heard(who.project, host.request(number), host.comments(number))
     return RequestDetail(request=host.request(number), comments=_comments(host.thread(number)))
 
 
@@ -219,7 +221,18 @@ def _seen_issue(project: ProjectConfig, issue: Issue) -> None:
 
 def _seen_request(project: ProjectConfig, request: MergeRequest) -> None:
     with begin() as unit:
-        known = unit.books.features(project.name, [FeatureState.ACTIVE])
-        feature = next((f for f in known if f.branch == request.source), None)
+        feature = _feature_of(unit, project, request)
         if feature is not None:
             observe_request(unit, project, feature.run_id, request)
+
+
+def _heard(project: ProjectConfig, request: MergeRequest, comments: Sequence[RequestComment]) -> None:
+    with begin() as unit:
+        feature = _feature_of(unit, project, request)
+        if feature is not None:
+            hear(unit, project, feature.run_id, request.number, comments)
+
+
+def _feature_of(unit: WebUnit, project: ProjectConfig, request: MergeRequest) -> Feature | None:
+    known = unit.books.features(project.name, HEARS)
+    return next((feature for feature in known if feature.branch == request.source), None)

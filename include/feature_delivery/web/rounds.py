@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.configuration import conf
 from sqlalchemy import func, select, text
 
 from feature_delivery.adapters.ledger.books import SqlBooks
@@ -38,6 +40,7 @@ from feature_delivery.web.transaction import WebUnit, begin, session
 _log = logging.getLogger(__name__)
 
 FINISH_AGAIN_SECONDS = 0.05
+OUTBOX_PAUSE_SECONDS = 30.0
 PARKED_FOR = timedelta(seconds=10)
 """A question is shown so long after its task parked: the executor's word of it comes up to 5.2 s late."""
 
@@ -62,14 +65,26 @@ _since: dict[int, float] = {}
 """When the finisher first met a gate, by the gate's id."""
 
 
-def control() -> Control:
-    """Return how use cases work that call the outside between transactions."""
+def control(*, besides: str = "") -> Control:
+    """Return how use cases work that call the outside between transactions.
+
+    ``besides``: the worker that works so itself, and looks for more without being told.
+    """
     return Control(
-        begin=partial(begin, besides="outbox"),
+        begin=partial(begin, besides=besides),
         project=settings.project,
         outside=lambda project: outside(project, session),
         alone=alone,
+        page=page,
     )
+
+
+def page(project: ProjectConfig, run_id: str) -> str:
+    """Return the address of a run in Airflow; empty where nobody has said how Airflow is reached."""
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    if "://" not in base:
+        return ""
+    return f"{base}/dags/{quote(project.dag_id, safe='')}/runs/{quote(run_id, safe='')}"
 
 
 def finish_gates() -> float | None:
@@ -123,17 +138,25 @@ def process_webhooks() -> float | None:
 
 def drain_outbox() -> float | None:
     """Run what is due in the outbox."""
-    sent, failed = outbox.drain(control())
-    return 0.0 if sent else 5.0 if failed else 30.0
+    sent, failed = outbox.drain(control(besides="outbox"))
+    if sent:
+        return 0.0
+    with begin() as unit:
+        due = unit.books.outbox_next()
+    # A claimed errand of another process is due again when its lease ends: that is housekeeping's.
+    wait = (due - now()).total_seconds() if due is not None else OUTBOX_PAUSE_SECONDS
+    return min(max(wait, 5.0 if failed else 0.05), OUTBOX_PAUSE_SECONDS)
 
 
 def reconcile_all() -> list[str]:
-    """Look at the branches, requests and issues of every project; returns what changed."""
+    """Look at the branches, requests and issues of every project whose time has come; returns what changed."""
     found: list[str] = []
     working = control()
     for project in settings.projects().values():
         try:
-            found += reconcile.reconcile(working, project)
+            with begin() as unit:
+                due = reconcile.due(unit, project)
+            found += reconcile.reconcile(working, project) if due else []
         except Error as error:
             _log.warning("Could not reconcile %s: %s", project.name, error)
             found.append(f"{project.name}: {error}")

@@ -17,6 +17,7 @@ from feature_delivery.domain.upkeep import Found, ReapPlan
 from feature_delivery.domain.work import GateAnswer, Result, Work
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.ports.tracker import Issue, IssueState, Tracker
+from feature_delivery.services.control.errands import for_issue
 from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.reap import plan_reaping, reaped
 from feature_delivery.services.control.results import FACTS, apply_result
@@ -191,7 +192,8 @@ def create_issue(project: str, body: NewIssueBody) -> Issue:
 @router.post("/tracker/{project}/issues/comment", responses=RESPONSES)
 def comment_issue(project: str, body: CommentBody) -> Nothing:
     """Write a comment; the same marker again changes nothing."""
-    _tracker(project, body).comment(feature_key(body.key), body.text, marker=body.marker)
+    text = for_issue(settings.project(project), body.text)
+    _tracker(project, body).comment(feature_key(body.key), text, marker=body.marker)
     return Nothing()
 
 

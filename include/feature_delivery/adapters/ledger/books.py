@@ -20,6 +20,7 @@ from feature_delivery.domain.records import (
     FeatureState,
     Gate,
     GateState,
+    HeardComment,
     OutboxEntry,
     PermitRecord,
     Project,
@@ -145,6 +146,12 @@ class SqlBooks(ReleaseBooks, WebhookBooks):
         query = select(Decision).where(t.decision.c.feature_id == feature.id).order_by(t.decision.c.id)
         return self._rows(query if attempt is None else query.where(t.decision.c.attempt == attempt))
 
+    def heard(self, project: ProjectName, comment: str) -> HeardComment | None:
+        """Return the command that a comment gave, by the host's id of the comment."""
+        h = t.heard.c
+        query = select(HeardComment).where(h.project == project, h.comment == comment)
+        return cast("HeardComment | None", self._first(query))
+
     def permit(self, permit_id: int) -> PermitRecord | None:
         """Return a permit by its number."""
         return cast("PermitRecord | None", self._first(select(PermitRecord).where(t.permit.c.id == permit_id)))
@@ -178,6 +185,18 @@ class SqlBooks(ReleaseBooks, WebhookBooks):
         """Return one entry of the outbox."""
         found = self._first(select(OutboxEntry).where(t.outbox.c.id == entry_id))
         return cast("OutboxEntry | None", found)
+
+    def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
+        """Return the entry of a marker as it is now, locked until the end of the transaction."""
+        o = t.outbox.c
+        query = select(OutboxEntry).where(o.project == project, o.marker == marker).with_for_update()
+        return cast("OutboxEntry | None", self._first(query))
+
+    def outbox_next(self) -> datetime | None:
+        """Return when the next unsent entry is due, which may be past."""
+        o = t.outbox.c
+        query = select(o.due_at).where(o.sent_at.is_(None)).order_by(o.due_at).limit(1)
+        return cast("datetime | None", self._first(query))
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""

@@ -25,6 +25,7 @@ RECORDS: dict[type[Any], Table] = {
     records.SuiteResult: tables.suite_result,
     records.Gate: tables.gate,
     records.Decision: tables.decision,
+    records.HeardComment: tables.heard,
     records.PermitRecord: tables.permit,
     records.Promotion: tables.promotion,
     records.QueuePlace: tables.queue_place,

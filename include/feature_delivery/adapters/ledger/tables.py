@@ -263,8 +263,25 @@ decision = table(
     text("comment"),
     text("reason"),
     short("candidate", SHA, nullable=True),
+    short("origin"),
+    moment("withdrawn_at", nullable=True),
     moment("at"),
     Index("ix_fd_decision_feature_id_attempt", "feature_id", "attempt"),
+)
+
+heard = table(
+    "fd_heard_comment",
+    ident(),
+    short("project", KEY),
+    short("comment", 120),
+    of_feature(),
+    number("request"),
+    text("author"),
+    short("verb", 20),
+    text("answer"),
+    moment("at"),
+    UniqueConstraint("project", "comment"),
+    Index("ix_fd_heard_comment_feature_id", "feature_id"),
 )
 
 permit = table(

@@ -195,10 +195,12 @@ def make_play(shop: Shop, now: Running, display: Display, *, timeout_seconds: fl
     """Call the people of the demo, each with nothing left from before."""
     for name in CAST:
         shutil.rmtree(shop.home / "developers" / name, ignore_errors=True)
+    repository = shop.repository
+    assert repository is not None, "the demo's shop is on no host"
     stage = Stage(
         home=shop.home,
         project=shop.project.name,
-        repository=shop.repository,
+        repository=repository,
         production=shop.project.branches.production,
         say=display.line,
         watch=display.feature,
@@ -208,7 +210,7 @@ def make_play(shop: Shop, now: Running, display: Display, *, timeout_seconds: fl
     platform = local_platform(shop.home)
     facts = Facts(
         get=lambda rest: stage.api("max").get(stage.path(rest)),
-        repository=shop.repository,
+        repository=repository,
         production_branch=shop.project.branches.production,
         environments=lambda: platform.list(shop.project.name),
         key_prefix="SHOP",

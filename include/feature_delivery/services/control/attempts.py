@@ -110,11 +110,14 @@ def _people(project: ProjectConfig, feature: Feature, facts: BranchFacts) -> set
 def _retire(unit: Unit, feature: Feature, attempt: Attempt | None, state: AttemptState, reason: str) -> None:
     if attempt is not None and attempt.state is AttemptState.ACTIVE:
         attempt.state, attempt.reason, attempt.ended_at = state, reason, now()
+    # What runs before the code is not about a commit: it goes on.
+    void_permits(unit, feature, behind=None if state is AttemptState.DROPPED else Step.WAIT_FOR_CODE, reason=reason)
+
+
+def void_permits(unit: Unit, feature: Feature, *, behind: Step | None, reason: str) -> None:
+    """Take back the permits of the steps after ``behind`` that are at work; ``None``: of every step."""
     for permit in unit.books.permits(feature):
-        # What runs before the code is not about a commit: it goes on.
-        if permit.state == "granted" and (
-            ORDER[permit.step] > ORDER[Step.WAIT_FOR_CODE] or state is AttemptState.DROPPED
-        ):
+        if permit.state == "granted" and (behind is None or ORDER[permit.step] > ORDER[behind]):
             permit.state, permit.reason = "void", reason
 
 

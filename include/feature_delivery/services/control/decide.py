@@ -20,10 +20,10 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import attempts, production, turn, verdict
+from feature_delivery.services.control import attempts, issues, production, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
-from feature_delivery.services.control.history import record, tell_issue, tell_request
+from feature_delivery.services.control.history import record, tell_issue
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -38,6 +38,7 @@ class Say:
         commit: The feature commit the person looked at; a decision about another one is refused. ``None``: whatever
             the feature is at.
         source: Where it was said: ``cli``, ``api``, ``airflow``, ``git``, ``board``, ``slack``.
+        origin: The page there where it can be taken back (``request 12``); empty: it stays said.
     """
 
     person: PersonName
@@ -46,6 +47,7 @@ class Say:
     comment: str = ""
     commit: CommitSha | None = None
     source: str = "api"
+    origin: str = ""
 
 
 def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
@@ -67,6 +69,7 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
             attempt=feature.attempt_number,
             commit=attempt.commit if attempt else None,
             candidate=candidate.commit if candidate else None,
+            origin=say.origin,
             person=say.person,
             kind=say.kind,
             accepted=answer.yes,
@@ -165,11 +168,7 @@ def _act(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> None
 
 def _approve(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> None:
     if say.gate is Step.WAIT_FOR_START:
-        feature.started = True
-    if say.gate in SIGN_OFFS:
-        tell_request(
-            unit, feature, f"approved:{say.gate}:{say.person}", f"{say.person} approved {feature.key} at {say.gate}."
-        )
+        issues.take(unit, project, feature, say.person)
     settle(unit, project, feature)
     if say.gate in SIGN_OFFS:
         turn.grant(unit, project)

@@ -200,7 +200,10 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
         return Flag(outcome=DecisionKind.ROLL_BACK)
     who = ", ".join(project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles)) or "nobody"
     evidence = production_evidence(books, feature)
-    return Flag(waits_for=f"Keep or roll back: {who} may say so. {evidence.text}")
+    said = evidence.text
+    if promotion.irreversible:
+        said = f"Its migration has no way back: a rollback leaves the data as they are. {said}"
+    return Flag(waits_for=f"Keep or roll back: {who} may say so. {said}")
 
 
 def _rework(books: Books, feature: Feature) -> Flag:

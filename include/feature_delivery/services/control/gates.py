@@ -25,7 +25,7 @@ from feature_delivery.domain.work import GateAnswer
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control import turn
 from feature_delivery.services.control.flags import Flag, flag
-from feature_delivery.services.control.history import notify, open_request, record
+from feature_delivery.services.control.history import find_request, notify, open_request, record
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -170,9 +170,12 @@ def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, foun
 
 def _help_along(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, found: Flag) -> None:
     """Do what the project wants done at a gate instead of waiting for somebody to do it."""
-    waits = not (found.outcome or found.over or found.blocked)
-    if gate.step is Step.WAIT_FOR_MERGE_REQUEST and waits and project.choices.open_request:
+    if gate.step is not Step.WAIT_FOR_MERGE_REQUEST or found.outcome or found.over or found.blocked:
+        return
+    if project.choices.open_request:
         open_request(unit, project, feature)
+    else:
+        find_request(unit, feature)
 
 
 def _menders(step: Step) -> tuple[Who, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from feature_delivery.domain.records import Errand, Event, Feature, OutboxEntry
+from feature_delivery.domain.markdown import plain
+from feature_delivery.domain.records import Errand, Event, Feature, OutboxEntry, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
     from feature_delivery.ports.tracker import IssueState
 
 
+SHOW_AFTER = timedelta(seconds=1)
+"""What happens at once is shown at once: hosts count calls."""
+
+
 def record(unit: Unit, feature: Feature, kind: str, text: str, *, person: str = "", step: Step | None = None) -> None:
-    """Write one line into the feature's history."""
+    """Write one line into the feature's history, and have the feature shown anew on host and tracker."""
     unit.books.add(
         Event(
             project=feature.project,
@@ -29,18 +35,44 @@ def record(unit: Unit, feature: Feature, kind: str, text: str, *, person: str = 
             attempt=feature.attempt_number,
         )
     )
+    show_later(unit, feature)
 
 
-def send(unit: Unit, feature: Feature, errand: Errand, marker: str, payload: dict[str, Any]) -> None:
+def show_later(unit: Unit, feature: Feature) -> None:
+    """Have statuses, status comment, deployments and links brought up to date, soon and once for all that happens.
+
+    One entry per feature is enough: what is shown is read from the ledger when it is shown.
+    """
+    marker = f"{feature.run_id}:{Errand.SHOW}"
+    entry = unit.books.outbox_marked(feature.project, marker)
+    if entry is None:
+        entry = OutboxEntry(
+            project=feature.project,
+            feature_id=feature.id,
+            kind=Errand.SHOW,
+            payload={"asked": 0, "shown": {}},
+            marker=marker,
+            due_at=now() + SHOW_AFTER,
+        )
+        unit.books.add(entry)
+    elif entry.sent_at is not None:
+        entry.sent_at, entry.due_at, entry.tries = None, now() + SHOW_AFTER, 0
+    entry.payload["asked"] = int(entry.payload.get("asked", 0)) + 1
+
+
+def send(
+    unit: Unit, feature: Feature, errand: Errand, marker: str, payload: dict[str, Any], *, per_attempt: bool = True
+) -> bool:
     """Put an errand into the outbox; it is run after this transaction, and again until it succeeds.
 
-    The same word with the same marker is said once per attempt, however often its task is cleared; another word
-    under that marker is told as well.
+    The same word with the same marker is said once per attempt, or once at all, however often its task is cleared;
+    another word under that marker is told as well. Returns whether this is a new one.
     """
-    marker = f"{feature.run_id}:{feature.attempt_number}:{errand}:{marker}"
+    attempt = str(feature.attempt_number) if per_attempt else "-"
+    marker = f"{feature.run_id}:{attempt}:{errand}:{marker}"
     known = [entry for entry in unit.books.outbox(feature) if _base(entry.marker) == marker]
     if any(entry.payload == payload for entry in known):
-        return
+        return False
     unit.books.add(
         OutboxEntry(
             project=feature.project,
@@ -50,6 +82,7 @@ def send(unit: Unit, feature: Feature, errand: Errand, marker: str, payload: dic
             marker=f"{marker}#{len(known) + 1}" if known else marker,
         )
     )
+    return True
 
 
 def _base(marker: str) -> str:
@@ -79,7 +112,21 @@ def open_request(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     send(unit, feature, Errand.OPEN_REQUEST, "open", payload)
 
 
-def tell_request(unit: Unit, feature: Feature, marker: str, text: str) -> None:
-    """Comment on the merge request, if there is one."""
-    if feature.request_number is not None:
-        send(unit, feature, Errand.REQUEST_COMMENT, marker, {"number": feature.request_number, "text": text})
+def find_request(unit: Unit, feature: Feature) -> None:
+    """Have the host asked once per attempt whether there is a request: it may be older than the feature's delivery."""
+    if feature.branch is not None:
+        send(unit, feature, Errand.FIND_REQUEST, "find", {"source": feature.branch})
+
+
+def tell_request(
+    unit: Unit, feature: Feature, marker: str, text: str, *, number: int | None = None, per_attempt: bool = True
+) -> bool:
+    """Comment on the merge request, or on ``number``, if there is one; says whether this is a new comment.
+
+    ``text`` may hold anything from outside: no mark in it has an effect.
+    """
+    number = feature.request_number if number is None else number
+    if number is None:
+        return False
+    payload = {"number": number, "text": plain(text, limit=4000)}
+    return send(unit, feature, Errand.REQUEST_COMMENT, marker, payload, per_attempt=per_attempt)

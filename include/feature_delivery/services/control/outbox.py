@@ -1,53 +1,50 @@
 """Errands to the outside: claimed in one transaction, run without any, marked in another.
 
-An errand that was run but not marked is run again: every port promises that its marker makes a repeat harmless.
+An errand that was run but not marked is run again: every port promises that its marker makes a repeat harmless. What
+is refused for good stops no delivery: it is tried again, seldom, and people are told once.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error, Permanent, RateLimited
-from feature_delivery.domain.names import FeatureKey, ProjectName, branch_name, commit_sha
+from feature_delivery.domain.process import Who
 from feature_delivery.domain.records import Errand, OutboxEntry, now
-from feature_delivery.ports.git_host import RequestState, StatusState
-from feature_delivery.ports.messenger import Message
-from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control.requests import observe_request
+from feature_delivery.services.control import errands
+from feature_delivery.services.control.errands import Claimed, Outcome
+from feature_delivery.services.control.history import SHOW_AFTER, notify, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
-    from feature_delivery.services.control.outside import Control, Outside
+    from feature_delivery.services.control.outside import Control
 
 LEASE = timedelta(minutes=2)
 """Whoever claims an errand has this long; after it another process may run it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=30)
 PERMANENT_PAUSE = timedelta(hours=1)
-"""A refusal may be mended by people (a missing issue, a wrong channel); it is tried again, seldom."""
+"""A refusal may be mended by people (a missing right, a wrong channel); it is tried again, seldom."""
+
+SHOW_TRIES = 24
+"""So often a showing that is refused is tried again; whatever happens next shows the feature anyway."""
+
+ISSUE, MESSAGES, HOST = "tracker", "messenger", "host"
+_SIDES = {
+    Errand.MESSAGE: MESSAGES,
+    Errand.ISSUE_COMMENT: ISSUE,
+    Errand.ISSUE_STATE: ISSUE,
+    Errand.ISSUE_ASSIGNEE: ISSUE,
+}
+"""Who is spoken to: one that asks us to wait is left alone with all its errands."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """One errand, out of its transaction."""
-
-    id: int
-    project: ProjectName
-    feature_id: int
-    key: FeatureKey
-    run_id: str
-    kind: Errand
-    payload: dict[str, Any]
-    marker: str
-    tries: int
 
 
 def drain(control: Control, *, limit: int = 50) -> tuple[int, int]:
@@ -55,12 +52,24 @@ def drain(control: Control, *, limit: int = 50) -> tuple[int, int]:
     with control.begin() as unit:
         claimed = _claim(unit, limit)
     failed = 0
+    waits: dict[tuple[ProjectName, str], RateLimited] = {}
     for errand in claimed:
-        error = _run(control, errand)
-        failed += error is not None
+        side = (errand.project, _SIDES.get(errand.kind, HOST))
+        outcome = Outcome(waits[side]) if side in waits else _run(control, errand)
+        if isinstance(outcome.error, RateLimited):
+            waits[side] = outcome.error
+        failed += outcome.error is not None
+        project = _project(control, errand.project)
         with control.begin() as unit:
-            _mark(unit, errand, error)
+            _mark(unit, project, errand, outcome)
     return len(claimed) - failed, failed
+
+
+def _project(control: Control, name: ProjectName) -> ProjectConfig | None:
+    try:
+        return control.project(name)
+    except Error:
+        return None  # its file is gone or broken: nobody can be told
 
 
 def _claim(unit: Unit, limit: int) -> list[Claimed]:
@@ -95,73 +104,54 @@ def _outdated(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
     return any(other.kind is entry.kind and other.id > entry.id for other in others)
 
 
-def _run(control: Control, errand: Claimed) -> Exception | None:
+def _run(control: Control, errand: Claimed) -> Outcome:
     try:
-        project = control.project(errand.project)
-        if errand.kind is Errand.OPEN_REQUEST:
-            _open_request(control, project, errand)
-        else:
-            deliver(control.outside(project), errand)
+        outcome = errands.run(control, control.project(errand.project), errand)
     except Error as error:
-        _log.warning("Could not run errand %s of %s: %s", errand.marker, errand.project, error)
-        return error
+        outcome = Outcome(error)
     except Exception as error:  # noqa: BLE001 - an errand that fails must keep no other waiting
         _log.exception("Errand %s of %s failed", errand.marker, errand.project)
-        return error
-    return None
+        return Outcome(error)
+    if outcome.error is not None:
+        _log.warning("Could not run errand %s of %s: %s", errand.marker, errand.project, outcome.error)
+    return outcome
 
 
-def _open_request(control: Control, project: ProjectConfig, errand: Claimed) -> None:
-    """Find or open the merge request, and take it in as if the host had told of it."""
-    payload = errand.payload
-    request = control.outside(project).host.open_request(
-        key=errand.key,
-        source=branch_name(payload["source"]),
-        target=branch_name(payload["target"]),
-        title=str(payload["title"]),
-        body=str(payload["text"]),
-    )
-    with control.begin() as unit:
-        observe_request(unit, project, errand.run_id, request)
-
-
-def deliver(outside: Outside, errand: Claimed) -> None:
-    """Run one errand; repeating it is safe."""
-    payload, text = errand.payload, str(errand.payload.get("text", ""))
-    match errand.kind:
-        case Errand.MESSAGE:
-            to = tuple(payload.get("to", ()))
-            outside.messenger.send(Message(id=errand.marker, project=errand.project, key=errand.key, to=to, text=text))
-        case Errand.ISSUE_COMMENT:
-            outside.tracker.comment(errand.key, text, marker=errand.marker)
-        case Errand.ISSUE_STATE:
-            outside.tracker.move(errand.key, IssueState(payload["state"]))
-        case Errand.REQUEST_COMMENT:
-            outside.host.comment(int(payload["number"]), text, marker=errand.marker)
-        case Errand.REQUEST_STATE:
-            outside.host.close_request(int(payload["number"]), state=RequestState(payload["state"]))
-        case Errand.COMMIT_STATUS:
-            outside.host.set_status(
-                commit_sha(payload["commit"]),
-                name=str(payload["name"]),
-                state=StatusState(payload["state"]),
-                description=str(payload.get("description", "")),
-                url=str(payload.get("url", "")),
-            )
-        case Errand.OPEN_REQUEST:
-            raise AssertionError("opening a request changes the ledger: it is no errand to the outside alone")
-        case _:
-            assert_never(errand.kind)
-
-
-def _mark(unit: Unit, errand: Claimed, error: Exception | None) -> None:
-    feature = unit.books.feature_by_id(errand.feature_id)
-    entry = next(e for e in unit.books.outbox(feature) if e.id == errand.id)
-    if error is None:
-        entry.sent_at, entry.error = now(), ""
+def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: Outcome) -> None:
+    unit.books.lock_project(errand.project)
+    entry = unit.books.outbox_marked(errand.project, errand.marker)
+    if entry is None:
         return
-    entry.error = (str(error) if isinstance(error, Error) else f"An unexpected {type(error).__name__}.")[:2000]
-    entry.due_at = now() + _pause(error, errand.tries)
+    if outcome.shown is not None:
+        entry.payload["shown"] = outcome.shown
+    if outcome.error is None:
+        _done(entry, errand)
+        return
+    said = str(outcome.error) if isinstance(outcome.error, Error) else f"An unexpected {type(outcome.error).__name__}."
+    told, entry.error = entry.error == said[:2000], said[:2000]
+    entry.due_at = now() + _pause(outcome.error, errand.tries)
+    if errand.kind is Errand.SHOW and isinstance(outcome.error, Permanent) and errand.tries >= SHOW_TRIES:
+        entry.sent_at = now()
+    if isinstance(outcome.error, Permanent) and project is not None and not told:
+        _tell(unit, project, errand, said)
+
+
+def _done(entry: OutboxEntry, errand: Claimed) -> None:
+    entry.error = ""
+    if entry.payload.get("asked") == errand.payload.get("asked"):
+        entry.sent_at = now()
+        return
+    # Something happened while the feature was shown: it is shown once more.
+    entry.due_at, entry.tries = now() + SHOW_AFTER, 0
+
+
+def _tell(unit: Unit, project: ProjectConfig, errand: Claimed, said: str) -> None:
+    """Tell people once what the outside refuses; the delivery goes on without it."""
+    feature = unit.books.feature_by_id(errand.feature_id)
+    record(unit, feature, "trouble", said)
+    if errand.kind is not Errand.MESSAGE:
+        text = f"{feature.key}: {said} Its delivery goes on; this is tried again."
+        notify(unit, feature, f"trouble:{errand.kind}", text, to=project.people.with_role(Who.OPERATOR))
 
 
 def _pause(error: Exception, tries: int) -> timedelta:

@@ -25,6 +25,10 @@ class Outside:
     messenger: Messenger
 
 
+def _no_page(_project: ProjectConfig, _run_id: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """What a use case needs that works in several transactions with calls to the outside between them.
@@ -34,9 +38,11 @@ class Control:
         project: Returns a project's configuration; raises ``NotFound`` when its file is gone.
         outside: Returns a project's adapters.
         alone: Keeps everybody else from looking at a project's host meanwhile.
+        page: Returns the address where people follow a run; empty where nobody has said how we are reached.
     """
 
     begin: Callable[[], AbstractContextManager[Unit]]
     project: Callable[[ProjectName], ProjectConfig]
     outside: Callable[[ProjectConfig], Outside]
     alone: Callable[[ProjectName], AbstractContextManager[None]]
+    page: Callable[[ProjectConfig, str], str] = _no_page

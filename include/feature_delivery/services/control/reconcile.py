@@ -1,4 +1,4 @@
-"""Looking at the host instead of waiting to be told: one listing of branches per project finds every lost webhook.
+"""Looking at the host instead of waiting to be told: three listings per project find every lost webhook.
 
 A webhook is a hint to do the same at once. Facts are read without a transaction, then taken in feature by feature.
 Only one process at a time does this for a project: an older listing must not be taken in after a newer one.
@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
-from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import LISTING_HOST, Feature, FeatureState, WebhookDelivery, now
-from feature_delivery.ports.tracker import Issue, IssueState
+from feature_delivery.domain.records import Feature, FeatureState, now
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
-from feature_delivery.services.control.gates import enter, settle
-from feature_delivery.services.control.history import record
+from feature_delivery.services.control.gates import enter
+from feature_delivery.services.control.looks import LISTING, MARKS, Known, Looking, Marks, keep, marks, recall
 from feature_delivery.services.control.production import observe_production
-from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
 
 if TYPE_CHECKING:
@@ -32,24 +29,6 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.services.control.outside import Control, Outside
 
-LISTING = "listing"
-"""Delivery id under which the last listing of branches is kept."""
-
-REQUEST_GATES = frozenset({Step.WAIT_FOR_MERGE_REQUEST, Step.WAIT_FOR_REVIEW})
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the ledger believed of a feature before the host was asked."""
-
-    run_id: str
-    key: FeatureKey
-    state: FeatureState
-    branch: BranchName | None
-    head: CommitSha | None
-    unsettled: bool
-    waits_at: Step | None
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -59,19 +38,28 @@ class Snapshot:
     frozen: CommitSha | None
     newest: dict[FeatureKey, Known]
     listing: dict[BranchName, CommitSha] | None
+    marks: Marks
+
+
+def due(unit: Unit, project: ProjectConfig) -> bool:
+    """Say whether it is time to look everywhere without being told; what is on this machine may be looked at always."""
+    looked_at = marks(unit, project.name).looked_at
+    local = project.host.kind == project.tracker.kind == "local"
+    # Whoever asks comes by once a minute, more or less.
+    return looked_at is None or local or now() - looked_at >= project.choices.look_every - timedelta(seconds=30)
 
 
 def reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] | None = None) -> list[str]:
-    """Take in where every branch, request and issue of a project is; returns what changed, one sentence each.
+    """Take in where branches, requests and issues of a project are; returns what changed, one sentence each.
 
     Args:
         control: How to work.
         project: Whose.
         hints: Where webhooks say that something happened; branches that moved since the last listing are added.
-            ``None``: look everywhere.
+            ``None``: look everywhere, by one listing each of branches, changed requests and changed issues.
 
     Raises:
-        Temporary: The host did not answer; nothing was taken in.
+        Temporary: The host did not answer; what could be taken in was, and the rest is worth another try.
     """
     with control.alone(project.name):
         return _reconcile(control, project, hints)
@@ -84,20 +72,22 @@ def _reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] |
     asked_at = now()
     heads = outside.repository.heads()
     pushed = _moved(before.listing, heads) | {h.branch: h.person for h in hints or () if h.branch and h.pushed}
-    everywhere = hints is None or any(not hint.pushed for hint in hints)
     done = _production(control, project, before, heads)
     for known in before.newest.values():
         if known.state is FeatureState.ACTIVE and known.branch is not None:
             pusher = pushed.get(known.branch, "")
             done += _branch(control, project, outside, known, heads, pusher=pusher, asked_at=asked_at)
     done += _new_features(control, project, outside, before, heads, pushed)
-    for known in before.newest.values():
-        # A push tells of its branch alone: the requests and issues of all who wait are looked at by housekeeping.
-        if everywhere or known.branch in pushed:
-            done += _guarded(known, partial(_host_facts, control, project, outside, known))
+    looking = Looking(control, project, outside, before.newest, before.marks)
+    looking.at(hints or (), pushed)
+    seen = looking.everywhere() if hints is None else None
     with control.begin() as unit:
-        _remember(unit, project, heads)
-    return done
+        keep(unit, project.name, LISTING, json.dumps(heads).encode())
+        if seen is not None:
+            keep(unit, project.name, MARKS, seen.dump())
+    if hints and (error := looking.worth_another_try()) is not None:
+        raise error
+    return done + looking.done
 
 
 def _moved(
@@ -110,43 +100,33 @@ def _moved(
     return {} if before is None else {name: "" for name, head in heads.items() if before.get(name) != head}
 
 
-def _remember(unit: Unit, project: ProjectConfig, heads: Mapping[BranchName, CommitSha]) -> None:
-    """Keep the listing, in the place where everything is kept that hosts tell us."""
-    body = json.dumps(heads).encode()
-    kept = unit.books.webhook(project.name, LISTING)
-    if kept is None:
-        kept = WebhookDelivery(project=project.name, delivery_id=LISTING, host=LISTING_HOST, event=LISTING, body=body)
-        kept.processed_at = now()
-        unit.books.add(kept)
-    kept.body = body
-
-
 def _snapshot(unit: Unit, project: ProjectConfig) -> Snapshot:
     row = unit.books.project(project.name)
-    waiting = {gate.feature_id: gate.step for gate in unit.books.open_gates()}
     commits = unit.books.feature_branches(project.name)  # one query, however many features wait
     newest: dict[FeatureKey, Known] = {}
     for feature in unit.books.features(project.name):
         if feature.key not in newest:
-            newest[feature.key] = _known(feature, waiting.get(feature.id), commits)
+            newest[feature.key] = _known(feature, commits)
+    listing = recall(unit, project.name, LISTING)
     return Snapshot(
         production=row.production_commit if row else None,
         frozen=row.frozen_commit if row else None,
         newest=newest,
-        listing=json.loads(kept.body) if (kept := unit.books.webhook(project.name, LISTING)) else None,
+        listing=json.loads(listing) if listing is not None else None,
+        marks=marks(unit, project.name),
     )
 
 
-def _known(feature: Feature, waits_at: Step | None, commits: Mapping[BranchName, CommitSha]) -> Known:
-    unsettled = feature.next_commit is not None or feature.branch_seen_gone is not None
+def _known(feature: Feature, commits: Mapping[BranchName, CommitSha]) -> Known:
     return Known(
         run_id=feature.run_id,
         key=feature.key,
         state=feature.state,
         branch=feature.branch,
         head=commits.get(feature.branch, feature.branch_head) if feature.branch else None,
-        unsettled=unsettled,
-        waits_at=waits_at,
+        unsettled=feature.next_commit is not None or feature.branch_seen_gone is not None,
+        request=feature.request_number,
+        since=feature.created_at,
     )
 
 
@@ -258,31 +238,3 @@ def _production(
         return []
     with control.begin() as unit:
         return [observe_production(unit, project, head)]
-
-
-def _host_facts(control: Control, project: ProjectConfig, outside: Outside, known: Known) -> list[str]:
-    if known.state is not FeatureState.ACTIVE:
-        return []
-    if known.waits_at in REQUEST_GATES and known.branch is not None:
-        request = outside.host.find_request(known.branch)
-        with control.begin() as unit:
-            observe_request(unit, project, known.run_id, request)
-    if known.waits_at is Step.WAIT_FOR_START:
-        issue = outside.tracker.find(known.key)
-        with control.begin() as unit:
-            if observe_issue(unit, project, known.run_id, issue):
-                return [f"{known.key}: taken"]
-    return []
-
-
-def observe_issue(unit: Unit, project: ProjectConfig, run_id: str, issue: Issue | None) -> bool:
-    """Take in where the issue is; says whether somebody has taken it by now, for the first time."""
-    feature = enter(unit, project, run_id)
-    if issue is None or feature.started or feature.state is not FeatureState.ACTIVE:
-        return False
-    if issue.assignee is None and issue.state is not IssueState.IN_PROGRESS:
-        return False
-    feature.started = True
-    record(unit, feature, "taken", f"{issue.assignee or 'Somebody'} took {feature.key}.", person=issue.assignee or "")
-    settle(unit, project, feature)
-    return True

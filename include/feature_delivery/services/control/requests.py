@@ -2,60 +2,249 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Feature, FeatureState
-from feature_delivery.ports.git_host import MergeRequest, RequestState, ReviewKind
+from feature_delivery.domain.process import ORDER, Step
+from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
+    Attempt,
+    AttemptState,
+    Decision,
+    Errand,
+    Feature,
+    FeatureState,
+    PromotionState,
+    now,
+)
+from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
+from feature_delivery.services.control import turn
+from feature_delivery.services.control.attempts import void_permits
 from feature_delivery.services.control.decide import Say, decide
-from feature_delivery.services.control.gates import enter, settle
-from feature_delivery.services.control.history import record
+from feature_delivery.services.control.flags import missing_sign_offs
+from feature_delivery.services.control.gates import enter, rewind, run_of, settle
+from feature_delivery.services.control.history import record, send, tell_request
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
 
+RETARGET_AGAIN_AFTER = timedelta(minutes=10)
+"""Somebody may point a request at production again; our answer may be on its way meanwhile."""
 
-def observe_request(unit: Unit, project: ProjectConfig, run_id: str, request: MergeRequest | None) -> None:
+
+def observe_request(
+    unit: Unit, project: ProjectConfig, run_id: str, request: MergeRequest | None, *, seen_at: datetime | None = None
+) -> None:
     """Take in the merge request of the feature's branch and the reviews on it.
 
-    A review counts for the commit it was given on, by a person of the project; one known already changes nothing.
-    A request closed or merged by hand is a signal for people only: what ships is decided here.
+    A review counts for the commit it was given on, by a person of the project; one known already changes nothing, one
+    that was taken back counts no more. A request closed or merged by hand is a signal: what ships is decided here.
+
+    Args:
+        unit: The transaction.
+        project: Whose.
+        run_id: The feature's run.
+        request: As the host shows it; ``None``: there is none.
+        seen_at: When the host was asked; what was decided later cannot have been taken back by then.
     """
     feature = enter(unit, project, run_id)
-    if request is None or feature.state is not FeatureState.ACTIVE or request.source != feature.branch:
+    if request is None or feature.state is not FeatureState.ACTIVE:
+        return
+    if request.fork:
+        _from_a_fork(unit, project, feature, request)
+        return
+    if request.source != feature.branch:
         return
     if request.state is not RequestState.OPEN:
-        _closed_by_hand(unit, feature, request)
+        _ended_by_hand(unit, project, feature, request)
         return
-    feature.request_number, feature.request_url = request.number, request.url
-    if feature.request_author != request.author:
-        feature.request_author = request.author
+    if not _well_aimed(unit, project, feature, request):
+        return
+    _known(unit, project, feature, request)
+    attempt = unit.books.attempt(feature)
+    if attempt is not None:
+        _take_back(unit, project, feature, attempt, request, seen_at or now())
+        _hear(unit, project, run_id, attempt, request)
+
+
+def _known(unit: Unit, project: ProjectConfig, feature: Feature, request: MergeRequest) -> None:
+    """Keep number, page and author of the request; who opened it does not approve it."""
+    if feature.request_number != request.number:
         record(unit, feature, "request", f"{request.author} opened merge request {request.number}.")
+    feature.request_number, feature.request_url, feature.request_author = request.number, request.url, request.author
     attempt = unit.books.attempt(feature)
     author = project.people.by_login(request.author)
     if attempt is not None and author is not None and author not in attempt.authors:
         attempt.authors = sorted({*attempt.authors, author})
     settle(unit, project, feature)
-    if attempt is None:
+
+
+def _from_a_fork(unit: Unit, project: ProjectConfig, feature: Feature, request: MergeRequest) -> None:
+    """Refuse it: what a fork holds cannot be protected, and its branch is not ours to read again."""
+    if request.state is not RequestState.OPEN or feature.request_number == request.number:
         return
+    if request.source != feature.branch and project.branches.key_of(request.source) != feature.key:
+        return
+    text = (
+        f"{feature.key} is not delivered from a fork: this request comes from another repository and does not count. "
+        f"Push the branch to the project's own repository and open the request there."
+    )
+    _say_once(unit, feature, "fork", request, text)
+
+
+def _well_aimed(unit: Unit, project: ProjectConfig, feature: Feature, request: MergeRequest) -> bool:
+    """Say whether the request aims at pre-production, or is brought to do so."""
+    preprod, production = project.branches.preprod, project.branches.production
+    if request.target == preprod:
+        return True
+    if request.target != production:
+        text = (
+            f"This request aims at {request.target}, not at {preprod}: it does not count. A feature on top of another "
+            f"one waits until that one has shipped. Point it at {preprod}."
+        )
+        _say_once(unit, feature, "target", request, text)
+        return False
+    sent = [e for e in unit.books.outbox(feature) if e.kind is Errand.REQUEST_TARGET]
+    if not sent or (sent[-1].sent_at is not None and now() - sent[-1].sent_at > RETARGET_AGAIN_AFTER):
+        payload = {"number": request.number, "target": preprod, "time": len(sent) + 1}
+        send(unit, feature, Errand.REQUEST_TARGET, "retarget", payload, per_attempt=False)
+        text = (
+            f"This request was aimed at {production}. Only a delivery moves {production}: the request is pointed at "
+            f"{preprod}, and ships when it is promoted."
+        )
+        _say_once(unit, feature, "retarget", request, text)
+    return True
+
+
+def _ended_by_hand(unit: Unit, project: ProjectConfig, feature: Feature, request: MergeRequest) -> None:
+    """Say what follows from a request that somebody closed or merged in the host's page: nothing ships by it."""
+    attempt = unit.books.attempt(feature)
+    ours = feature.request_number == request.number
+    head = request.head in {feature.branch_head, attempt.commit if attempt else None}
+    if not ours and not (request.state is RequestState.MERGED and head and feature.request_number is None):
+        return  # an earlier one: of an earlier delivery, or replaced by the one we know
+    if ours:
+        feature.request_number, feature.request_url = None, ""
+        record(unit, feature, "request", f"Merge request {request.number} was {request.state} by hand.")
+    preprod, production = project.branches.preprod, project.branches.production
+    if request.state is RequestState.CLOSED:
+        text = (
+            f"Closing this request cancels nothing: {feature.key} is still under delivery. Open it again or open "
+            f"another one from {request.source}, or cancel the delivery."
+        )
+    elif request.target == preprod:
+        # The comment about it says what was found: it is written when the branches have been looked at.
+        payload = {"number": request.number, "head": request.head, "source": request.source}
+        send(unit, feature, Errand.LEVEL_PREPROD, f"merged:{request.number}", payload, per_attempt=False)
+        return
+    elif request.target == production:
+        text = (
+            f"Merging by hand into {production} is no release: nothing of it was tested as it is there. Promotions are "
+            "frozen until an operator has adopted the commit or taken it back."
+        )
+    else:
+        text = f"Merging by hand into {request.target} ships nothing: {feature.key} goes on as before."
+    _say_once(unit, feature, f"ended:{request.state}", request, text)
+
+
+def _say_once(unit: Unit, feature: Feature, what: str, request: MergeRequest, text: str) -> None:
+    marker = f"{what}:{request.number}"
+    if tell_request(unit, feature, marker, text, number=request.number, per_attempt=False):
+        record(unit, feature, "request", f"Merge request {request.number}: {text}")
+
+
+def _origin(request: MergeRequest) -> str:
+    return f"request {request.number}"
+
+
+def _counts(project: ProjectConfig, attempt: Attempt, review: Review) -> tuple[str, DecisionKind] | None:
+    """Return who says what, when the review is about the attempt's commit and by a person of the project."""
+    person = project.people.by_login(review.person)
+    if person is None or review.commit != attempt.commit:
+        return None
+    return person, DecisionKind.APPROVE if review.kind is ReviewKind.APPROVE else DecisionKind.REJECT
+
+
+def _hear(unit: Unit, project: ProjectConfig, run_id: str, attempt: Attempt, request: MergeRequest) -> None:
+    """Take in the reviews that are new, the oldest first."""
+    feature = enter(unit, project, run_id)
     known = unit.books.decisions(feature, attempt.number)
-    heard = {(d.person, d.kind, d.commit) for d in known if d.step is Step.WAIT_FOR_REVIEW}
-    for review in request.reviews:
+    heard = {(d.person, d.kind) for d in known if d.step is Step.WAIT_FOR_REVIEW and d.withdrawn_at is None}
+    for review in sorted(request.reviews, key=lambda one: one.at):
+        said = _counts(project, attempt, review)
         person = project.people.by_login(review.person)
-        kind = DecisionKind.APPROVE if review.kind is ReviewKind.APPROVE else DecisionKind.REJECT
-        if person is None or review.commit != attempt.commit or (person, kind, attempt.commit) in heard:
+        if said is None or person is None or said in heard:
             continue
+        kind = said[1]
         comment = review.comment or ("Changes were requested." if kind is DecisionKind.REJECT else "")
         say = Say(
-            person=person, gate=Step.WAIT_FOR_REVIEW, kind=kind, comment=comment, commit=review.commit, source="git"
+            person=person,
+            gate=Step.WAIT_FOR_REVIEW,
+            kind=kind,
+            comment=comment,
+            commit=review.commit,
+            source="git",
+            origin=_origin(request),
         )
         decide(unit, project, run_id, say)
 
 
-def _closed_by_hand(unit: Unit, feature: Feature, request: MergeRequest) -> None:
-    if feature.request_number == request.number:
-        feature.request_number, feature.request_url = None, ""
-        text = f"Merge request {request.number} was {request.state} by hand; that ships nothing."
-        record(unit, feature, "request", text)
+def _take_back(  # noqa: PLR0917 - the facts of one look
+    unit: Unit,
+    project: ProjectConfig,
+    feature: Feature,
+    attempt: Attempt,
+    request: MergeRequest,
+    seen_at: datetime,
+) -> None:
+    """Withdraw approvals that the request does not hold any more: dismissed, or changed to another word.
+
+    Only what was said on this very request, before the host was asked: it lists all its reviews, so that absence is
+    evidence here. Not once the attempt is being promoted: then it is the verdict's turn.
+    """
+    if attempt.state is not AttemptState.ACTIVE or _being_promoted(unit, feature, attempt):
+        return
+    there = {_counts(project, attempt, review) for review in request.reviews}
+    gone = [
+        d
+        for d in unit.books.decisions(feature, attempt.number)
+        if d.accepted
+        and d.step is Step.WAIT_FOR_REVIEW
+        and d.kind is DecisionKind.APPROVE
+        and d.origin == _origin(request)
+        and d.at < seen_at
+        and (d.person, d.kind) not in there
+    ]
+    for decision in gone:
+        _withdraw(unit, feature, decision, request)
+    rejected = any(said is not None and said[1] is DecisionKind.REJECT for said in there)
+    if not gone or rejected:
+        return  # a rejection sends the attempt back anyway
+    if missing_sign_offs(unit.books, project, feature, Step.WAIT_FOR_REVIEW):
+        _back_to_review(unit, project, feature)
+
+
+def _being_promoted(unit: Unit, feature: Feature, attempt: Attempt) -> bool:
+    promotion = unit.books.promotion(feature, attempt.number)
+    return promotion is not None and promotion.state in OPEN_PROMOTIONS | {PromotionState.INTENDED}
+
+
+def _withdraw(unit: Unit, feature: Feature, decision: Decision, request: MergeRequest) -> None:
+    text = f"The approval of {decision.person} was taken back on merge request {request.number}."
+    decision.accepted, decision.withdrawn_at, decision.reason = False, now(), text
+    record(unit, feature, "withdrawn", text, person=decision.person, step=Step.WAIT_FOR_REVIEW)
+
+
+def _back_to_review(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    states = unit.runs.states(run_of(feature))
+    past = [step for step in Step if ORDER[step] > ORDER[Step.WAIT_FOR_REVIEW]]
+    if states.get(Step.WAIT_FOR_REVIEW) != "success" and all(states.get(s, "none") == "none" for s in past):
+        settle(unit, project, feature)
+        return
+    reason = "The review was taken back."
+    void_permits(unit, feature, behind=Step.WAIT_FOR_REVIEW, reason=reason)
+    turn.free(unit, project, feature)
+    tell_request(unit, feature, "review_gone", f"{reason} {feature.key} waits for its review again.")
+    rewind(unit, feature, Step.WAIT_FOR_REVIEW)

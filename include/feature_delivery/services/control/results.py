@@ -38,9 +38,9 @@ from feature_delivery.domain.work import (
 )
 from feature_delivery.services.control import attempts, production, turn, verdict
 from feature_delivery.services.control.baseline import executed_in_production
-from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
+from feature_delivery.services.control.flags import last_failure, missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
-from feature_delivery.services.control.history import notify, record, tell_issue
+from feature_delivery.services.control.history import notify, record, show_later, tell_issue
 from feature_delivery.services.control.scene import Scene, environment_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
         permit.state, permit.reason, permit.ended_at = "failed" if problem else "done", problem, now()
         if problem:
             record(unit, feature, "failed", problem, step=task.step)
+    show_later(unit, feature)  # most results are no line of the history
     settle(unit, project, feature)
     return problem
 
@@ -106,6 +107,7 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
             feature.description = feature.description or result.description
             feature.issue_url = result.issue_url
             feature.started = feature.started or result.taken
+            _trouble(scene, result.trouble)
         case BranchReady():
             _branch(scene, result)
         case EnvironmentReady():
@@ -125,7 +127,7 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
             if result.kept:
                 tell_issue(unit, feature, "kept_branches", f"Kept, somebody pushed since: {', '.join(result.kept)}.")
         case Done():
-            return _done(scene, permit)
+            return _done(scene, permit, result)
         case Failed():
             _failed(scene, permit, result)
             return result.reason
@@ -290,7 +292,15 @@ def _judge_automatically(scene: Scene, outcome: str) -> None:
         verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
 
 
-def _done(scene: Scene, permit: PermitRecord) -> str:
+def _trouble(scene: Scene, said: str) -> None:
+    """Tell people what the tracker refused to a step that went on without it."""
+    if said:
+        record(scene.unit, scene.feature, "trouble", said, step=scene.step)
+        to = scene.project.people.with_role(Who.OPERATOR, Who.MANAGER)
+        notify(scene.unit, scene.feature, f"trouble:{scene.step}", f"{scene.feature.key}: {said}", to=to)
+
+
+def _done(scene: Scene, permit: PermitRecord, done: Done) -> str:
     unit, feature, project = scene.unit, scene.feature, scene.project
     match scene.step:
         case Step.NOTIFY_REVIEWERS:
@@ -314,7 +324,9 @@ def _done(scene: Scene, permit: PermitRecord) -> str:
             if found is not None and ours and permit.generation > 0:
                 found.state, found.destroyed_at, found.commit = EnvironmentState.DESTROYED, now(), None
         case Step.CLOSE_ISSUE:
-            record(unit, feature, "closed", f"The issue of {feature.key} is closed.", step=scene.step)
+            if not done.trouble:
+                record(unit, feature, "closed", f"The issue of {feature.key} is closed.", step=scene.step)
+            _trouble(scene, done.trouble)
         case _:
             pass
     return ""
@@ -345,7 +357,7 @@ def _rolled_back(scene: Scene) -> str:
     result = unit.books.suite_result(feature, feature.attempt_number, Step.TEST_ROLLBACK)
     operators = project.people.with_role(Who.OPERATOR, Who.MANAGER)
     if promotion.restored is None or result is None or result.commit != promotion.restored or result.red:
-        why = result.red if result is not None and result.red else "production was not redeployed and verified"
+        why = (result.red if result is not None else "") or _why_not_restored(scene)
         text = f"The rollback of {feature.key} is not finished: {why.rstrip('.')}. Production stays locked."
         record(unit, feature, "production_uncertain", text, step=scene.step)
         notify(unit, feature, f"uncertain:{promotion.id}", text, to=operators)
@@ -360,6 +372,12 @@ def _rolled_back(scene: Scene) -> str:
         to={*operators, *project.people.with_role(Who.DEVELOPER)},
     )
     return ""
+
+
+def _why_not_restored(scene: Scene) -> str:
+    """Return what the rollback's own failed step said; the release that is taken back may have failed, too."""
+    said = last_failure(scene.unit.books, scene.feature, before=Step.NOTIFY_ROLLBACK).partition("\n")[0]
+    return said if said.startswith("rollback.") else "production was not redeployed and verified"
 
 
 def _failed(scene: Scene, permit: PermitRecord, result: Failed) -> None:

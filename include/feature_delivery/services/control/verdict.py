@@ -56,7 +56,8 @@ def keep(unit: Unit, project: ProjectConfig, feature: Feature, reason: str, *, p
     turn.free(unit, project, feature)
     record(unit, feature, "kept", reason or "Kept in production.", person=person)
     if feature.request_number is not None:
-        send(unit, feature, Errand.REQUEST_STATE, "shipped", {"number": feature.request_number, "state": "merged"})
+        payload = {"number": feature.request_number, "state": "merged", "shipped": promotion.candidate}
+        send(unit, feature, Errand.REQUEST_STATE, "shipped", payload)
     if feature.next_commit is not None:
         text = f"{feature.next_commit[:10]} was pushed after {feature.key} was promoted; it has not shipped."
         tell_issue(unit, feature, "left_over", text)

@@ -19,7 +19,8 @@ from feature_delivery.domain.errors import Error, Temporary
 from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, ProjectName
 from feature_delivery.domain.records import FeatureState, WebhookDelivery, now
-from feature_delivery.services.control.reconcile import LISTING, reconcile
+from feature_delivery.services.control.looks import RESERVED
+from feature_delivery.services.control.reconcile import reconcile
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -74,8 +75,9 @@ class Received:
 
 def receive(unit: Unit, project: ProjectName, incoming: Incoming) -> bool:
     """Store a webhook; ``False`` when it is known."""
-    # One name is taken: what reconciliation keeps for itself beside the webhooks must not be written by anybody else.
-    name = f"{incoming.host}:{LISTING}" if incoming.delivery_id == LISTING else incoming.delivery_id
+    # These names are taken: what reconciliation keeps for itself beside the webhooks is written by nobody else.
+    taken = incoming.delivery_id in RESERVED
+    name = f"{incoming.host}:{incoming.delivery_id}" if taken else incoming.delivery_id
     if unit.books.webhook(project, name) is not None:
         return False
     stored = WebhookDelivery(

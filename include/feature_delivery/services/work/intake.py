@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.errors import Conflict, NotFound, Permanent, Refused
 from feature_delivery.domain.work import BranchReady, Registered
 from feature_delivery.ports.tracker import IssueState
 
@@ -15,11 +15,21 @@ if TYPE_CHECKING:
 
 
 def register_feature(job: Job) -> Registered:
-    """Find the issue, or create it where the tracker lets us choose its key."""
+    """Find the issue, or create it where the tracker lets us choose its key.
+
+    Raises:
+        Refused: There is no such issue, and this tracker gives out its keys itself.
+    """
     work, tracker = job.work, job.tools.tracker
-    issue = tracker.find(work.key)
+    title = work.title or _words_of(job) or work.key
+    try:
+        issue = tracker.find(work.key)
+    except Permanent as error:
+        # The tracker does not let us in: that is for operators to mend, and no reason not to deliver.
+        job.say(f"The issue could not be read: {error}")
+        said = f"Its issue could not be read. {error}"
+        return Registered(title=title, description=work.description, issue_url="", taken=False, trouble=said)
     if issue is None:
-        title = work.title or _words_of(job) or work.key
         issue = tracker.create(work.key, title=title, description=work.description, reporter=work.requester)
         job.say(f"Created issue {issue.key}: {issue.title}")
     else:

@@ -158,9 +158,14 @@ ERRANDS: Mapping[str, str] = {
     Errand.MESSAGE: N_("Message"),
     Errand.ISSUE_COMMENT: N_("Comment on the issue"),
     Errand.ISSUE_STATE: N_("State of the issue"),
+    Errand.ISSUE_ASSIGNEE: N_("Assignee of the issue"),
     Errand.OPEN_REQUEST: N_("Open the merge request"),
     Errand.REQUEST_COMMENT: N_("Comment on the merge request"),
     Errand.REQUEST_STATE: N_("State of the merge request"),
+    Errand.REQUEST_TARGET: N_("Target of the merge request"),
+    Errand.FIND_REQUEST: N_("Find the merge request"),
+    Errand.LEVEL_PREPROD: N_("Level pre-production"),
+    Errand.SHOW: N_("Status on the host's pages"),
     Errand.COMMIT_STATUS: N_("Commit status"),
 }
 

@@ -1,0 +1,164 @@
+"""Commands that people write as comments on merge requests: each acted upon once, and answered there.
+
+What has been heard is written down in the transaction that acts on it. A command is bound to what its author could
+see: one that is older than the attempt, or than the question it answers, is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from feature_delivery.domain.commands import Command, Verb, command
+from feature_delivery.domain.names import PersonName
+from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Answer, DecisionKind
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.process import gate as gate_named
+from feature_delivery.domain.records import Feature, FeatureState, HeardComment
+from feature_delivery.services.control.decide import Say, decide
+from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.gates import enter
+from feature_delivery.services.control.history import record, tell_request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.git_host import RequestComment
+    from feature_delivery.ports.ledger import Unit
+
+HEARS = frozenset({FeatureState.ACTIVE, FeatureState.SHIPPED})
+"""States in which a feature listens; after that there is nothing to say."""
+
+
+def hear(unit: Unit, project: ProjectConfig, run_id: str, number: int, comments: Sequence[RequestComment]) -> list[str]:
+    """Act on the commands among ``comments``, the oldest first; returns a sentence for each that is new.
+
+    Comments of one look are taken in together: they are older than whatever their commands bring about.
+    """
+    said = []
+    feature = enter(unit, project, run_id)
+    for comment in sorted(comments, key=lambda one: one.at):
+        asked = command(comment.text)
+        if asked is None or unit.books.heard(project.name, comment.id) is not None or feature.state not in HEARS:
+            continue
+        answer, told = _act(unit, project, feature, comment, asked)
+        unit.books.add(
+            HeardComment(
+                project=project.name,
+                comment=comment.id,
+                feature_id=feature.id,
+                request=number,
+                author=comment.author[:200],
+                verb=asked.verb,
+                answer=answer.reason,
+            )
+        )
+        if told:
+            tell_request(unit, feature, _marker(project, comment), told, number=number, per_attempt=False)
+        said.append(f"{feature.key}: {comment.author} said /{asked.verb}. {answer.reason}".strip())
+    return said
+
+
+def _marker(project: ProjectConfig, comment: RequestComment) -> str:
+    """Return how the answer is known: one for each command, but one only for whoever is nobody here."""
+    if project.people.by_login(comment.author) is None:
+        return f"stranger:{hashlib.sha256(comment.author.encode()).hexdigest()[:12]}"
+    return f"answer:{comment.id}"
+
+
+def _act(
+    unit: Unit, project: ProjectConfig, feature: Feature, comment: RequestComment, asked: Command
+) -> tuple[Answer, str]:
+    """Do what is asked; returns whether it counted, and what to say about it: a refusal or the status."""
+    person = project.people.by_login(comment.author)
+    if person is None:
+        answer = Answer(yes=False, reason=f"{comment.author} is nobody of {project.name}: nothing was done.")
+    elif asked.verb is Verb.STATUS:
+        return Answer(yes=True), standing(unit, project, feature)
+    else:
+        say = _understood(unit, feature, comment, asked, person)
+        answer = decide(unit, project, feature.run_id, say) if isinstance(say, Say) else say
+    if answer.yes:
+        # It shows in the status comment; a comment for each approval would be noise.
+        return answer, answer.reason
+    record(unit, feature, "refused", f"{comment.author}: /{asked.verb} ({answer.reason})", person=person or "")
+    return answer, answer.reason
+
+
+def standing(unit: Unit, project: ProjectConfig, feature: Feature) -> str:
+    """Return where the feature stands and whom it waits for, in one sentence or two."""
+    attempt = unit.books.attempt(feature)
+    at = f"attempt {attempt.number} at {attempt.commit[:10]}" if attempt else "no commit yet"
+    gate = unit.books.open_gate(feature)
+    if gate is None:
+        return f"{feature.key} is {feature.state}, {at}; it waits for nobody."
+    found = flag(unit.books, project, feature, gate.step)
+    what = f"stopped: {found.blocked}" if found.blocked else f"waits for {found.waits_for}"
+    return f"{feature.key} is {feature.state}, {at}. {gate.step} {what}"
+
+
+def _understood(
+    unit: Unit, feature: Feature, comment: RequestComment, asked: Command, person: PersonName
+) -> Say | Answer:
+    """Return the decision that the command means, or why it means none."""
+    gate, rest, named = _gate(unit, feature, asked)
+    if gate is None:
+        waits = unit.books.open_gate(feature)
+        at = f"it waits at {waits.step}, where nobody says that" if waits else "nobody is asked just now"
+        return Answer(yes=False, reason=f"/{asked.verb} means nothing for {feature.key} at this moment: {at}.")
+    if why := _too_old(unit, feature, comment, gate, named=named):
+        return Answer(yes=False, reason=why)
+    attempt = unit.books.attempt(feature)
+    return Say(
+        person=person,
+        gate=gate,
+        kind=_KINDS[asked.verb],
+        comment=rest,
+        commit=attempt.commit if attempt is not None and gate in SIGN_OFFS else None,
+        source="git",
+    )
+
+
+_KINDS = {
+    Verb.APPROVE: DecisionKind.APPROVE,
+    Verb.REJECT: DecisionKind.REJECT,
+    Verb.ROLL_BACK: DecisionKind.ROLL_BACK,
+    Verb.KEEP: DecisionKind.KEEP,
+}
+
+
+def _gate(unit: Unit, feature: Feature, asked: Command) -> tuple[Step | None, str, bool]:
+    """Return the gate that is meant, what was said besides, and whether the gate was named; else it is that of now."""
+    if asked.verb in {Verb.ROLL_BACK, Verb.KEEP}:
+        return Step.WAIT_FOR_VERDICT, asked.rest, True
+    first, rest = (*asked.rest.split(maxsplit=1), "", "")[:2]
+    named = gate_named(first) if first and asked.verb is Verb.APPROVE else None
+    if named is not None and named in DEFAULT_POLICIES:
+        return named, rest.strip(), True
+    waits = unit.books.open_gate(feature)
+    policy = DEFAULT_POLICIES.get(waits.step) if waits is not None else None
+    fits = policy is not None and _KINDS[asked.verb] in policy.kinds
+    return (waits.step if waits is not None and fits else None), asked.rest, False
+
+
+def _too_old(unit: Unit, feature: Feature, comment: RequestComment, gate: Step, *, named: bool) -> str:
+    """Return why the comment cannot be about what is decided now; empty when it can."""
+    attempt = unit.books.attempt(feature)
+    if attempt is not None and gate in SIGN_OFFS and _before(comment, attempt.created_at):
+        began = f"attempt {attempt.number} ({attempt.commit[:10]}) began"
+        return f"This was said before {began}: look again, and say it anew."
+    waits = unit.books.open_gate(feature)
+    if not named and waits is not None and _before(comment, waits.opened_at):
+        return f"This was said before {gate} was asked: look again, and say it anew."
+    promotion = unit.books.promotion(feature, feature.attempt_number)
+    moved = promotion.moved_at if promotion is not None else None
+    if gate is Step.WAIT_FOR_VERDICT and moved is not None and _before(comment, moved):
+        return "This was said before production moved: look again, and say it anew."
+    return ""
+
+
+def _before(comment: RequestComment, moment: datetime) -> bool:
+    # Hosts count whole seconds.
+    return comment.at < moment.replace(microsecond=0)

@@ -1,0 +1,258 @@
+"""Looks at merge requests and issues: everywhere by two listings of what changed, or where a webhook points.
+
+A listing tells which requests changed; only those that belong to a feature are then read with reviews and comments.
+How far we have looked is kept in the ledger, and what could not be read is looked at again, so that nothing is lost
+while a host is down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary
+from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
+from feature_delivery.domain.records import LISTING_HOST, FeatureState, WebhookDelivery, now
+from feature_delivery.services.control.comments import HEARS, hear
+from feature_delivery.services.control.issues import observe_issue
+from feature_delivery.services.control.requests import observe_request
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.hints import Hint
+    from feature_delivery.domain.names import ProjectName
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.ports.git_host import MergeRequest
+    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.services.control.outside import Control, Outside
+
+T = TypeVar("T")
+
+LISTING, MARKS = "listing", "marks"
+"""Delivery ids under which the last listing of branches, and how far we have looked, are kept."""
+
+RESERVED = frozenset({LISTING, MARKS})
+
+OVERLAP = timedelta(minutes=5)
+"""The host's clock may be behind ours: what changed shortly before the last look is looked at once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger believed of a feature before the host was asked."""
+
+    run_id: str
+    key: FeatureKey
+    state: FeatureState
+    branch: BranchName | None
+    head: CommitSha | None
+    unsettled: bool
+    request: int | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How far we have looked.
+
+    Attributes:
+        looked_at: When we last looked everywhere.
+        requests: Changes of requests before this are known.
+        issues: Changes of issues before this are known.
+        again: Requests that could not be read, with the time from which on their comments are new.
+    """
+
+    looked_at: datetime | None = None
+    requests: datetime | None = None
+    issues: datetime | None = None
+    again: Mapping[int, datetime] = field(default_factory=dict)
+
+    def dump(self) -> bytes:
+        """Return them as they are kept."""
+        moments = {"looked_at": self.looked_at, "requests": self.requests, "issues": self.issues}
+        kept: dict[str, Any] = {name: at.isoformat() for name, at in moments.items() if at is not None}
+        return json.dumps({**kept, "again": {str(n): at.isoformat() for n, at in self.again.items()}}).encode()
+
+    @classmethod
+    def load(cls, body: bytes) -> Marks:
+        """Return marks that were kept."""
+        kept = json.loads(body)
+        moments = {n: datetime.fromisoformat(kept[n]) for n in ("looked_at", "requests", "issues") if n in kept}
+        return cls(**moments, again={int(n): datetime.fromisoformat(at) for n, at in kept.get("again", {}).items()})
+
+
+def recall(unit: Unit, project: ProjectName, name: str) -> bytes | None:
+    """Return what was kept under ``name``, one of ``RESERVED``."""
+    kept = unit.books.webhook(project, name)
+    return bytes(kept.body) if kept is not None else None
+
+
+def keep(unit: Unit, project: ProjectName, name: str, body: bytes) -> None:
+    """Keep something under ``name``, in the place where everything is kept that hosts tell us."""
+    kept = unit.books.webhook(project, name)
+    if kept is None:
+        kept = WebhookDelivery(project=project, delivery_id=name, host=LISTING_HOST, event=name, body=body)
+        kept.processed_at = now()
+        unit.books.add(kept)
+    kept.body = body
+
+
+def marks(unit: Unit, project: ProjectName) -> Marks:
+    """Return how far we have looked."""
+    body = recall(unit, project, MARKS)
+    return Marks.load(body) if body is not None else Marks()
+
+
+@dataclass(slots=True)
+class Looking:
+    """One look at the requests and issues of a project. ``features``: the newest delivery of each key."""
+
+    control: Control
+    project: ProjectConfig
+    outside: Outside
+    features: Mapping[FeatureKey, Known]
+    marks: Marks
+    done: list[str] = field(default_factory=list)
+    trouble: list[Error] = field(default_factory=list)
+    _seen: set[int] = field(default_factory=set)
+
+    def everywhere(self) -> Marks:
+        """Look at every request and issue that changed since the last look; returns how far we have looked now."""
+        asked_at = now()
+        listed = self._try("merge requests", partial(self._changed, self._since(self.marks.requests)))
+        wanted = {**(listed or {}), **self.marks.again}
+        again = {
+            number: since
+            for number, since in wanted.items()
+            if not self._guarded(f"merge request {number}", partial(self.at_request, number, since=since))
+        }
+        issues = self._try("issues", partial(self._changed_issues, self._since(self.marks.issues)))
+        return Marks(
+            looked_at=asked_at,
+            requests=asked_at if listed is not None else self.marks.requests,
+            issues=asked_at if issues is not None else self.marks.issues,
+            again=again,
+        )
+
+    def at(self, hints: Sequence[Hint], moved: Mapping[BranchName, object]) -> None:
+        """Look where webhooks point, and at the requests of branches that moved; each place once."""
+        since = self._since(self.marks.requests)
+        numbers = {hint.request for hint in hints if hint.request is not None and self._concerns_hint(hint)}
+        numbers |= {one.request for one in self._listening() if one.request is not None and one.branch in moved}
+        for number in sorted(numbers):
+            self._guarded(f"merge request {number}", partial(self.at_request, number, since=since))
+        for key in dict.fromkeys(_key(self.project, hint.issue) for hint in hints if hint.issue):
+            if key is not None and key in self.features:
+                self._guarded(key, partial(self.at_issue, key))
+
+    def at_request(self, number: int, *, since: datetime) -> None:
+        """Read one request with reviews and comments, and take it in.
+
+        Raises:
+            Error: The host did not answer, or refused.
+        """
+        if number in self._seen:
+            return
+        asked_at = now()
+        request = self.outside.host.request(number)
+        known = self._of(request)
+        if known is None:
+            self._seen.add(number)
+            return
+        comments = () if request.fork else self.outside.host.comments(number, since=since)
+        with self.control.begin() as unit:
+            observe_request(unit, self.project, known.run_id, request, seen_at=asked_at)
+        if comments:
+            with self.control.begin() as unit:
+                self.done += hear(unit, self.project, known.run_id, number, comments)
+        self._seen.add(number)
+
+    def at_issue(self, key: FeatureKey) -> None:
+        """Read one issue and take it in.
+
+        Raises:
+            Error: The tracker did not answer, or refused.
+        """
+        issue = self.outside.tracker.find(key)
+        with self.control.begin() as unit:
+            if changed := observe_issue(unit, self.project, self.features[key].run_id, issue):
+                self.done.append(changed)
+
+    def _changed(self, since: datetime) -> dict[int, datetime]:
+        """Return the requests that changed and belong to a feature."""
+        if not any(self._listening()):
+            return {}
+        changed = self.outside.host.changed_requests(since)
+        return {request.number: since for request in changed if self._of(request) is not None}
+
+    def _changed_issues(self, since: datetime) -> bool:
+        if not any(one.state is FeatureState.ACTIVE for one in self.features.values()):
+            return True
+        for issue in self.outside.tracker.changed_issues(since):
+            known = self.features.get(issue.key)
+            if known is not None and known.state is FeatureState.ACTIVE:
+                with self.control.begin() as unit:
+                    if changed := observe_issue(unit, self.project, known.run_id, issue):
+                        self.done.append(changed)
+        return True
+
+    def _since(self, mark: datetime | None) -> datetime:
+        """Return from when on changes are new: without a mark, from when the oldest delivery of now began."""
+        oldest = min((one.since for one in self._listening()), default=now())
+        return (mark or oldest) - OVERLAP
+
+    def _listening(self) -> list[Known]:
+        return [one for one in self.features.values() if one.state in HEARS]
+
+    def _of(self, request: MergeRequest) -> Known | None:
+        """Return the feature of a request: by its branch, or by its key where it comes from a fork."""
+        listening = self._listening()
+        for one in listening:
+            if one.branch == request.source or one.request == request.number:
+                return one
+        key = _key(self.project, self.project.branches.key_of(request.source) or "") if request.fork else None
+        return next((one for one in listening if one.key == key), None)
+
+    def _concerns_hint(self, hint: Hint) -> bool:
+        """Say whether a request is worth a call: it may be a feature's, as far as the hint tells."""
+        if hint.branch is None:
+            return True
+        key = self.project.branches.key_of(hint.branch)
+        return any(
+            one.branch == hint.branch or one.request == hint.request or one.key == key for one in self._listening()
+        )
+
+    def _guarded(self, what: str, look: Callable[[], None]) -> bool:
+        """Look; says whether it is done with. One feature's trouble keeps no other waiting."""
+        try:
+            look()
+        except NotFound:
+            return True  # it is gone: nothing to look at any more
+        except Error as error:
+            self.trouble.append(error)
+            self.done.append(f"{what}: {error}")
+            return False
+        return True
+
+    def _try(self, what: str, look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except Error as error:
+            self.trouble.append(error)
+            self.done.append(f"{what}: {error}")
+            return None
+
+    def worth_another_try(self) -> Temporary | None:
+        """Return what went wrong and may be well soon; whoever asks us to wait is not asked again soon."""
+        found = (one for one in self.trouble if isinstance(one, Temporary) and not isinstance(one, RateLimited))
+        return next(found, None)
+
+
+def _key(project: ProjectConfig, issue: str) -> FeatureKey | None:
+    try:
+        return feature_key(project.tracker.key_of(issue))
+    except Refused:
+        return None

@@ -1,0 +1,177 @@
+"""Showing a feature on host and tracker: what differs from what was shown last is sent, each kind by itself.
+
+A kind that is refused for good (a right is missing) keeps the others from nothing; it is left alone for a while.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from feature_delivery.domain.errors import Error, Permanent, RateLimited
+from feature_delivery.domain.records import now
+from feature_delivery.ports.git_host import DeploymentState, StatusState
+from feature_delivery.services.control import face
+from feature_delivery.services.control.status_comment import status_comment
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.names import CommitSha, FeatureKey
+    from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.services.control.outside import Control, Outside
+
+MARKER = "delivery"
+"""How our one comment on a request is known."""
+
+LEFT_ALONE_FOR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """Everything that is to be seen of a feature; ``over``: why nothing of it is pending any more."""
+
+    key: FeatureKey
+    commit: CommitSha | None
+    request: int | None
+    statuses: tuple[face.StatusLine, ...]
+    places: tuple[face.PlaceLine, ...]
+    links: tuple[face.LinkLine, ...]
+    comment: str
+    page: str
+    over: str
+
+
+@dataclass(slots=True)
+class Showing:
+    """One showing under way. ``shown``: what was sent so far, by kind and name; kept in the ledger between showings."""
+
+    outside: Outside
+    shown: dict[str, dict[str, Any]]
+    errors: list[Error] = field(default_factory=list)
+
+    def send(self, kind: str, name: str, value: list[Any], call: Callable[[], None]) -> None:
+        """Send one thing unless it was sent like this; what goes wrong is kept."""
+        known = self.shown.setdefault(kind, {})
+        if known.get(name) == value or self._left_alone(kind) or self._limited:
+            return
+        try:
+            call()
+        except Error as error:
+            self.errors.append(error)
+            if isinstance(error, Permanent):
+                self.shown.setdefault("refused", {})[kind] = now().isoformat()
+            return
+        known[name] = value
+        self.shown.get("refused", {}).pop(kind, None)
+
+    @property
+    def _limited(self) -> bool:
+        return any(isinstance(error, RateLimited) for error in self.errors)
+
+    def _left_alone(self, kind: str) -> bool:
+        since = self.shown.get("refused", {}).get(kind)
+        return since is not None and now() - datetime.fromisoformat(since) < LEFT_ALONE_FOR
+
+
+def show(
+    control: Control, project: ProjectConfig, run_id: str, shown: dict[str, Any]
+) -> tuple[dict[str, Any], Error | None]:
+    """Bring host and tracker up to date; returns what is shown now, and the first thing that went wrong.
+
+    Args:
+        control: How to work.
+        project: Whose feature.
+        run_id: Which feature.
+        shown: What earlier showings sent.
+    """
+    seen = _face(control, project, run_id)
+    showing = Showing(control.outside(project), {kind: dict(values) for kind, values in shown.items()})
+    if seen is not None:
+        for step in (_statuses, _places, _comment, _links):
+            step(showing, seen)
+    limits = [error for error in showing.errors if isinstance(error, RateLimited)]
+    return showing.shown, next(iter([*limits, *showing.errors]), None)
+
+
+def _face(control: Control, project: ProjectConfig, run_id: str) -> Face | None:
+    with control.begin() as unit:
+        feature = unit.books.feature_of_run(project.name, run_id)
+        if feature is None:
+            return None
+        attempt = unit.books.attempt(feature)
+        statuses, places = (
+            face.statuses(unit.books, project, feature),
+            face.places(unit.books, project, feature),
+        )
+        page = control.page(project, run_id)
+        return Face(
+            key=feature.key,
+            commit=attempt.commit if attempt else None,
+            request=feature.request_number,
+            statuses=statuses,
+            places=places,
+            links=face.links(feature, places),
+            comment=status_comment(unit.books, project, feature, lines=statuses, places=places, page=page),
+            page=page,
+            over=face.over(feature),
+        )
+
+
+def _statuses(showing: Showing, seen: Face) -> None:
+    if seen.commit is None:
+        return
+    for line in (*seen.statuses, *_left_pending(showing, seen)):
+        post = partial(
+            showing.outside.host.set_status,
+            seen.commit,
+            name=line.name,
+            state=line.state,
+            description=line.description,
+            url=seen.page,
+        )
+        showing.send("statuses", line.name, [seen.commit, line.state.value, line.description, seen.page], post)
+
+
+def _left_pending(showing: Showing, seen: Face) -> list[face.StatusLine]:
+    """Return an end for statuses that would be pending for ever: their stage will not come any more."""
+    told = {line.name for line in seen.statuses}
+    left = [
+        name
+        for name, (commit, state, *_) in showing.shown.get("statuses", {}).items()
+        if seen.over and name not in told and (commit, state) == (seen.commit, StatusState.PENDING.value)
+    ]
+    return [face.StatusLine(name, StatusState.FAILURE, seen.over) for name in left]
+
+
+def _places(showing: Showing, seen: Face) -> None:
+    for line in seen.places:
+        known = showing.shown.get("places", {}).get(line.environment)
+        if line.state is DeploymentState.GONE and known is None:
+            continue  # never shown: nothing to take away
+        post = partial(
+            showing.outside.host.record_deployment,
+            key=seen.key,
+            commit=line.commit,
+            environment=line.environment,
+            state=line.state,
+            url=line.url,
+        )
+        showing.send("places", line.environment, [line.commit, line.state.value, line.url], post)
+
+
+def _comment(showing: Showing, seen: Face) -> None:
+    if seen.request is None:
+        return
+    # The text would be most of what is kept: its digest tells as well whether it differs.
+    digest = hashlib.sha256(seen.comment.encode()).hexdigest()
+    post = partial(showing.outside.host.comment, seen.request, seen.comment, marker=MARKER)
+    showing.send("comment", str(seen.request), [digest], post)
+
+
+def _links(showing: Showing, seen: Face) -> None:
+    for line in seen.links:
+        post = partial(showing.outside.tracker.link, seen.key, url=line.url, title=line.title, marker=line.marker)
+        showing.send("links", line.marker, [line.title, line.url], post)
