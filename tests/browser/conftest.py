@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.board_app import cookie
 from tests.support.web_app import Shop
 
-AXE = "4.14.1"
 PATIENCE_MILLISECONDS = 20_000
 SERIOUS = ("serious", "critical")
 
@@ -72,26 +69,12 @@ def look(chromium: Browser, shown: Shop) -> Iterator[Visit]:
         yield visitor(chromium, shown, opened)
 
 
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core, got from npm; nothing of it is part of the package."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("No npm on this machine: install it to have the board looked at by axe-core.")
-    directory = tmp_path_factory.mktemp("axe")
-    command = [npm, "install", "--prefix", str(directory), "--no-audit", "--no-fund", f"axe-core@{AXE}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, cwd=directory)
-    if done.returncode != 0:
-        pytest.skip(f"npm could not get axe-core {AXE}: {done.stderr.strip().splitlines()[-1:]}")
-    return Path(directory, "node_modules", "axe-core", "axe.min.js").read_text("utf-8")
-
-
 @pytest.fixture
-def violations(axe: str) -> Callable[[Page], list[str]]:
+def violations() -> Callable[[Page], list[str]]:
     """Return what axe-core finds serious in a page."""
 
     def look_at(page: Page) -> list[str]:
-        page.evaluate(axe)
+        page.evaluate(AXE_SCRIPT)
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{one['id']}: {one['help']}: {json.dumps([node['html'][:200] for node in one['nodes'][:3]])}"

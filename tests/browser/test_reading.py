@@ -15,7 +15,6 @@ PAGES = (
     "/?q=nothing+of+this",
     "/shop/SHOP-8",
     "/shop/SHOP-4",
-    "/shop/SHOP-9",
     "/shop/SHOP-16",
     "/figures",
     "/shop/NO-1",
@@ -42,37 +41,61 @@ def test_who_may_not_decide_sees_why(look: Visit) -> None:
 
 
 def test_hostile_titles_are_text_and_break_no_page(look: Visit) -> None:
-    for path, width in (("/", 1440), ("/", 390), ("/shop/SHOP-9", 1440), ("/shop/SHOP-9", 390)):
-        page = look("tess", path, viewport={"width": width, "height": 844})
-        expect(page.locator("main")).to_contain_text("<script>alert('x')</script>")
-        assert page.locator("main script, main b:has-text('bold')").count() == 0
-        # What is written from right to left turns nothing around it.
-        expect(page.get_by_text("tess").first).to_be_visible()
-        if width == 390:
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for path in ("/", "/shop/SHOP-9"):
+        page = look("tess", path)
+        for size in ({"width": 1440, "height": 900}, PHONE):
+            page.set_viewport_size(size)
+            expect(page.locator("main")).to_contain_text("<script>alert('x')</script>")
+            assert page.locator("main script, main b:has-text('bold')").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        # What is written from right to left turns nothing around it: the key stands before the title.
+        title = page.locator("bdi").filter(has_text="<script>").first
+        key = page.locator(".key").filter(has_text="SHOP-9").first
+        box, before = title.bounding_box(), key.bounding_box()
+        assert box is not None
+        assert before is not None
+        assert (before["y"], before["x"]) <= (box["y"] + box["height"], box["x"] + 1)
 
 
 @pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_serious_keeps_people_out(
-    look: Visit, violations: Callable[[Page], list[str]], path: str, scheme: str
+def test_nothing_serious_keeps_people_out_and_a_phone_scrolls_one_way(
+    look: Visit, violations: Callable[[Page], list[str]], path: str
 ) -> None:
-    page = look("tess", path, color_scheme=scheme)
-    assert violations(page) == []
+    page = look("tess", path)
+    assert violations(page) == [], "by light"
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.emulate_media(color_scheme="dark")
+    assert violations(page) == [], "on a phone, in the dark"
 
 
-def test_nothing_serious_keeps_people_out_on_a_phone(look: Visit, violations: Callable[[Page], list[str]]) -> None:
-    for path in ("/", "/shop/SHOP-8", "/figures"):
-        assert violations(look("tess", path, viewport=PHONE)) == [], path
-
-
-def test_a_phone_scrolls_one_way(look: Visit) -> None:
-    for path in PAGES:
-        page = look("tess", path, viewport=PHONE)
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+def test_a_phone_has_its_columns_one_below_the_other_and_a_way_to_each(look: Visit) -> None:
     page = look("tess", "/", viewport=PHONE)
+    lefts = page.locator(".column:not(.none)").evaluate_all("all => all.map(one => one.getBoundingClientRect().left)")
+    assert len(set(lefts)) == 1
     page.get_by_role("navigation", name="Columns").get_by_role("link", name=re.compile("Production queue")).click()
     expect(page.get_by_role("heading", name="Production queue")).to_be_in_viewport()
+    page.goto(page.url.partition("?")[0].partition("#")[0] + "shop/SHOP-8")
+    page.get_by_role("link", name="step 15 of 23").click()
+    expect(page.locator(".station.here")).to_be_in_viewport()
+
+
+def test_the_way_shows_where_the_feature_stands_and_every_log_within_its_frame(look: Visit) -> None:
+    page = look("max", "/shop/SHOP-14", viewport={"width": 1100, "height": 700}, locale="ru-RU")
+    way = page.get_by_role("complementary", name="Путь")
+    expect(way.locator(".station:not(.back)")).to_have_count(23)
+    expect(way.locator(".station.here")).to_be_in_viewport()
+    expect(way.locator(".station.here")).to_contain_text("Откатить или оставить")
+    logs = way.locator("a.log")
+    assert logs.count() > 24, "stations with several tasks have a log for each"
+    for size in ({"width": 1440, "height": 900}, {"width": 961, "height": 700}, PHONE, {"width": 320, "height": 700}):
+        page.set_viewport_size(size)
+        beyond = way.evaluate(
+            """way => [...way.querySelectorAll("a.log, .what")].filter(
+                one => one.getBoundingClientRect().right > way.getBoundingClientRect().right
+            ).map(one => one.textContent)"""
+        )
+        assert beyond == [], size
 
 
 def test_the_board_is_walked_by_keys(look: Visit) -> None:

@@ -262,6 +262,10 @@ def _station(row: Row, tasks: tuple[StepView, ...], *, here: str) -> Station:
     )
 
 
+_ORDER = (DecisionKind.APPROVE, DecisionKind.KEEP, DecisionKind.REJECT, DecisionKind.ROLL_BACK)
+"""What goes on stands before what goes back."""
+
+
 def _question(
     unit: WebUnit, project: ProjectConfig, feature: Feature, reader: str, places: Sequence[Environment]
 ) -> Question | None:
@@ -279,7 +283,7 @@ def _question(
         gate=gate.step,
         choices=tuple(
             _choice(unit, project, feature, decide.Say(person=PersonName(reader), gate=gate.step, kind=kind))
-            for kind in sorted(policy.kinds, key=list(DecisionKind).index)
+            for kind in sorted(policy.kinds, key=_ORDER.index)
         ),
         able=project.people.with_role(*policy.roles),
         given=tuple(sorted(given)),
