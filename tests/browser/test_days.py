@@ -13,10 +13,6 @@ from tests.browser.conftest import Visit
 from tests.support.web_app import Shop
 
 
-def column(page: Page, name: str) -> object:
-    return page.get_by_role("region", name=name, exact=True)
-
-
 def keys(page: Page, name: str) -> list[str]:
     return page.get_by_role("region", name=re.compile(f"^{name}")).locator(".key").all_inner_texts()
 
@@ -163,3 +159,58 @@ def test_two_clicks_are_one_decision(visit: Visit) -> None:
         feature = unit.books.feature(ProjectName("shop"), feature_key("SHOP-8"))
         assert feature is not None
         assert [d.person for d in unit.books.decisions(feature) if d.person == "tess"] == ["tess"]
+
+
+def test_a_decision_by_the_keyboard_alone(visit: Visit, busy: Shop) -> None:
+    page = visit("tess")
+    page.keyboard.press("/")
+    page.keyboard.type("SHOP-9")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card")).to_have_count(1)
+    tab_to(page, "document.activeElement.classList.contains('open')")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("SHOP-9")
+    tab_to(page, "document.activeElement.name === 'comment'")
+    page.keyboard.type("Works.")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Approve")).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text="Your decision counts: approved.")).to_be_visible()
+    assert busy.state(Step.WAIT_FOR_ACCEPTANCE, run_id="SHOP-9") == "success"
+
+
+def tab_to(page: Page, reached: str) -> None:
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate(reached):
+            return
+    raise AssertionError(f"30 tabs do not reach it: {reached}")
+
+
+def test_a_page_of_somebody_else_on_the_same_machine_can_neither_decide_nor_frame_the_board(
+    visit: Visit, busy: Shop
+) -> None:
+    thief = visit("tess").context.new_page()  # with the cookie of tess: to browsers another port is the same site
+    form = f"""<form method="post" action="{busy.address}/board/shop/SHOP-8/decisions">
+        <input name="gate" value="{Step.WAIT_FOR_ACCEPTANCE}"><input name="kind" value="approve">
+        <button>Win a prize</button></form><iframe src="{busy.address}/board/"></iframe>"""
+    thief.route("http://127.0.0.1:9/", lambda route: route.fulfill(content_type="text/html", body=form))
+    thief.goto("http://127.0.0.1:9/")
+    assert thief.frames[1].url.startswith("chrome-error:")
+    thief.get_by_role("button", name="Win a prize").click()
+    expect(thief.get_by_role("alert")).to_contain_text("This did not come from a page of the board.")
+    assert busy.state(Step.WAIT_FOR_ACCEPTANCE, run_id="SHOP-8") == "awaiting_input"
+
+    # What gets into a page all the same does not run, and can tell nobody.
+    thief.goto(f"{busy.address}/board/")
+    with thief.expect_event("requestfailed") as stopped:
+        thief.evaluate("""() => {
+            const script = document.createElement("script");
+            script.textContent = "window.taken = true";
+            document.body.append(script, Object.assign(new Image(), {src: "http://127.0.0.1:9/?cookie"}));
+            document.body.insertAdjacentHTML("beforeend", "<p id='x' onclick='window.taken = true'>x</p>");
+            document.getElementById("x").click();
+        }""")
+    assert (stopped.value.url, stopped.value.failure) == ("http://127.0.0.1:9/?cookie", "csp")
+    assert thief.evaluate("window.taken") is None

@@ -183,7 +183,10 @@ def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, rea
         spans=found,
         timeline=charts.timeline(found, began=feature.created_at, ended=ended),
         totals={spent: journey.total_seconds(found, spent) for spent in charts.LANES},
-        suites=tuple(_block(result) for result in results if result.attempt == feature.attempt_number),
+        suites=tuple(
+            # What failed stands first.
+            sorted((_block(one) for one in results if one.attempt == feature.attempt_number), key=_is_green)
+        ),
         older_suites=tuple(_block(result) for result in results if result.attempt != feature.attempt_number),
         deployments=_deployments(unit, feature, places),
         messages=tuple(reversed(books.outbox(feature))),
@@ -312,6 +315,10 @@ def _block(result: SuiteResult) -> SuiteBlock:
         others=tuple(others[:CASES_SHOWN]),
         left_out=left_out,
     )
+
+
+def _is_green(block: SuiteBlock) -> bool:
+    return not block.result.red
 
 
 def _newest_first(results: Iterable[SuiteResult]) -> list[SuiteResult]:
