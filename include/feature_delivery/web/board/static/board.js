@@ -53,8 +53,9 @@
   // The line of stations shows where the feature stands, and stays where it was moved to.
   const line = () => document.querySelector(".line");
   const toHere = () => {
-    const here = line()?.querySelector(".here");
-    if (here) line().scrollTop += here.getBoundingClientRect().top - line().getBoundingClientRect().top - line().clientHeight * 0.6;
+    const frame = line()?.getBoundingClientRect();
+    const below = frame && line().querySelector(".here")?.getBoundingClientRect().bottom - frame.bottom + 60;
+    if (below > 0) line().scrollTop += below;
   };
   const keep = () => ({
     line: line()?.scrollTop,
