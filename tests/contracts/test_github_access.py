@@ -384,7 +384,12 @@ def test_no_token_is_in_a_log_an_error_an_address_or_the_arguments_of_a_process(
     caplog.set_level(logging.DEBUG, logger="github")  # PyGithub's own, which is not as quiet then
     seen: list[str] = []
     over = threading.Event()
-    watcher = threading.Thread(target=lambda: [seen.append(arguments_of_processes()) for _ in iter(over.is_set, True)])
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append(arguments_of_processes())
+
+    watcher = threading.Thread(target=watch)
     watcher.start()
     shown: list[Any] = []
     try:

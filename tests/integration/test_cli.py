@@ -38,7 +38,8 @@ def made(home: Path, repository: Path | str, *, name: str = "", branch: str = ""
     return prepare(home, repository=str(repository), name=name, branch=branch, say=lambda _text: None)
 
 
-def heads(repository: Path) -> dict[str, str]:
+def heads(repository: Path | None) -> dict[str, str]:
+    assert repository, "only a shop on a host has no repository here"
     lines = git(repository, "for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads").splitlines()
     return dict(line.split() for line in lines)
 
