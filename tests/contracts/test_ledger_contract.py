@@ -30,6 +30,7 @@ from feature_delivery.domain.records import (
     FeatureState,
     Gate,
     GateState,
+    HeardComment,
     OutboxEntry,
     PermitRecord,
     Promotion,
@@ -603,6 +604,71 @@ def test_the_outbox_gives_what_is_due_oldest_first(begin: Begin) -> None:
         assert books.outbox(feature) == list(made.values())
 
 
+def test_an_entry_of_the_outbox_is_found_by_its_marker(begin: Begin) -> None:
+    with begin() as books:
+        feature = a_feature(books)
+        made = OutboxEntry(
+            project=SHOP, feature_id=feature.id, kind=Errand.SHOW, payload={"asked": 1, "shown": {}}, marker="m"
+        )
+        books.add(made)
+        assert books.outbox_marked(SHOP, "m") is made
+        assert books.outbox_marked(SHOP, "n") is None
+        assert books.outbox_marked(OTHER, "m") is None
+        made.payload["asked"] = 2
+    with begin() as books:
+        found = books.outbox_marked(SHOP, "m")
+        assert found
+        assert found.payload == {"asked": 2, "shown": {}}
+
+
+def test_the_next_unsent_entry_says_when_it_is_due(begin: Begin) -> None:
+    with begin() as books:
+        assert books.outbox_next() is None
+        feature = a_feature(books)
+        for marker, due in (("late", NOON + HOUR), ("sent", NOON - HOUR), ("next", NOON)):
+            entry = OutboxEntry(
+                project=SHOP, feature_id=feature.id, kind=Errand.MESSAGE, payload={}, marker=marker, due_at=due
+            )
+            entry.sent_at = NOON if marker == "sent" else None
+            books.add(entry)
+        assert books.outbox_next() == NOON
+
+
+def test_a_command_is_known_by_its_comment(begin: Begin) -> None:
+    with begin() as books:
+        feature = a_feature(books)
+        heard = HeardComment(
+            project=SHOP, comment="12:7", feature_id=feature.id, request=12, author="rita", verb="approve", at=NOON
+        )
+        books.add(heard)
+        assert books.heard(SHOP, "12:7") is heard
+        assert books.heard(SHOP, "12:8") is None
+        assert books.heard(OTHER, "12:7") is None
+
+
+def test_a_decision_remembers_where_it_was_said_and_taken_back(begin: Begin) -> None:
+    with begin() as books:
+        feature = a_feature(books)
+        said = Decision(
+            feature_id=feature.id,
+            step=Step.WAIT_FOR_REVIEW,
+            attempt=1,
+            commit=sha("a"),
+            person=PersonName("rita"),
+            kind=DecisionKind.APPROVE,
+            accepted=True,
+            source="git",
+            origin="request 12",
+        )
+        books.add(said)
+        said.accepted, said.withdrawn_at = False, NOON
+    with begin() as books:
+        found = books.feature(SHOP, KEY)
+        assert found
+        (again,) = books.decisions(found)
+        assert (again.origin, again.accepted, again.withdrawn_at) == ("request 12", False, NOON)
+
+
 def test_the_history_of_a_feature_is_in_order(begin: Begin) -> None:
     with begin() as books:
         feature = a_feature(books)
@@ -637,6 +703,12 @@ RULES: dict[str, tuple[Callable[[Books, Feature], object], str]] = {
     "promotion": (lambda b, f: a_promotion(b, f, state=PromotionState.UNCERTAIN), "promotion of the project"),
     "queue": (lambda b, f: b.add(QueuePlace(project=SHOP, feature_id=f.id)), "in the queue"),
     "webhook": (lambda b, _: b.add(a_webhook(1)), "webhook has been stored"),
+    "heard": (
+        lambda b, f: b.add(
+            HeardComment(project=SHOP, comment="c", feature_id=f.id, request=1, author="rita", verb="keep")
+        ),
+        "comment has been acted upon already",
+    ),
     "outbox": (
         lambda b, f: b.add(
             OutboxEntry(project=SHOP, feature_id=f.id, kind=Errand.MESSAGE, payload={}, marker="m"),

@@ -252,7 +252,9 @@ class FakeBooks:
         return found
 
     def webhook(self, project: ProjectName, delivery_id: str) -> WebhookDelivery | None:
-        raise NotImplementedError
+        """Return what is kept beside webhooks under this name; real webhooks are not kept here."""
+        kept = (w for w in self.of(WebhookDelivery) if w.project == project and w.delivery_id == delivery_id)
+        return next(kept, None)
 
     def webhooks_to_process(self, limit: int = 100) -> Sequence[WebhookDelivery]:
         raise NotImplementedError

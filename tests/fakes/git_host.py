@@ -189,6 +189,9 @@ class FakeGitHost:
 
     # What can be seen.
 
+    def head(self, number: int) -> CommitSha:
+        return self._now(self._page(number)).head
+
     def texts(self, number: int, *, by: str | None = None) -> list[str]:
         return [c.text for _, c in self._page(number).thread if by is None or c.author == by]
 

@@ -81,6 +81,23 @@ class FakeRepository:
     def is_ancestor(self, old: CommitSha, new: CommitSha) -> bool:
         return old in self.history(new)
 
+    def tree_of(self, commit: CommitSha) -> TreeSha:
+        return self.commits[commit].tree
+
+    def changed_paths(self, old: CommitSha, new: CommitSha) -> tuple[str, ...]:
+        before, after = self.files(old), self.files(new)
+        return tuple(sorted(path for path in {*before, *after} if before.get(path) != after.get(path)))
+
+    def read_file(self, commit: CommitSha, path: str) -> bytes | None:
+        text = self.files(commit).get(path)
+        return None if text is None else text.encode()
+
+    def level(self, branch: BranchName, *, expect: CommitSha | None, to: CommitSha) -> bool:
+        if self.branches.get(branch) not in {expect, to}:
+            return False
+        self.branches[branch] = to
+        return True
+
     def create_branch(self, branch: BranchName, at: CommitSha) -> bool:
         if branch in self.branches:
             return False

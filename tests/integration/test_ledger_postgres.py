@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from queue import Queue
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from sqlalchemy import URL, Engine, create_engine, pool, text
@@ -20,6 +21,7 @@ from feature_delivery.domain.errors import Conflict, Error, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
+    Errand,
     Feature,
     Gate,
     GateState,
@@ -29,6 +31,13 @@ from feature_delivery.domain.records import (
     WebhookDelivery,
     now,
 )
+from feature_delivery.ports.ledger import Unit
+from feature_delivery.services.control.errands import Claimed, Outcome
+from feature_delivery.services.control.history import record
+from feature_delivery.services.control.outbox import _mark
+
+if TYPE_CHECKING:
+    from feature_delivery.ports.runs import Runs
 
 SHOP, OTHER = ProjectName("shop"), ProjectName("other")
 KEY = FeatureKey("SHOP-1")
@@ -339,3 +348,51 @@ def test_one_request_per_branch_and_one_comment_per_marker_hold_among_many(postg
     assert len(numbers) == sum(sent) == 1
     assert len(records.requests(SHOP)) == len(records.issues(SHOP)) == len(records.messages(SHOP, KEY)) == 1
     assert len(records.comments(SHOP, Place.REQUEST, str(records.requests(SHOP)[0].number))) == 1
+
+
+class NoRuns:
+    """Nothing of a run is touched here."""
+
+
+def test_whatever_happens_while_a_feature_is_shown_is_shown_after_that(begin: Begin) -> None:
+    """What is asked for and what is marked as shown meet at the row itself: no wish is lost between them."""
+    feature_id = a_feature(begin)
+
+    def happen(number: int) -> None:
+        for _ in range(10):
+            with begin() as (_, books):
+                books.lock_project(SHOP)
+                unit = Unit(books, cast("Runs", NoRuns()))
+                record(unit, books.feature_by_id(feature_id), "note", f"{number} happens.")
+
+    stop = threading.Event()
+    seen: list[int] = []
+
+    def show() -> None:
+        while not stop.is_set():
+            with begin() as (_, books):
+                entry = books.outbox_marked(SHOP, "SHOP-1:show")
+                if entry is None or entry.sent_at is not None:
+                    continue
+                asked = int(entry.payload["asked"])
+                errand = Claimed(
+                    entry.id, SHOP, feature_id, KEY, "SHOP-1", Errand.SHOW, dict(entry.payload), entry.marker, 1
+                )
+            seen.append(asked)
+            with begin() as (_, books):
+                _mark(Unit(books, cast("Runs", NoRuns())), None, errand, Outcome(shown={"n": asked}))
+
+    shower = threading.Thread(target=show)
+    shower.start()
+    at_once(happen)
+    for _ in range(200):
+        with begin() as (_, books):
+            entry = books.outbox_marked(SHOP, "SHOP-1:show")
+            assert entry is not None
+            if entry.sent_at is not None:
+                break
+    stop.set()
+    shower.join(30)
+    assert entry is not None
+    assert entry.payload["asked"] == seen[-1] == 10 * THREADS
+    assert entry.payload["shown"] == {"n": 10 * THREADS}

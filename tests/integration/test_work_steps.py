@@ -62,6 +62,27 @@ class TestIntake:
         bench.tracker.move(KEY, IssueState.IN_PROGRESS)
         assert bench.run(Step.REGISTER_FEATURE).taken
 
+    def test_a_tracker_that_lets_nobody_in_stops_no_delivery(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(*_: object, **__: object) -> object:
+            raise Misconfigured("Jira refuses the token of Connection 'jira'.")
+
+        monkeypatch.setattr(bench.tracker, "find", refused)
+        done = bench.run(Step.REGISTER_FEATURE)
+        assert (done.title, done.issue_url, done.taken) == ("Gift cards", "", False)
+        assert "refuses the token" in done.trouble
+
+    def test_an_issue_that_is_not_there_stops_the_delivery_where_trackers_give_out_keys(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(*_: object, **__: object) -> object:
+            raise Refused("Jira has no issue SHOP-1.")
+
+        monkeypatch.setattr(bench.tracker, "create", refused)
+        with pytest.raises(Refused, match="no issue SHOP-1"):
+            bench.run(Step.REGISTER_FEATURE)
+
     def test_a_feature_without_a_title_is_called_by_its_key(self, bench: Bench) -> None:
         assert bench.run(Step.REGISTER_FEATURE, title="").title == "SHOP-1"
 
@@ -519,3 +540,15 @@ class TestClosing:
         assert "* Change" in notes
         assert "Deliver SHOP-1" not in notes
         assert bench.tracker.found[KEY].state is IssueState.DONE
+
+    def test_a_workflow_without_the_way_to_done_stops_no_delivery_at_its_end(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(*_: object, **__: object) -> object:
+            raise Refused("Could not bring SHOP-1 to 'Done': from 'Open' there is only 'Doing'.")
+
+        bench.run(Step.REGISTER_FEATURE)
+        monkeypatch.setattr(bench.tracker, "move", refused)
+        done = bench.run(Step.CLOSE_ISSUE, promotion=promotion(bench))
+        assert "from 'Open' there is only 'Doing'" in done.trouble
+        assert any("is in production." in text for text in bench.tracker.comments.values())

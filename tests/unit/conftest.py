@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from tests.support.stage import Stage
 from tests.support.world import World
 
 QUIET = list(HealthCheck)
@@ -35,5 +36,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 @pytest.fixture
 def world() -> Iterator[World]:
     made = World()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    made = Stage()
     yield made
     made.close()

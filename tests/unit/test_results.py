@@ -199,3 +199,17 @@ def test_a_failure_that_was_mended_is_not_told_any_more(world: World) -> None:
     gate = world.books.open_gate(now_of(world, feature))
     assert gate is not None
     assert (gate.step, gate.blocked) == (Step.WAIT_FOR_MERGE_REQUEST, "")
+
+
+def test_what_the_tracker_refused_to_a_step_is_told_and_stops_nothing(world: World) -> None:
+    feature = bring(world, "SHOP-1", VERDICT)
+    world.decide(feature, "max", VERDICT, DecisionKind.KEEP)
+    process = until(world, Step.CLOSE_ISSUE, "performs")
+    permit = permit_of(world, Step.CLOSE_ISSUE)
+    refused = Done(trouble="Its issue was not closed. The workflow has no way to 'Done'.")
+    assert report(world, process.task, permit.id, refused) == ""
+    events = world.books.events(now_of(world, feature))
+    assert [e.text for e in events if e.kind == "trouble"] == [refused.trouble]
+    assert not [e for e in events if e.kind == "closed"]
+    told = [e for e in world.books.outbox(feature) if "no way to 'Done'" in str(e.payload)]
+    assert told[0].payload["to"] == ["max", "mia", "olga"]

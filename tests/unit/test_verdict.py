@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.project import Choices
-from feature_delivery.domain.records import Feature, FeatureState, Promotion, PromotionState
+from feature_delivery.domain.project import Choices, HostConfig
+from feature_delivery.domain.records import Errand, Feature, FeatureState, Promotion, PromotionState
+from feature_delivery.services.control.permits import request_still_open
 from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
 from tests.support.stepping import go_on, kill, until
 from tests.support.world import PRODUCTION, Outcome, World, shop
@@ -44,6 +46,22 @@ def test_keep_ships_tears_down_closes_and_waits_for_the_demonstration(world: Wor
     assert world.decide(feature, "max", DEMONSTRATION, DecisionKind.APPROVE)
     world.run()
     assert now_of(world, feature).state is FeatureState.DELIVERED
+
+
+def test_branches_on_a_host_go_after_its_request_is_shown_as_merged_but_not_never(world: World) -> None:
+    feature = bring(world, "SHOP-1", VERDICT)
+    assert world.decide(feature, "max", VERDICT, KEEP)
+    hosted = replace(world.project, host=HostConfig(kind="github", connection="c", repository="shop/cart"))
+    with world.begin() as unit:
+        assert request_still_open(unit.books, world.project, feature) == ""
+        assert "not shown as merged yet" in request_still_open(unit.books, hosted, feature)
+        (told,) = [e for e in unit.books.outbox(feature) if e.kind is Errand.REQUEST_STATE]
+        told.sent_at = told.created_at
+        assert request_still_open(unit.books, hosted, feature) == ""
+        told.sent_at = None
+    world.wait(timedelta(minutes=3))
+    with world.begin() as unit:
+        assert request_still_open(unit.books, hosted, feature) == ""
 
 
 def test_a_rollback_brings_the_tree_before_back_and_waits_for_rework(world: World) -> None:

@@ -30,9 +30,9 @@ def git_host(project: ProjectConfig) -> GitHost:
     Raises:
         Misconfigured: Its Connection is missing or lacks something.
     """
-    kind = project.host.kind
+    kind, entry = project.host.kind, login(project.host.connection)
     made = getattr(import_module(f"{_ADAPTERS}.git_hosts.{kind}"), _HOSTS[kind])
-    return cast("GitHost", made(login(project.host.connection), config=project.host))
+    return cast("GitHost", made(entry, config=project.host))
 
 
 def git_access(project: ProjectConfig) -> GitAccess:
@@ -46,7 +46,8 @@ def git_access(project: ProjectConfig) -> GitAccess:
     kind = project.host.kind
     if kind == "local":
         return GitAccess()
-    found = import_module(f"{_ADAPTERS}.git_hosts.{kind}").git_access(login(project.host.connection), project.host)
+    entry = login(project.host.connection)
+    found = import_module(f"{_ADAPTERS}.git_hosts.{kind}").git_access(entry, project.host)
     return cast("GitAccess", found)
 
 
@@ -56,6 +57,6 @@ def tracker(project: ProjectConfig) -> Tracker:
     Raises:
         Misconfigured: Its Connection is missing or lacks something.
     """
-    kind = project.tracker.kind
+    kind, entry = project.tracker.kind, login(project.tracker.connection)
     made = getattr(import_module(f"{_ADAPTERS}.trackers.{kind}"), _TRACKERS[kind])
-    return cast("Tracker", made(login(project.tracker.connection), config=project.tracker))
+    return cast("Tracker", made(entry, config=project.tracker))

@@ -198,7 +198,9 @@ def _config(file: ProjectFile) -> ProjectConfig:
 def _host(part: Literal["local"] | HostPart, repository: str, branches: Branches) -> HostConfig:
     if isinstance(part, str) or part.kind == "local":
         return HostConfig()
-    path = re.sub(r"^[a-z+]+://[^/]+/|^[^/:]+:", "", repository).strip("/").removesuffix(".git")
+    # A folder of this machine says nothing about what the repository is called on its host.
+    folder = re.match(r"[/.~]|file:", repository) is not None
+    path = "" if folder else re.sub(r"^[a-z+]+://[^/]+/|^[^/:]+:", "", repository).strip("/").removesuffix(".git")
     where = part.repository or path
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)+", where):
         raise Refused(

@@ -94,9 +94,9 @@ class Api:
         """Close the connections."""
         self._client.close()
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
         """Return what is at ``path`` below the web app's address."""
-        return self._call("GET", PREFIX + path)
+        return self._call("GET", PREFIX + path, timeout_seconds=timeout_seconds)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Send ``body`` to ``path`` below the web app's address."""
@@ -106,13 +106,20 @@ class Api:
         """Call Airflow's own REST API."""
         return self._call(method, "/api/v2" + path, body)
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Any:
         if "Authorization" not in self._client.headers:
             self._log_in()
-        answer = self._send(method, path, body)
+        answer = self._send(method, path, body, timeout_seconds)
         if answer.status_code == 401:
             self._log_in()
-            answer = self._send(method, path, body)
+            answer = self._send(method, path, body, timeout_seconds)
         if answer.is_success:
             return self._content(answer)
         raise self._error(answer)
@@ -126,9 +133,11 @@ class Api:
                 "Look whether it is this package's Airflow."
             ) from error
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, body: dict[str, Any] | None, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> httpx.Response:
         try:
-            return self._client.request(method, path, json=body if method != "GET" else None)
+            return self._client.request(method, path, json=body if method != "GET" else None, timeout=timeout_seconds)
         except httpx.HTTPError as error:
             raise Unavailable(
                 f"{self.login.address} does not answer ({type(error).__name__}). Look whether the instance runs."

@@ -46,7 +46,9 @@ def _say(text: str) -> None:
 
 
 def start(
-    key: Key,
+    key: Annotated[
+        str, typer.Argument(help="The issue key, like SHOP-123; left out, the tracker gives one.", metavar="[KEY]")
+    ] = "",
     title: Annotated[str, typer.Option("--title", "-t", help="What the feature is.")] = "",
     description: Annotated[str, typer.Option(help="More words for the issue.")] = "",
     requester: Annotated[str, typer.Option(help="Who asked for it.")] = "",
@@ -57,18 +59,22 @@ def start(
 ) -> None:
     """Start the delivery of a feature; one that is under delivery already is found, not started twice.
 
+    Without a key a new issue is written where the tracker gives out keys (Jira, Redmine, the host's own issues).
+
     Example: [bold]feature-delivery start SHOP-123 --title "Gift cards"[/bold]
     """
+    if not key and not title.strip():
+        raise typer.BadParameter("Name the issue by its KEY, or say what it is with --title.")
     api = connect(home, speak_as=speak_as)
     body = {
-        "key": feature_key(key),
+        "key": feature_key(key) if key else "",
         "title": title,
         "description": description,
         "requester": requester or api.login.user,
         "branch": branch_name(branch) if branch else None,
     }
     found = api.post(f"/projects/{pick_project(api, project)}/features", body)
-    _say(f"{key} is {'started' if found['started'] else 'under delivery already'}: run {found['run_id']}.")
+    _say(f"{found['key']} is {'started' if found['started'] else 'under delivery already'}: run {found['run_id']}.")
 
 
 def status(

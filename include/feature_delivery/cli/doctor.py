@@ -13,13 +13,37 @@ from pathlib import Path
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.cli.api import Api, find_login
-from feature_delivery.domain.errors import Error, NotFound
+from feature_delivery.domain.errors import Error, NotFound, Unavailable
 from feature_delivery.domain.finding import Finding
+from feature_delivery.domain.names import project_name
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.services.delivery_file import read_delivery_file
 
 OLDEST_GIT = (2, 38)
 LEAST_FREE_BYTES = 1 << 30
+
+
+EXAMINATION_SECONDS = 180
+"""Hosts that do not answer are waited for there, each of their calls with a time limit of its own."""
+
+
+def examine_project(home: Path, name: str) -> Iterator[Finding]:
+    """Have the running instance look at a project's host, tracker, Git access, webhook secret and people."""
+    what = f"{name}: instance"
+    try:
+        project = project_name(name)
+        api = Api(find_login(home, user="admin" if not os.environ.get("FEATURE_DELIVERY_URL") else None))
+        found = api.get(f"/projects/{project}/examination", timeout_seconds=EXAMINATION_SECONDS)
+    except Unavailable as error:
+        yield Finding(
+            what, well=False, sentence=f"{error} Connections are in the running instance: only it can look at them."
+        )
+        return
+    except Error as error:
+        yield Finding(what, well=False, sentence=str(error))
+        return
+    for one in found:
+        yield Finding(what=str(one["what"]), well=bool(one["well"]), sentence=str(one["sentence"]))
 
 
 def examine(home: Path) -> Iterator[Finding]:
@@ -39,8 +63,13 @@ def examine(home: Path) -> Iterator[Finding]:
             yield Finding(file.name, well=False, sentence=str(error))
             continue
         yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host.kind}.")
-        yield _repository(home, project)
-        yield _hook(project)
+        if project.host.kind == "local":
+            yield _repository(home, project)
+            yield _hook(project)
+        else:
+            command = f"feature-delivery doctor --project {project.name}"
+            said = f"It is on {project.host.kind}: look at it from the running instance with '{command}'."
+            yield Finding(f"{project.name}: repository", well=True, sentence=said)
     yield from _instance(home)
 
 

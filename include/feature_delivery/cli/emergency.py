@@ -7,6 +7,7 @@ feature's run goes on from where production stands now.
 from __future__ import annotations
 
 import configparser
+import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -106,12 +107,18 @@ class DirectTools:
     def repository(self) -> Repository:
         """The repository, through a mirror of our own."""
         from feature_delivery.adapters.git.repository import GitRepository  # noqa: PLC0415 - heavy
+        from feature_delivery.bootstrap.hosts import git_access  # noqa: PLC0415 - as above
 
+        if self.project.host.kind != "local":
+            # The host's Connection is in the instance's database, or in this environment, as for its API server.
+            os.environ["AIRFLOW_HOME"] = str(self._home / "airflow")
+            os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
         return GitRepository(
             self.project.repository,
             self._home / "mirrors" / "direct" / f"{self.project.name}.git",
             production=self.project.branches.production,
             candidate_prefix=self.project.branches.candidate_prefix,
+            access=git_access(self.project),
         )
 
     def platform(self, instance: str) -> Platform:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from feature_delivery.cli.context import Home, home_of
+from feature_delivery.cli.context import Home, Project, home_of
 from feature_delivery.domain.errors import Refused
 
 if TYPE_CHECKING:
@@ -218,15 +218,17 @@ def init(
     )
 
 
-def doctor(home: Home = None) -> None:
+def doctor(home: Home = None, project: Project = "") -> None:
     """Check every part of the configuration and say what to do.
+
+    With --project: the project's host, tracker, Git access, webhook secret and people, from the running instance.
 
     Example: [bold]feature-delivery doctor[/bold]
     """
-    from feature_delivery.cli.doctor import examine  # noqa: PLC0415
+    from feature_delivery.cli.doctor import examine, examine_project  # noqa: PLC0415
 
     console, bad = Console(soft_wrap=True), 0
-    for finding in examine(home_of(home)):
+    for finding in examine_project(home_of(home), project) if project else examine(home_of(home)):
         mark, style = ("✓", "green") if finding.well else ("✗", "red")
         bad += not finding.well
         console.print(Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.sentence))

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from feature_delivery.web import (
     delivery_routes,
     errors,
+    examination_routes,
     feature_routes,
     local_routes,
     rounds,
@@ -58,7 +59,7 @@ def create_app() -> FastAPI:
         generate_unique_id_function=_name,
     )
     errors.install(app)
-    for part in (task_routes, feature_routes, local_routes, webhook_routes, delivery_routes):
+    for part in (task_routes, feature_routes, local_routes, webhook_routes, delivery_routes, examination_routes):
         app.include_router(part.router)
     app.include_router(router)
     return app

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from feature_delivery.bootstrap import settings
-from feature_delivery.bootstrap.outside import repository
+from feature_delivery.bootstrap.outside import repository, tracker
 from feature_delivery.domain.errors import NotFound, Refused
 from feature_delivery.domain.names import CommitSha, ProjectName, branch_name, commit_sha, feature_key
 from feature_delivery.domain.people import DecisionKind
@@ -19,14 +19,15 @@ from feature_delivery.domain.process import Who
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import Feature
+from feature_delivery.ports.tracker import Issue
 from feature_delivery.services.control import decide as decisions
 from feature_delivery.services.control.explain import Explanation, explain
 from feature_delivery.services.control.gates import run_of
 from feature_delivery.services.control.start import TITLE_LIMIT, Start, start
 from feature_delivery.services.control.status import FeatureLine, FeatureView, feature_line, feature_view
-from feature_delivery.web.access import CallerDep, Readable, json_only, readable_project
+from feature_delivery.web.access import Caller, CallerDep, Readable, json_only, readable_project
 from feature_delivery.web.errors import problems
-from feature_delivery.web.transaction import WebUnit, begin
+from feature_delivery.web.transaction import WebUnit, begin, session
 
 router = APIRouter(prefix="/projects", tags=["people"], dependencies=[Depends(json_only)])
 RESPONSES = problems(401, 403, 404, 409)
@@ -34,9 +35,12 @@ LIST_LIMIT = 500
 
 
 class StartBody(BaseModel):
-    """What is to be delivered; the same fields as Airflow's trigger form."""
+    """What is to be delivered; the same fields as Airflow's trigger form.
 
-    key: str
+    Without a key the tracker is asked for a new issue, where it gives out keys.
+    """
+
+    key: str = ""
     title: str = Field(default="", max_length=TITLE_LIMIT)
     description: str = Field(default="", max_length=20_000)
     requester: str = Field(default="", max_length=80)
@@ -49,6 +53,7 @@ class Started(BaseModel):
 
     started: bool
     run_id: str
+    key: str
 
 
 class DecisionBody(BaseModel):
@@ -167,10 +172,13 @@ def show_feature(project: Readable, key: str) -> FeatureView:
 
 @router.post("/{project}/features", status_code=201, responses=RESPONSES)
 def start_feature(who: CallerDep, body: StartBody) -> Started:
-    """Start the delivery of a feature, or find it under way: however often it is asked for, there is one."""
+    """Start the delivery of a feature, or find it under way: however often it is asked for, there is one.
+
+    Without a key a new issue is written first, each time anew.
+    """
     project = who.project
     asked = Start(
-        key=feature_key(body.key),
+        key=feature_key(body.key) if body.key else _new_issue(who, body).key,
         title=body.title.strip(),
         description=body.description.strip(),
         requester=body.requester.strip() or who.name,
@@ -180,7 +188,16 @@ def start_feature(who: CallerDep, body: StartBody) -> Started:
     )
     with begin() as unit:
         feature, new = start(unit, project, asked)
-        return Started(started=new, run_id=feature.run_id)
+        return Started(started=new, run_id=feature.run_id, key=feature.key)
+
+
+def _new_issue(who: Caller, body: StartBody) -> Issue:
+    title = body.title.strip()
+    if not title:
+        raise Refused("A feature without an issue key needs a title: it is what the new issue is called.")
+    return tracker(who.project, session).create_new(
+        title=title, description=body.description.strip(), reporter=body.requester.strip() or who.name
+    )
 
 
 @router.post("/{project}/features/{key}/decisions", responses=RESPONSES)

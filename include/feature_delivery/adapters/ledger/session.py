@@ -39,6 +39,7 @@ RULES = {
     "uq_fd_promotion_open": "another promotion of the project has not been decided yet",
     "uq_fd_queue_place_feature_id": "the feature is in the queue for production already",
     "uq_fd_webhook_project_delivery_id": "this webhook has been stored already",
+    "uq_fd_heard_comment_project_comment": "this comment has been acted upon already",
     "uq_fd_outbox_project_marker": "this word to the outside is in the outbox already",
 }
 """What each unique rule means to people."""

@@ -86,11 +86,14 @@ class AirflowSettings:
             ) from error
 
     def environment(self) -> dict[str, str]:
-        """For each of Airflow's processes: the caller's, without what would change Airflow or slow Python down."""
+        """For each of Airflow's processes: the caller's, without what would change Airflow or slow Python down.
+
+        Connections, and where to look for more of them, are the caller's to give.
+        """
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AIRFLOW_", "AIRFLOW__", "_AIRFLOW", "PG")) and name not in _UNWANTED
+            if name.startswith(_GIVEN) or (not name.startswith(_OTHERS) and name not in _UNWANTED)
         }
         loopback = ",".join(filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), _LOOPBACK]))
         return {
@@ -158,6 +161,8 @@ class AirflowSettings:
         }
 
 
+_GIVEN = ("AIRFLOW_CONN_", "AIRFLOW__SECRETS__")
+_OTHERS = ("AIRFLOW_", "_AIRFLOW", "PG")
 _UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE"})
 
 _PACE: dict[str, dict[str, object]] = {

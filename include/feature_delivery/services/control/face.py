@@ -92,11 +92,15 @@ def statuses(books: Books, project: ProjectConfig, feature: Feature) -> tuple[St
         *_signed(books, project, feature, Step.WAIT_FOR_CONFIRMATION),
         *_production(books, feature, attempt),
     ]
-    if feature.state.ended_without_shipping:
-        reason = _short(f"The delivery was {feature.state}. {feature.reason}")
-        over = StatusState.FAILURE
-        return tuple(StatusLine(s.name, over, reason) if s.state is StatusState.PENDING else s for s in found)
+    if reason := over(feature):
+        red = StatusState.FAILURE
+        return tuple(StatusLine(s.name, red, reason) if s.state is StatusState.PENDING else s for s in found)
     return tuple(found)
+
+
+def over(feature: Feature) -> str:
+    """Return why a feature that was given up waits for nothing any more; empty for every other one."""
+    return _short(f"The delivery was {feature.state}. {feature.reason}") if feature.state.ended_without_shipping else ""
 
 
 def _development(newest: dict[Step, PermitRecord]) -> Iterator[StatusLine]:

@@ -6,6 +6,7 @@ matter how the task came to run: in its turn, cleared by hand weeks later, or af
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Refused, Unavailable
@@ -14,6 +15,8 @@ from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     Environment,
     EnvironmentState,
+    Errand,
+    Feature,
     PermitRecord,
     Promotion,
     PromotionState,
@@ -37,8 +40,12 @@ from feature_delivery.services.control.scene import (
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
-    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.ports.ledger import Books, Unit
     from feature_delivery.ports.runs import TaskRef
+
+
+SHOWN_AS_MERGED_WITHIN = timedelta(minutes=2)
+"""So long branches stay for the host's sake; a request that is shown otherwise then ships nothing less."""
 
 
 def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
@@ -46,7 +53,8 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
 
     Raises:
         Refused: The rule of the step says no; the sentence says what changed and what to do.
-        Unavailable: An earlier delivery of the issue still has the environment; it is being torn down.
+        Unavailable: An earlier delivery of the issue still has the environment, which is being torn down; or the host
+            has not shown the merge request as merged yet.
         Conflict: The feature is under delivery in another run.
         NotFound: No such run or feature.
     """
@@ -62,6 +70,8 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     scene = Scene(unit, project, feature, step)
     if why_not := rule(scene):
         raise Refused(f"{step} of {feature.key} has no permit: {why_not}")
+    if step is Step.DELETE_BRANCHES and (why_later := request_still_open(unit.books, project, feature)):
+        raise Unavailable(why_later)
     environment = _environment(scene)
     for older in unit.books.permits(feature):
         if older.step is step and older.state == "granted":
@@ -78,6 +88,21 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     if step is Step.PROMOTE:
         _intend(scene)
     return work_of(scene, permit, environment)
+
+
+def request_still_open(books: Books, project: ProjectConfig, feature: Feature) -> str:
+    """Return why the branches should not be deleted yet; empty when they may go.
+
+    A host takes some moments to see that a request was merged, and shows it as closed when its branch goes before.
+    """
+    if project.host.kind == "local":
+        return ""
+    young = now() - SHOWN_AS_MERGED_WITHIN
+    for entry in books.outbox(feature):
+        if entry.kind is Errand.REQUEST_STATE and entry.sent_at is None and entry.created_at > young:
+            number = entry.payload.get("number")
+            return f"Merge request {number} of {feature.key} is not shown as merged yet: its branch goes after that."
+    return ""
 
 
 def note_refusal(unit: Unit, project: ProjectConfig, task: TaskRef, reason: str) -> None:

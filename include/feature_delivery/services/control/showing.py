@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.errors import Error, Permanent, RateLimited
 from feature_delivery.domain.records import now
-from feature_delivery.ports.git_host import DeploymentState
+from feature_delivery.ports.git_host import DeploymentState, StatusState
 from feature_delivery.services.control import face
 from feature_delivery.services.control.status_comment import status_comment
 
@@ -31,7 +31,7 @@ LEFT_ALONE_FOR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """Everything that is to be seen of a feature."""
+    """Everything that is to be seen of a feature; ``over``: why nothing of it is pending any more."""
 
     key: FeatureKey
     commit: CommitSha | None
@@ -41,6 +41,7 @@ class Face:
     links: tuple[face.LinkLine, ...]
     comment: str
     page: str
+    over: str
 
 
 @dataclass(slots=True)
@@ -115,13 +116,14 @@ def _face(control: Control, project: ProjectConfig, run_id: str) -> Face | None:
             links=face.links(feature, places),
             comment=status_comment(unit.books, project, feature, lines=statuses, places=places, page=page),
             page=page,
+            over=face.over(feature),
         )
 
 
 def _statuses(showing: Showing, seen: Face) -> None:
     if seen.commit is None:
         return
-    for line in seen.statuses:
+    for line in (*seen.statuses, *_left_pending(showing, seen)):
         post = partial(
             showing.outside.host.set_status,
             seen.commit,
@@ -131,6 +133,17 @@ def _statuses(showing: Showing, seen: Face) -> None:
             url=seen.page,
         )
         showing.send("statuses", line.name, [seen.commit, line.state.value, line.description, seen.page], post)
+
+
+def _left_pending(showing: Showing, seen: Face) -> list[face.StatusLine]:
+    """Return an end for statuses that would be pending for ever: their stage will not come any more."""
+    told = {line.name for line in seen.statuses}
+    left = [
+        name
+        for name, (commit, state, *_) in showing.shown.get("statuses", {}).items()
+        if seen.over and name not in told and (commit, state) == (seen.commit, StatusState.PENDING.value)
+    ]
+    return [face.StatusLine(name, StatusState.FAILURE, seen.over) for name in left]
 
 
 def _places(showing: Showing, seen: Face) -> None:
