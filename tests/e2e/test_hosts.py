@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from tests.support.command_line import PROGRAM
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 PATIENCE_SECONDS = 180
-HOSTS = {"github": on_github, "gitea": on_gitea}
+HOSTS: dict[str, Callable[[Path], AbstractContextManager[Shop]]] = {"github": on_github, "gitea": on_gitea}
 
 
 @dataclass
