@@ -155,7 +155,7 @@ class Stage(World):
         self.host.write(self.page(key).request.number, person, text)
         verb, _, rest = text.partition(" ")
         feature = self.feature(key)
-        for gate in [gate_named(rest.partition(" ")[0])] if rest else self.parked(feature):
+        for gate in [gate_named(rest.split()[0])] if rest else self.parked(feature):
             if verb == "/approve" and gate is not None:
                 self.witness.approvals.add((feature.run_id, feature.attempt_number, gate, person))
 

@@ -75,7 +75,7 @@ def test_a_tester_accepts_by_a_comment_at_the_gate_of_now(stage: Stage) -> None:
 def test_a_gate_can_be_named_before_it_is_asked(stage: Stage) -> None:
     stage.at(REVIEW)
     stage.write("max", "/approve confirmation")
-    stage.write("tom", "/approve acceptance fine with me")
+    stage.write("tom", "/approve acceptance\r\nFine with me.")
     stage.write("rob", "/approve")
     stage.reconcile()
     assert stage.parked(stage.feature()) == [VERDICT]

@@ -34,6 +34,7 @@ from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import deadlines, gates, outbox, reconcile, webhooks
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.outside import Control
+from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import WebUnit, begin, session
 
 _log = logging.getLogger(__name__)
@@ -64,10 +65,13 @@ _since: dict[int, float] = {}
 """When the finisher first met a gate, by the gate's id."""
 
 
-def control() -> Control:
-    """Return how use cases work that call the outside between transactions."""
+def control(*, besides: str = "") -> Control:
+    """Return how use cases work that call the outside between transactions.
+
+    ``besides``: the worker that works so itself, and looks for more without being told.
+    """
     return Control(
-        begin=partial(begin, besides="outbox"),
+        begin=partial(begin, besides=besides),
         project=settings.project,
         outside=lambda project: outside(project, session),
         alone=alone,
@@ -134,7 +138,7 @@ def process_webhooks() -> float | None:
 
 def drain_outbox() -> float | None:
     """Run what is due in the outbox."""
-    sent, failed = outbox.drain(control())
+    sent, failed = outbox.drain(control(besides="outbox"))
     if sent:
         return 0.0
     with begin() as unit:
@@ -249,6 +253,7 @@ def works() -> dict[str, Callable[[], float | None]]:
         "webhooks": process_webhooks,
         "outbox": drain_outbox,
         "shelf": _tidy_after_hands,
+        pulse.WORKER: pulse.pulse.beat,
     }
 
 

@@ -133,8 +133,8 @@ def _gate(unit: Unit, feature: Feature, asked: Command) -> tuple[Step | None, st
     """Return the gate that is meant, what was said besides, and whether the gate was named; else it is that of now."""
     if asked.verb in {Verb.ROLL_BACK, Verb.KEEP}:
         return Step.WAIT_FOR_VERDICT, asked.rest, True
-    first, _, rest = asked.rest.partition(" ")
-    named = gate_named(first) if asked.verb is Verb.APPROVE else None
+    first, rest = (*asked.rest.split(maxsplit=1), "", "")[:2]
+    named = gate_named(first) if first and asked.verb is Verb.APPROVE else None
     if named is not None and named in DEFAULT_POLICIES:
         return named, rest.strip(), True
     waits = unit.books.open_gate(feature)

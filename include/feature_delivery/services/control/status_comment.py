@@ -64,9 +64,14 @@ def status_comment(
         parts += _red(results)
     if places:
         parts.append(table(("Environment", "Commit", ""), [_place(one) for one in places]))
-    say = "Say `/approve`, `/reject why`, `/rollback why`, `/keep` or `/status` here."
-    parts.append(say + (f" {link('Follow the delivery', page)}." if page else ""))
+    parts.append(" ".join(filter(None, (_commands(feature), f"{link('Follow the delivery', page)}." if page else ""))))
     return "\n\n".join(part for part in parts if part)
+
+
+def _commands(feature: Feature) -> str:
+    if feature.ended_at is not None:
+        return ""
+    return "Say `/approve`, `/reject why`, `/rollback why`, `/keep` or `/status` here."
 
 
 def waits_for(books: Books, project: ProjectConfig, feature: Feature) -> str:
