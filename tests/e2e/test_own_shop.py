@@ -17,8 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.airflow_instance import free_port
 from tests.support.command_line import PROGRAM, Answer, git
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 LONG_TIME_SECONDS = 240

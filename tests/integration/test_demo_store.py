@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from feature_delivery.cli.demo.overlay import apply_overlay, read_feature
 from feature_delivery.domain.errors import Conflict, Misconfigured, NotFound, Refused
 from feature_delivery.domain.plan import DeliveryPlan, Suite
 from feature_delivery.services.delivery_file import read_delivery_file
+from tests.support.ports import free_port
 
 INCLUDE = Path(__file__).parents[2] / "include"
 STORE = INCLUDE / "demo_store"
@@ -79,9 +79,7 @@ class Run:
     """One commit in one environment."""
 
     def __init__(self, directory: Path, venv: Path, environment: str, data: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.directory = directory
         self.plan = plan_of(directory)
         self.data = data

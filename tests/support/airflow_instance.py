@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 
 from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.cli.embedded.supervisor import PartEvent
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,13 +27,6 @@ with DAG("trivial", schedule=None):
 
     greet()
 '''
-
-
-def free_port() -> int:
-    """A port nobody listens on; the next test gets another one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
