@@ -21,7 +21,8 @@ from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.cli.api import Api, find_login
 from feature_delivery.cli.embedded.instance import Instance
-from feature_delivery.cli.up import CHECKOUT, PRELOADED, Shop, local_platform, production_up, webhook_secret
+from feature_delivery.cli.shop import Shop, local_platform, webhook_secret
+from feature_delivery.cli.up import CHECKOUT, PRELOADED, production_up
 from feature_delivery.domain.names import branch_name
 from feature_delivery.domain.process import Step
 from feature_delivery.orchestration.build import ROLLBACK, WAY
@@ -161,8 +162,12 @@ def git(directory: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def _bare(home: Path, name: str) -> Path:
+    return home / "repositories" / f"{name}.git"
+
+
 def _shop(home: Path, name: str, *, automatic: bool) -> Shop:
-    bare = home / "repositories" / f"{name}.git"
+    bare = _bare(home, name)
     create_bare(bare, branch_name("production"))
     seed = home / "seed" / name
     seed.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +218,7 @@ def running(home: Path, *, port: int) -> Iterator[Stage]:
             stack.callback(platform.stop_all, shop.project.name)
             production_up(platform, shop, lambda _line: None)
             install_post_receive(
-                shop.repository,
+                _bare(home, name),
                 url=f"{instance.address}{URL_PREFIX}/webhooks/{name}",
                 secret=webhook_secret(home, shop.project.name),
                 project=shop.project.name,

@@ -17,8 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.airflow_instance import free_port
 from tests.support.command_line import PROGRAM, Answer, git
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 LONG_TIME_SECONDS = 240
@@ -73,15 +73,15 @@ class Newcomer:
         """Start ``up`` and return what it said when all was there."""
         log = self.home.with_name("up.log")
         with log.open("wb") as output:
-            self.up = subprocess.Popen(
+            up = self.up = subprocess.Popen(
                 [*PROGRAM, "up", "--repository", str(self.checkout), "--port", str(self.port), *more],
                 env=self.environment,
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
             )
-        self.until(lambda: "Ctrl-C stops everything" in log.read_text() or self.up.poll() is not None)
-        assert self.up.poll() is None, log.read_text()
+        self.until(lambda: "Ctrl-C stops everything" in log.read_text() or up.poll() is not None)
+        assert up.poll() is None, log.read_text()
         return log.read_text()
 
     def stop(self, number: signal.Signals) -> int:
