@@ -8,7 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -173,10 +173,12 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         said = kettle.start("--repository", str(mill.checkout))
         assert "feature-delivery status SHOP-1 --project mill" in said
         found = [line.split()[1] for line in said.splitlines() if line.startswith("Production")]
-        yield Market(replace(kettle, up=None), mill, dict(zip(("kettle", "mill"), found, strict=True)))
+        yield Market(kettle, mill, dict(zip(("kettle", "mill"), found, strict=True)))
         assert kettle.stop(signal.SIGTERM) == 0
         assert kettle.processes() == []
     finally:
+        kettle.hang_up()
+        mill.hang_up()
         if kettle.up is not None and kettle.up.poll() is None:
             kettle.up.kill()
         for process in kettle.processes():

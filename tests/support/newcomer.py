@@ -67,6 +67,7 @@ class Newcomer:
     def stop(self, number: signal.Signals) -> int:
         """End ``up`` by a signal; return its exit code."""
         assert self.up is not None
+        self.hang_up()
         self.up.send_signal(number)
         return self.up.wait(60)
 
@@ -115,9 +116,15 @@ class Newcomer:
                 self._api = Api(find_login(self.home))
             found = self._api.get(f"/projects/{project}/features/{key}")
         except Error:
-            self._api = None
+            self.hang_up()
             return {}
         return dict(found["gate"] or {})
+
+    def hang_up(self) -> None:
+        """Close the connection to the API, if there is one."""
+        if self._api is not None:
+            self._api.close()
+            self._api = None
 
     def decide(self, key: str, *gates: str) -> None:
         """Approve at each gate as soon as the feature has come there."""
