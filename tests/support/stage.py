@@ -51,6 +51,9 @@ class Messages:
     def send(self, message: Message) -> None:
         self.sent.append(message)
 
+    def update(self, message: Message) -> None:
+        pass
+
 
 @dataclass
 class Stage(World):

@@ -60,7 +60,9 @@ class WorkingHours:
         """Return begin and end of a day's work, in a zone of which the difference is real time."""
         zone, utc = ZoneInfo(self.zone), ZoneInfo("UTC")
         last = day + DAY if self.end == time(0) else day
-        begin, end = (datetime.combine(*one, tzinfo=zone).astimezone(utc) for one in ((day, self.begin), (last, self.end)))
+        begin, end = (
+            datetime.combine(*one, tzinfo=zone).astimezone(utc) for one in ((day, self.begin), (last, self.end))
+        )
         return begin, end
 
     def _next(self, at: datetime) -> datetime:
