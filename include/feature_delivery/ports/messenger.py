@@ -91,6 +91,29 @@ class Message:
     settled: bool = field(default=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Press:
+    """One press of a button in the chat, or one sent form.
+
+    Attributes:
+        id: The same for a repetition of the same press.
+        user: The account in the chat.
+        question: What the message was about.
+        kind: What was said.
+        comment: Why.
+        place: The channel of the message.
+        thread: Its thread.
+    """
+
+    id: str
+    user: str
+    question: Question
+    kind: DecisionKind
+    comment: str
+    place: str
+    thread: str
+
+
 class Messenger(Protocol):
     """Sends one message; the same ``id`` again is not sent twice where the channel allows."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.errors import Error
@@ -26,36 +25,13 @@ from feature_delivery.services.control.history import record
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
-    from feature_delivery.ports.messenger import Question
+    from feature_delivery.ports.messenger import Press
     from feature_delivery.services.control.errands import Claimed
     from feature_delivery.services.control.outside import Control
 
 _log = logging.getLogger(__name__)
 
 COMMENT_LIMIT = 4000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Press:
-    """One press of a button, or one sent form.
-
-    Attributes:
-        id: The same for a repetition of the same press.
-        user: The account in the chat.
-        question: What the message was about.
-        kind: What was said.
-        comment: Why.
-        place: The channel of the message.
-        thread: Its thread.
-    """
-
-    id: str
-    user: str
-    question: Question
-    kind: DecisionKind
-    comment: str
-    place: str
-    thread: str
 
 
 def store(unit: Unit, project: ProjectConfig, press: Press) -> bool:
