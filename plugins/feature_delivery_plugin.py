@@ -5,7 +5,7 @@ No listener: Airflow 3.3.2 has none for a clear. A middleware sees every hand ac
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -23,8 +23,28 @@ class _OnlyInTheApiServer:
 
 
 class FeatureDeliveryPlugin(AirflowPlugin):  # type: ignore[misc] # Airflow is not followed by the type checker
-    """Registers the web app."""
+    """Registers the web app and its pages."""
 
     name = "feature_delivery"
+    # The board in Airflow's navigation, and a run's feature as a tab of the run.
+    external_views: ClassVar[list[dict[str, Any]]] = [
+        {
+            "name": "Deliveries",
+            "href": "feature-delivery/board/",
+            "destination": "nav",
+            "url_route": "deliveries",
+            "nav_top_level": True,
+            "icon": "/feature-delivery/board/static/nav.svg",
+            "icon_dark_mode": "/feature-delivery/board/static/nav-dark.svg",
+        },
+        {
+            "name": "Feature",
+            "href": "feature-delivery/board/run?dag={DAG_ID}&run={RUN_ID}",
+            "destination": "dag_run",
+            "url_route": "feature",
+            "icon": "/feature-delivery/board/static/nav.svg",
+            "icon_dark_mode": "/feature-delivery/board/static/nav-dark.svg",
+        },
+    ]
     fastapi_apps = _OnlyInTheApiServer("apps")
     fastapi_root_middlewares = _OnlyInTheApiServer("middlewares")

@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.support.airflow",
     "tests.support.airflow_instance",
     "tests.support.web_app",
+    "tests.support.board_app",
     "tests.support.webhooks",
     "tests.support.command_line",
 ]

@@ -59,6 +59,7 @@ def plan(
     health_seconds: float = 20,
     forward: Command | None = None,
     back: Command | None = None,
+    reversible: bool | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> DeliveryPlan:
     """Return a plan; by default of the shop above, without an install."""
@@ -67,7 +68,9 @@ def plan(
         install_inputs=inputs,
         start=start,
         health=HealthPlan(path=health, timeout=timedelta(seconds=health_seconds)),
-        migration=MigrationPlan(forward=forward, back=back, reversible=back is not None),
+        migration=MigrationPlan(
+            forward=forward, back=back, reversible=back is not None if reversible is None else reversible
+        ),
         suites={},
         variables=dict(variables or {}),
     )

@@ -19,6 +19,7 @@ from feature_delivery.domain.records import now
 from feature_delivery.ports.git_host import DeploymentState, MergeRequest, RequestState, ReviewKind, StatusState
 from tests.contracts.gitea_bench import gitea_host_bench
 from tests.contracts.github_bench import github_host_bench
+from tests.contracts.gitlab_bench import gitlab_host_bench
 from tests.contracts.host_bench import Bench
 from tests.fakes.git_host import US, FakeGitHost
 from tests.fakes.ledger import memory_ledger
@@ -130,6 +131,7 @@ BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "fake": fake_bench,
     "github": github_host_bench,
     "gitea": gitea_host_bench,
+    "gitlab": gitlab_host_bench,
 }
 
 

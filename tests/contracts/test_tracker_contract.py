@@ -16,6 +16,7 @@ from feature_delivery.domain.names import FeatureKey, ProjectName, feature_key
 from feature_delivery.ports.tracker import Issue, IssueState
 from tests.contracts.gitea_bench import gitea_tracker_bench
 from tests.contracts.github_bench import github_tracker_bench
+from tests.contracts.gitlab_bench import gitlab_tracker_bench
 from tests.contracts.jira_bench import jira820_bench, jira_cloud_bench, jira_data_center_bench
 from tests.contracts.redmine_bench import redmine_bench
 from tests.contracts.tracker_bench import Bench
@@ -72,6 +73,7 @@ BENCHES: dict[str, Callable[[], AbstractContextManager[Bench]]] = {
     "jira-data-center": jira_data_center_bench,
     "jira820": jira820_bench,
     "redmine": redmine_bench,
+    "gitlab": gitlab_tracker_bench,
 }
 
 

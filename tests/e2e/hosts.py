@@ -14,11 +14,15 @@ import yaml
 from feature_delivery.adapters.trackers.unseen import unmarked
 from tests.fakes.hosts.common import HostedRepository, HostServer
 from tests.fakes.hosts.gitea import TOKEN, FakeGitea, fake_gitea
-from tests.fakes.hosts.github import BOT, BOT_TOKEN, FakeGitHub
+from tests.fakes.hosts.github import BOT_TOKEN, FakeGitHub
+from tests.fakes.hosts.gitlab import PATH, FakeGitLab, fake_gitlab
+from tests.fakes.hosts.gitlab import TOKEN as GITLAB_TOKEN
+from tests.fakes.hosts.gitlab_state import DEVELOPER, MAINTAINER
 from tests.fakes.hosts.jira import FakeJira, fake_jira
 from tests.fakes.hosts.jira_state import Hook, User
 from tests.fakes.hosts.redmine import FakeRedmine, fake_redmine
 from tests.fakes.hosts.webhooks import WebhookSender
+from tests.support.gitlab_stage import seen
 
 APP = """
 import os
@@ -282,4 +286,54 @@ def on_gitea(directory: Path) -> Iterator[OnGitea]:
         yield OnGitea(fake, redmine, fake.sender)
 
 
-__all__ = ["BOT", "OnGitHub", "OnGitea", "Shop", "branch", "environment", "on_gitea", "on_github", "written"]
+@dataclass
+class OnGitLab:
+    """GitLab, with its own issues. It keeps ``/approve`` for itself: commands begin with ``/delivery`` there."""
+
+    fake: FakeGitLab
+    name: str = "gitlab_shop"
+    key: str = "CART-3"
+    polled: bool = False
+
+    @property
+    def repository(self) -> HostedRepository:
+        return self.fake.project.git
+
+    def project(self) -> dict[str, Any]:
+        host = {"kind": "gitlab", "connection": "the_gitlab", "repository": PATH, "labels": ["delivery"]}
+        return project_file(self, host, {"kind": "gitlab", "prefix": "CART"}, {})
+
+    def connections(self) -> Mapping[str, Mapping[str, str]]:
+        return {"the_gitlab": {"host": self.fake.url, "password": GITLAB_TOKEN}}
+
+    def send_webhooks(self, url: str, secret: str) -> None:
+        self.fake.hook(url, "push", "merge_requests", "note", "issues", token=secret)
+
+    def take(self) -> None:
+        self.fake.person("dora").call("PUT", "/issues/3", {"assignee_ids": [self.fake.user("dora").id]})
+
+    def approve(self, number: int, by: str) -> None:
+        self.fake.person(by).approve(number)
+
+    def write(self, number: int, by: str, text: str) -> None:
+        self.fake.person(by).say(number, text.replace("/", "/delivery ", 1))
+
+    def page(self, number: int) -> Page:
+        request = self.fake.project.requests[number]
+        statuses = {one.name: one.state for one in self.fake.project.statuses if one.sha == request.head}
+        return Page("open" if request.state == "opened" else request.state, seen(request), statuses)
+
+    def ticket(self) -> Ticket:
+        issue = self.fake.project.issues[3]
+        said = seen(issue)
+        return Ticket(issue.state == "closed", said, [one for one in said if "http" in one])
+
+
+@contextmanager
+def on_gitlab(directory: Path) -> Iterator[OnGitLab]:
+    with fake_gitlab(directory / "gitlab") as fake:
+        seed(fake.project.git)
+        for person in PEOPLE:
+            fake.user(person, MAINTAINER if person == "olga" else DEVELOPER)
+        fake.write_issue("Gift cards", "Sell them.", by="max", iid=3)
+        yield OnGitLab(fake)

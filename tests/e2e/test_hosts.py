@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,17 @@ from feature_delivery.cli.api import Api, find_login
 from feature_delivery.cli.shop import webhook_secret
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.names import ProjectName
-from tests.e2e.hosts import Shop, branch, environment, on_gitea, on_github, written
+from tests.e2e.hosts import Shop, branch, environment, on_gitea, on_github, on_gitlab, written
 from tests.support.airflow_instance import free_port
 from tests.support.command_line import PROGRAM
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 PATIENCE_SECONDS = 180
-HOSTS = {"github": on_github, "gitea": on_gitea}
+HOSTS: dict[str, Callable[[Path], AbstractContextManager[Shop]]] = {
+    "github": on_github,
+    "gitlab": on_gitlab,
+    "gitea": on_gitea,
+}
 
 
 @dataclass

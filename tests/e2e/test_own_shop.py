@@ -206,7 +206,7 @@ def test_a_feature_that_hangs_then_is_sick_then_is_good_goes_to_production(newco
 
     git(newcomer.checkout, "rm", "--quiet", "tests/unit/test_slow.py")
     newcomer.push(branch, "Never healthy", {"app.py": "import time\ntime.sleep(600)\n"})
-    newcomer.until_gate("TOY-1", "merge_request", blocked="healthz")
+    newcomer.until_gate("TOY-1", "merge_request", blocked="did not answer 200")
 
     newcomer.push(branch, "Free shipping", {"app.py": APP + "# free shipping\n"})
     # The merge request is opened by itself, as the project file says.

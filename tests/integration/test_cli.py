@@ -17,7 +17,7 @@ import pytest
 from feature_delivery.cli.shop import Shop, prepare
 from feature_delivery.domain.errors import Error, Misconfigured, NotFound, Refused, Unavailable
 from feature_delivery.services.delivery_file import read_delivery_file
-from feature_delivery.services.delivery_template import template
+from feature_delivery.services.delivery_template import first_file
 from tests.support.airflow_instance import free_port
 from tests.support.command_line import Command, git
 
@@ -28,7 +28,7 @@ def shop_at(directory: Path, *, branch: str = "main", delivery: bool = True) -> 
     git(directory, "init", "--quiet", "--initial-branch", branch)
     (directory / "Makefile").write_text("start:\n\ttrue\n")
     if delivery:
-        (directory / "delivery.yaml").write_text(template(directory))
+        (directory / "delivery.yaml").write_text(first_file(directory).text)
     git(directory, "add", "--all")
     git(directory, "commit", "--quiet", "--message", "The shop")
     return directory
@@ -181,6 +181,22 @@ def test_init_writes_a_file_that_reads_back_and_is_never_overwritten(
     read_delivery_file(written, where="delivery.yaml")
     command("init", place).refused("there already")
     assert (place / "delivery.yaml").read_bytes() == written
+
+
+def test_init_says_what_has_to_be_seen_to_and_writes_it_into_the_file(command: Command, tmp_path: Path) -> None:
+    place = tmp_path / "shop"
+    (place / "shop").mkdir(parents=True)
+    (place / "manage.py").write_text('os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n')
+    (place / "shop" / "settings.py").write_text(
+        'ENGINE, NAME = "django.db.backends.sqlite3", BASE_DIR / "db.sqlite3"\n'
+    )
+    answer = command("init", place)
+    assert answer.code == 0
+    assert "signs of django" in answer.out
+    assert "each release would begin with an empty one" in answer.out
+    text = (place / "delivery.yaml").read_text()
+    assert "# * The database of shop.settings is a file in the checkout" in text
+    assert "no tests/unit" in text
 
 
 def test_init_checks_the_syntax_of_modules_that_lie_at_the_top(command: Command, tmp_path: Path) -> None:

@@ -332,6 +332,83 @@ def test_a_rollback_takes_back_what_a_killed_deploy_had_migrated(bench: Bench) -
     assert len(bench.servers()) == 1
 
 
+def test_a_migration_that_is_declared_irreversible_is_never_taken_back(bench: Bench) -> None:
+    write = "import os, pathlib, sys; pathlib.Path(os.environ['DATA_DIR'], 'schema').open('a').write(sys.argv[1])"
+    forward, back = ("python", "-c", write, "+"), ("python", "-c", write, "-")
+    bench.platform.provision(reference())
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+    crash = shops.release("two", {"shop.py": shops.CRASH}, forward=forward, back=back, reversible=False)
+    with pytest.raises(Refused) as caught:
+        bench.platform.deploy(reference(), crash, say=bench.say)
+    assert "the old release goes on with migrated data" in caught.value.__notes__[0]
+    two = shops.release("two", forward=forward, back=back, reversible=False)
+    bench.platform.deploy(reference(), two, say=bench.say)
+    bench.platform.deploy(reference(), shops.release("one again"), say=bench.say, migrate_back=two.plan)
+    assert (bench.directory() / "data" / "schema").read_text() == "++"
+    assert get(bench.platform.provision(reference()).address) == shops.commit_of("one again")
+
+
+def test_a_way_back_that_fails_says_what_serves_and_what_to_do(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    failing = ("python", "-c", "print('not reversible'); raise SystemExit(1)")
+    two = shops.release("two", forward=("true",), back=failing)
+    bench.platform.deploy(reference(), two, say=bench.say)
+    short = shops.commit_of("two")[:12]
+    with pytest.raises(Refused, match=rf"(?s)not reversible.*{short} goes on serving. Mend its data by hand"):
+        bench.platform.deploy(reference(), shops.release("one"), say=bench.say, migrate_back=two.plan)
+    assert get(bench.platform.provision(reference()).address) == shops.commit_of("two")
+
+
+def test_a_database_that_a_release_makes_in_its_checkout_is_warned_of(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    committed = {"catalogue.sqlite3": "read only", "node_modules/a/a.db": "a package's"}
+    write = "import os, pathlib, sys; pathlib.Path(sys.argv[1] or os.environ['DATA_DIR'], 'shop.sqlite3').touch()"
+    good = shops.release("one", committed, forward=("python", "-c", write, ""))
+    bench.platform.deploy(reference(), good, say=bench.say)
+    assert not [line for line in bench.said if "Warning" in line]
+    bad = shops.release("two", committed, forward=("python", "-c", write, "."))
+    bench.platform.deploy(reference(), bad, say=bench.say)
+    (line,) = [line for line in bench.said if "Warning" in line]
+    assert "keeps shop.sqlite3 in its checkout" in line
+    assert "$DATA_DIR" in line
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [(404, "name one that answers 200"), (302, "Redirects are not followed"), (400, "ALLOWED_HOSTS"), (401, "log")],
+)
+def test_a_shop_that_answers_something_else_than_200_learns_what_to_do(bench: Bench, status: int, advice: str) -> None:
+    bench.platform.provision(reference())
+    other = shops.release("one", {"shop.py": shops.SHOP.replace("else 200)", f"else {status})")}, health_seconds=1.5)
+    with pytest.raises(Refused, match=rf"(?s)last: {status}.*{advice}.*Its log ends with"):
+        bench.platform.deploy(reference(), other, say=bench.say)
+
+
+def test_a_shop_that_listens_on_a_port_of_its_own_choice_is_told_which_one(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    stubborn = shops.SHOP.replace('int(os.environ["PORT"])', "0")
+    with pytest.raises(Refused, match=r"(?s)It listens on port \d+ instead: let it listen on \$HOST and \$PORT"):
+        bench.platform.deploy(
+            reference(), shops.release("one", {"shop.py": stubborn}, health_seconds=1.5), say=bench.say
+        )
+
+
+def test_installs_share_the_users_caches_and_the_shop_itself_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
+    bench = Bench(tmp_path / "environments")
+    bench.platform.provision(reference())
+    told = ("python", "-c", "import os; print('cache', os.environ['npm_config_cache'])")
+    release = shops.release("one", install=(told,), inputs=("shop.py",))
+    status = bench.platform.deploy(reference(), release, say=bench.say)
+    try:
+        assert f"cache {tmp_path / 'npm'}" in bench.said
+        assert "npm_config_cache" not in json.loads(get(status.address, "/env"))
+    finally:
+        bench.platform.stop_all(PROJECT)
+
+
 # --- kills, races, generations ---
 
 

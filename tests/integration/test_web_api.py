@@ -113,7 +113,7 @@ def test_bad_input_is_one_sentence(shop: Shop) -> None:
         sentence(client.post(post, json={"key": "SHOP-1", "branch": branch}), 403, "Refused")
     sentence(client.post(post, json={"key": "SHOP-1", "commit": "f" * 40}), 404, "NotFound")
     sentence(client.post(post, json={"key": "SHOP-1", "commit": "HEAD"}), 403, "Refused")
-    assert "key" in sentence(client.post(post, json={}), 422, "Invalid")
+    assert "key" in sentence(client.post(post, json={}), 403, "Refused")
     sentence(client.post(post, content=b"{", headers={"Content-Type": "application/json"}), 422, "Invalid")
     sentence(client.post(post, json={"key": "SHOP-1", "title": "x" * 301}), 422, "Invalid")
     sentence(client.get("/projects/shop/features/SHOP-7"), 404, "NotFound")
@@ -412,7 +412,7 @@ def test_a_gate_that_waits_off_the_shelf_is_put_back(shop: Shop) -> None:
 
 def test_the_health_is_open_and_shows_the_workers(shop: Shop) -> None:
     found = shop.nobody.get("/health").json()
-    assert found["workers"] == dict.fromkeys(("finisher", "asker", "webhooks", "outbox", "shelf"), True)
+    assert found["workers"] == dict.fromkeys(("finisher", "asker", "webhooks", "outbox", "shelf", "board"), True)
     assert found["instance"]
 
 

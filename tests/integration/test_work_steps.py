@@ -474,6 +474,12 @@ class TestRollback:
     def test_data_go_back_with_a_candidate_that_ran(self, bench: Bench) -> None:
         assert self.rolled_back(bench, deployed=True)[-1][0] == "deploy_back"
 
+    def test_data_stay_when_the_candidate_is_declared_irreversible_whatever_else_it_says(self, bench: Bench) -> None:
+        declared = DELIVERY.replace("back: migrate down}", "back: migrate down, reversible: false}")
+        assert declared != DELIVERY
+        push(bench, {"delivery.yaml": declared})
+        assert self.rolled_back(bench, deployed=True)[-1][0] == "deploy"
+
     def test_data_stay_when_the_candidate_never_ran(self, bench: Bench) -> None:
         assert self.rolled_back(bench, deployed=False)[-1][0] == "deploy"
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Before anybody imports Airflow: it reads its configuration then. Nothing connects to this address.
@@ -45,21 +46,39 @@ def airflow_template(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture
+def airflow_database(airflow_template: str) -> str:
+    """Name of the database that a test gets a fresh copy of; a module may have its own."""
+    return airflow_template
+
+
+@pytest.fixture
 def airflow_engine(
-    postgres_server: PostgresServer, airflow_template: str, monkeypatch: pytest.MonkeyPatch
+    postgres_server: PostgresServer, airflow_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Engine]:
     """A fresh copy of it, in the place of Airflow's own engine."""
+    with copied_engine(postgres_server, airflow_database, monkeypatch) as engine:
+        yield engine
+
+
+@contextmanager
+def copied_engine(server: PostgresServer, template: str, patched: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An engine on a fresh copy of a database, in the place of Airflow's own."""
+    url = server.create(template=template)
+    engine = create_engine(url, pool_size=30, poolclass=pool.QueuePool)
+    use_engine(engine, patched)
+    yield engine
+    engine.dispose()
+    server.drop(url)
+
+
+def use_engine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put ``engine`` in the place of Airflow's own."""
     from airflow import settings
 
-    url = postgres_server.create(template=airflow_template)
-    engine = create_engine(url, pool_size=30, poolclass=pool.QueuePool)
     sessions = sessionmaker(engine, autoflush=False, expire_on_commit=False)
     monkeypatch.setattr(settings, "engine", engine)
     monkeypatch.setattr(settings, "NonScopedSession", sessions)
     monkeypatch.setattr(settings, "Session", scoped_session(sessions))
-    yield engine
-    engine.dispose()
-    postgres_server.drop(url)
 
 
 def steps_dag(dag_id: str):  # type: ignore[no-untyped-def]

@@ -224,19 +224,26 @@ def serve(app: Any) -> Iterator[str]:
 @pytest.fixture
 def shop(airflow_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """The web app with one project, its users, its repository and its DAG."""
+    with running_shop(tmp_path, monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def running_shop(directory: Path, patched: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The web app on Airflow's engine as it is now, its project and repository below ``directory``."""
     from airflow.api_fastapi.app import init_auth_manager
 
     from feature_delivery.web.app import create_app
     from feature_delivery.web.transaction import session
 
-    repository = Repository(tmp_path)
-    (tmp_path / "projects").mkdir()
-    (tmp_path / "projects" / "shop.yaml").write_text(PROJECT_FILE.format(repository=repository.bare))
-    (tmp_path / "secrets").mkdir()
-    (tmp_path / "secrets" / "webhook-shop").write_bytes(SECRET + b"\n")
-    monkeypatch.setenv("FEATURE_DELIVERY_HOME", str(tmp_path))
-    monkeypatch.setenv("FEATURE_DELIVERY_PROJECTS", str(tmp_path / "projects"))
-    monkeypatch.setenv("FEATURE_DELIVERY_TASK_TOKEN", TOKEN)
+    repository = Repository(directory)
+    (directory / "projects").mkdir()
+    (directory / "projects" / "shop.yaml").write_text(PROJECT_FILE.format(repository=repository.bare))
+    (directory / "secrets").mkdir()
+    (directory / "secrets" / "webhook-shop").write_bytes(SECRET + b"\n")
+    patched.setenv("FEATURE_DELIVERY_HOME", str(directory))
+    patched.setenv("FEATURE_DELIVERY_PROJECTS", str(directory / "projects"))
+    patched.setenv("FEATURE_DELIVERY_TASK_TOKEN", TOKEN)
     with session() as opened:
         store_dag(opened, DAG)
     init_auth_manager()

@@ -78,6 +78,16 @@ def test_at_each_gate_the_next_command_is_named(gate: dict[str, Any] | None, com
     assert next_command(feature(gate=gate)) == command
 
 
+def test_where_the_project_had_to_be_named_the_next_command_names_it_too() -> None:
+    at = feature(gate=gate_at("production.wait_for_verdict"))
+    named = next_command(at, project="mill")
+    assert named.startswith("feature-delivery keep SHOP-1 --project mill ")
+    assert named.endswith("feature-delivery rollback SHOP-1 --project mill")
+    assert next_command(feature(gate=gate_at("production.wait_for_turn")), project="mill").endswith("--project mill")
+    pushed = next_command(feature(gate=gate_at("rollback.wait_for_rework")), project="mill")
+    assert "--project" not in pushed, "Git knows nothing of projects"
+
+
 def test_both_verdicts_are_named() -> None:
     named = next_command(feature(gate=gate_at("production.wait_for_verdict")))
     assert "feature-delivery keep SHOP-1" in named

@@ -23,6 +23,7 @@ from feature_delivery.domain.work import (
     SuiteDone,
 )
 from feature_delivery.ports.runs import TaskRef
+from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.results import apply_result
 from tests.support.cooperation import bring, now_of, to_the_end
 from tests.support.performing import Process
@@ -181,9 +182,31 @@ def test_an_irreversible_migration_rules_out_the_rollback_by_machine(world: Worl
     world.processes.remove(process)
     world.runs.report(process.task, "success")
     world.run()
+    with world.begin() as unit:
+        waits = flag(unit.books, world.project, feature, VERDICT).waits_for
+    assert "has no way back: a rollback leaves the data as they are" in waits
     world.wait(timedelta(days=1, minutes=1))
     assert world.parked(feature) == [VERDICT]
     assert any("without a verdict" in str(o.payload) for o in world.books.outbox(feature))
+
+
+def test_a_rollback_that_fails_says_why_and_not_what_failed_before_it(world: World) -> None:
+    feature = bring(world, "SHOP-1", CODE)
+    assert feature.branch is not None
+    world.push(feature.branch, content="bad deploy")
+    world.observe(feature)
+    feature = bring(world, "SHOP-1", VERDICT)
+    assert world.decide(feature, "olga", VERDICT, DecisionKind.ROLL_BACK)
+    process = until(world, Step.DEPLOY_ROLLBACK, "reports")
+    failed = Failed(reason="Could not migrate back: no such column.\nIt ended with: …")
+    report(world, process.task, permit_of(world, Step.DEPLOY_ROLLBACK).id, failed)
+    world.processes.remove(process)
+    world.runs.report(process.task, "failed")
+    world.run()
+    with world.begin() as unit:
+        blocked = flag(unit.books, world.project, feature, Step.WAIT_FOR_REWORK).blocked
+    assert "rollback.deploy: Could not migrate back: no such column. Production stays locked" in blocked
+    assert f"clear {Step.DEPLOY_ROLLBACK}" in blocked
 
 
 def test_a_failure_that_was_mended_is_not_told_any_more(world: World) -> None:

@@ -12,8 +12,10 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Errand, FeatureState
 from feature_delivery.ports.git_host import DeploymentState, RequestState, ReviewKind, StatusState
 from feature_delivery.services.control import outbox
+from feature_delivery.services.control.reconcile import reconcile
 from tests.support.cooperation import bring
 from tests.support.stage import Stage, outside_shop
+from tests.support.stepping import go_on, until
 from tests.support.world import PREPROD, PRODUCTION
 
 KEY = FeatureKey("SHOP-1")
@@ -50,6 +52,20 @@ def test_each_stage_posts_a_status_on_the_features_head(stage: Stage) -> None:
     for _state, description, url in stage.host.status[attempt.commit].values():
         assert description
         assert url == "https://airflow.example/dags/feature_delivery_shop/runs/SHOP-1"
+
+
+def test_every_step_that_begins_or_ends_is_worth_a_look(stage: Stage) -> None:
+    """Most of them are no line of the history; the status of a check is pending while it runs."""
+    feature = stage.at(Step.WAIT_FOR_CODE)
+    assert feature.branch is not None
+    head = stage.push(feature.branch)
+    reconcile(stage.control, stage.project)
+    check = until(stage, Step.CHECK_UNIT, "performs")
+    for state in (PENDING, SUCCESS):
+        stage.time += timedelta(seconds=2)
+        outbox.drain(stage.control)
+        assert stage.host.status[head]["delivery/checks/unit"][0] is state
+        go_on(stage, check)
 
 
 def test_a_red_check_is_a_red_status_that_says_why(stage: Stage) -> None:

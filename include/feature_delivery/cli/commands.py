@@ -98,7 +98,7 @@ def status(
     else:
         console = Console()
         console.print(feature_view(found) if key else overview(found))
-        if key and (command := next_command(found)):
+        if key and (command := next_command(found, project=project)):
             console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
 
@@ -220,7 +220,9 @@ def cancel(
 
 def logs(
     key: Key,
-    task: Annotated[str, typer.Argument(help="The task, like preprod.deploy; the newest one when left out.")] = "",
+    task: Annotated[
+        str, typer.Argument(help="The task, like preprod.deploy; left out: what failed, else the newest.")
+    ] = "",
     project: Project = "",
     home: Home = None,
     speak_as: As = "",
@@ -239,7 +241,9 @@ def logs(
         )
         if one["try_number"]
     }
-    wanted = task or (list(tries)[-1] if tries else "")
+    # The first failure is the cause of the others, and what a gate that is blocked asks to be looked at.
+    failed = [one for one in tries if one in {step["task"] for step in found["steps"] if step["state"] == "failed"}]
+    wanted = task or next(iter([*failed, *reversed(tries)]), "")
     if wanted not in tries:
         raise NotFound(f"{key} has no log of {wanted!r}. Tasks that have run: {', '.join(tries) or 'none'}.")
     answer = api.airflow("GET", f"{run}/{wanted}/logs/{tries[wanted]}?full_content=true")

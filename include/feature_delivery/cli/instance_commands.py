@@ -78,9 +78,14 @@ def demo(
 
 def up(
     repository: Annotated[
-        str,
-        typer.Option("--repository", "-r", help="Path or address of the shop's Git repository.", metavar="PATH-OR-URL"),
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            "--repository",
+            "-r",
+            help="Path or address of the shop's Git repository; several may be.",
+            metavar="PATH-OR-URL",
+        ),
+    ] = None,
     project_file: Annotated[
         list[Path] | None,
         typer.Option(
@@ -113,6 +118,8 @@ def up(
 
     if bool(repository) == bool(project_file):
         raise typer.BadParameter("Name the shop by one of --repository and --project-file.")
+    if (project or branch) and len(repository or ()) > 1:
+        raise typer.BadParameter("--project and --branch are of one shop: name one --repository with them.")
 
     console, place = Console(soft_wrap=True), home_of(home)
     if (place / "demo").exists():
@@ -125,7 +132,11 @@ def up(
         if project_file:
             shops = tuple(use_project_file(place, file) for file in project_file)
         else:
-            shops = (prepare(place, repository=repository, name=project, branch=branch, say=say),)
+            shops = tuple(
+                prepare(place, repository=each, name=project, branch=branch, say=say) for each in repository or ()
+            )
+        if len({shop.project.name for shop in shops}) < len(shops):
+            raise Refused("One shop is named twice. Name each once.")
         with running(
             shops,
             home=held,
@@ -149,11 +160,11 @@ def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     if shutil.which(program) is None and Path(sys.argv[0]).name == program:
         program = shlex.quote(str(Path(sys.argv[0]).absolute()))
     elsewhere = place != Path(".feature-delivery").absolute() or "FEATURE_DELIVERY_HOME" in os.environ
-    key = "SHOP-1"
+    key, project = "SHOP-1", shop.project.name
     lines = [
         ("Airflow", f"{now.instance.address}  (log in as {me}; passwords: {now.instance.settings.passwords_file})"),
         ("API", f"{now.instance.address}/feature-delivery/docs"),
-        ("Production", f"{now.production[shop.project.name].address}  ({shop.project.branches.production})"),
+        ("Production", f"{now.production[project].address}  ({shop.project.branches.production})"),
         ("Repository", str(shop.repository)),
     ]
     commands = [
@@ -163,7 +174,7 @@ def next_steps(now: Running, shop: Shop, place: Path) -> Text:
         f"git push delivery HEAD:{shop.project.branches.feature_prefix}{key}-first-feature",
         "# then, anywhere",
         *([f"export FEATURE_DELIVERY_HOME={shlex.quote(str(place))}"] if elsewhere else [f"cd {Path.cwd()}"]),
-        f"{program} status {key}",
+        f"{program} status {key}" + (f" --project {project}" if len(now.shops) > 1 else ""),
     ]
     text = Text("\n")
     for name, value in lines:
@@ -201,19 +212,21 @@ def init(
     Example: [bold]feature-delivery init ../my-shop[/bold]
     """
     from feature_delivery.cli.embedded.home import write_private  # noqa: PLC0415
-    from feature_delivery.services.delivery_template import ShopKind, detect, template  # noqa: PLC0415
+    from feature_delivery.services.delivery_template import ShopKind, first_file  # noqa: PLC0415
 
     if not directory.is_dir():
         raise typer.BadParameter(f"{str(directory)!r} is no directory.")
     target = directory / "delivery.yaml"
     if target.exists():
         raise Refused(f"{target} is there already; it was not touched.")
-    kind, text = detect(directory), template(directory)
-    write_private(target, text)
+    found = first_file(directory)
+    write_private(target, found.text)
     target.chmod(0o644)
-    what = f"found signs of {kind}" if kind is not ShopKind.UNKNOWN else "found no pytest, npm or Makefile"
+    what = f"found signs of {found.kind}" if found.kind is not ShopKind.UNKNOWN else "found no pytest, npm or Makefile"
+    notes = "".join(f"  * {note}\n" for note in found.notes)
+    first = f"See to this first, it is in the file, too:\n{notes}Then look" if notes else "Look"
     sys.stdout.write(
-        f"Wrote {target} ({what}). Look it over, commit it to the main branch, then start:\n"
+        f"Wrote {target} ({what}). {first} it over, commit it to the main branch, and start:\n"
         f"  feature-delivery up --repository {shlex.quote(str(directory))}\n"
     )
 

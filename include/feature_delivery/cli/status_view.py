@@ -59,11 +59,15 @@ def feature_view(found: dict[str, Any], *, heading: str = "", most: int = 99) ->
     return Group(*parts)
 
 
-def next_command(found: dict[str, Any], *, prefix: str = "feature-delivery") -> str:
-    """Return what somebody may type to get the feature on; empty when it is under way or over."""
+def next_command(found: dict[str, Any], *, prefix: str = "feature-delivery", project: str = "") -> str:
+    """Return what somebody may type to get the feature on; empty when it is under way or over.
+
+    ``project``: named in the command, where it had to be named to get here.
+    """
     gate, key = found["gate"], found["key"]
     if not gate:
         return ""
+    key += f" --project {project}" if project else ""
     name = str(gate["step"]).rpartition("wait_for_")[2]
     if gate["blocked"]:
         return f"{prefix} logs {key}"
@@ -77,7 +81,7 @@ def next_command(found: dict[str, Any], *, prefix: str = "feature-delivery") -> 
         case "verdict":
             return f"{prefix} keep {key}    or    {prefix} rollback {key}"
         case "turn":
-            return f"{prefix} production"
+            return f"{prefix} production" + (f" --project {project}" if project else "")
         case _:
             return f"{prefix} approve {key} --gate {name}"
 

@@ -48,12 +48,17 @@ class HealthPlan:
 class MigrationPlan:
     """``forward`` runs before the switch, ``back`` on a rollback.
 
-    ``reversible`` is the shop's word; it rules out automatic rollback when false.
+    ``reversible`` is the shop's word; when false it rules out automatic rollback, and ``back`` never runs.
     """
 
     forward: Command | None
     back: Command | None
     reversible: bool
+
+    @property
+    def way_back(self) -> Command | None:
+        """What takes the data back; ``None``: they stay as they are."""
+        return self.back if self.reversible else None
 
 
 @dataclass(frozen=True, slots=True)

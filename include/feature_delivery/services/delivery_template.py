@@ -7,25 +7,24 @@ passes without testing anything would be worse than none.
 from __future__ import annotations
 
 import json
-import re
-import tomllib
+import textwrap
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from feature_delivery.services.first_file import make, npm, python, sources
+from feature_delivery.services.first_file.draft import SUITES, Draft, SuiteDraft, present
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from feature_delivery.domain.plan import Command
-
-READ_LIMIT_BYTES = 1024 * 1024
-_PYTHON_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "manage.py")
-_SUITES = ("unit", "functional", "integration")
+_WIDTH = 118
 
 
 class ShopKind(StrEnum):
     """What runs a shop's tests."""
 
+    DJANGO = "django"
     PYTHON = "python"
     NPM = "npm"
     MAKE = "make"
@@ -33,15 +32,12 @@ class ShopKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """The parts of the file that differ from shop to shop."""
+class FirstFile:
+    """A ``delivery.yaml``, and what its reader has to see to before it works."""
 
-    install: tuple[Command, ...]
-    inputs: tuple[str, ...]
-    start: Command
-    syntax: Command
-    suites: dict[str, Command]
-    junit: bool = False
+    kind: ShopKind
+    text: str
+    notes: tuple[str, ...]
 
 
 def detect(directory: Path) -> ShopKind:
@@ -50,154 +46,60 @@ def detect(directory: Path) -> ShopKind:
     Signs of pytest go first (a Python shop often carries a ``package.json`` for its front end), a ``Makefile`` last
     (it often only calls one of the others).
     """
-    if _has_pytest(directory):
-        return ShopKind.PYTHON
+    by_python = ShopKind.DJANGO if python.is_django(directory) else ShopKind.PYTHON
+    if python.has_pytest(directory):
+        return by_python
     if (directory / "package.json").is_file():
         return ShopKind.NPM
-    if any((directory / name).is_file() for name in _PYTHON_FILES):
-        return ShopKind.PYTHON
-    if (directory / "Makefile").is_file():
+    if present(directory, python.PYTHON_FILES):
+        return by_python
+    if present(directory, make.MAKEFILES):
         return ShopKind.MAKE
     return ShopKind.PYTHON if any(directory.glob("*.py")) else ShopKind.UNKNOWN
 
 
-def template(directory: Path) -> str:
+def first_file(directory: Path) -> FirstFile:
     """Return a commented ``delivery.yaml`` for the project in ``directory``; it reads back without error."""
-    match detect(directory):
-        case ShopKind.PYTHON:
-            return _written(_python(directory))
+    kind = detect(directory)
+    match kind:
+        case ShopKind.DJANGO | ShopKind.PYTHON:
+            draft = python.draft(directory)
         case ShopKind.NPM:
-            return _written(_npm(directory))
+            draft = npm.draft(directory)
         case ShopKind.MAKE:
-            return _written(_make(directory))
+            draft = make.draft(directory)
         case ShopKind.UNKNOWN:
-            return _written(_unknown())
+            draft = _unknown()
+    found = sources.look(directory)
+    notes = (*draft.notes, *_notes(draft, found))
+    return FirstFile(kind=kind, text=_written(draft, found, notes), notes=notes)
 
 
-def _has_pytest(directory: Path) -> bool:
-    if any((directory / name).is_file() for name in ("pytest.ini", "conftest.py", "tests/conftest.py")):
-        return True
-    if "pytest" in _table(directory / "pyproject.toml").get("tool", {}):
-        return True
-    return "[tool:pytest]" in _content(directory / "setup.cfg") or "[pytest]" in _content(directory / "tox.ini")
-
-
-def _content(path: Path) -> str:
-    """Return the text of a file, empty when there is none that can be read: detection never fails."""
-    try:
-        with path.open("rb") as file:
-            return file.read(READ_LIMIT_BYTES).decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _table(path: Path) -> dict[str, dict[str, object]]:
-    try:
-        found = tomllib.loads(_content(path))
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return {}
-    return {name: value for name, value in found.items() if isinstance(value, dict)}
-
-
-def _python(directory: Path) -> _Draft:
-    requirements = [
-        name
-        for name in ("requirements.txt", "requirements-dev.txt", "dev-requirements.txt")
-        if (directory / name).is_file()
-    ]
-    if requirements:
-        install: Command = ("uv", "pip", "install", *(word for name in requirements for word in ("-r", name)))
-        inputs = tuple(requirements)
-    else:
-        install = ("uv", "pip", "install", "-e", ".")
-        inputs = tuple(name for name in ("pyproject.toml", "setup.cfg", "setup.py") if (directory / name).is_file())
-    # Without any of these nothing has to be installed; pytest must come from somewhere, though.
-    commands = (install,) if inputs else (("uv", "pip", "install", "pytest"),)
-    return _Draft(
-        install=commands,
-        inputs=inputs or ("delivery.yaml",),
-        start=_python_start(directory),
-        syntax=("python", "-m", "compileall", "-q", *_python_sources(directory)),
-        suites={
-            suite: ("python", "-m", "pytest", _tests(directory, suite), "-q", f"--junitxml=reports/{suite}.xml")
-            for suite in _SUITES
-        },
-        junit=True,
-    )
-
-
-def _python_packages(directory: Path) -> list[tuple[str, Path]]:
-    places = [place for place in (directory, directory / "src") if place.is_dir()]
-    return sorted(
-        (path.parent.name, path.parent)
-        for place in places
-        for path in place.glob("*/__init__.py")
-        if path.parent.name.isidentifier() and path.parent.name not in {"tests", "test"}
-    )
-
-
-def _python_sources(directory: Path) -> tuple[str, ...]:
-    packages = tuple(path.relative_to(directory).as_posix() for _, path in _python_packages(directory))
-    if not packages:  # modules lie at the top: whatever is added there later must be checked too
-        return ("-x", r"(^|/)(\.[^/]|node_modules/|venv/)", ".")
-    return (*packages, *(("tests",) if (directory / "tests").is_dir() else ()))
-
-
-def _python_start(directory: Path) -> Command:
-    if (directory / "manage.py").is_file():
-        return ("sh", "-c", 'exec python manage.py runserver --noreload "$HOST:$PORT"')
-    for name, path in _python_packages(directory):
-        if (path / "__main__.py").is_file():
-            return ("python", "-m", name)
-    found = next((name for name in ("app.py", "server.py", "main.py") if (directory / name).is_file()), None)
-    return ("python", found) if found else ("./start-the-shop",)
-
-
-def _tests(directory: Path, suite: str) -> str:
-    places = (f"tests/{suite}", f"test/{suite}")
-    return next((place for place in places if (directory / place).is_dir()), f"tests/{suite}")
-
-
-def _npm(directory: Path) -> _Draft:
-    try:
-        package = json.loads(_content(directory / "package.json"))
-    except (ValueError, RecursionError):
-        package = {}
-    scripts = package.get("scripts") if isinstance(package, dict) else None
-    known = scripts if isinstance(scripts, dict) else {}
-    locked = (directory / "package-lock.json").is_file()
-    return _Draft(
-        install=(("npm", "ci" if locked else "install"),),
-        inputs=("package.json", "package-lock.json") if locked else ("package.json",),
-        start=("npm", "start"),
-        syntax=("npm", "run", next((name for name in ("lint", "check", "typecheck") if name in known), "lint")),
-        suites={suite: ("npm", "run", f"test:{suite}") for suite in _SUITES},
-    )
-
-
-def _make(directory: Path) -> _Draft:
-    targets = set(re.findall(r"^([A-Za-z0-9_.-]+)[^\S\n]*:(?!=)", _content(directory / "Makefile"), re.MULTILINE))
-
-    def target(*wanted: str) -> Command:
-        return ("make", next((name for name in wanted if name in targets), wanted[0]))
-
-    return _Draft(
-        install=(target("install", "deps", "setup"),),
-        inputs=("Makefile",),
-        start=target("start", "run", "serve"),
-        syntax=target("lint", "syntax", "check"),
-        suites={suite: target(f"test-{suite}", f"{suite}-test", f"{suite}-tests", suite) for suite in _SUITES},
-    )
-
-
-def _unknown() -> _Draft:
-    return _Draft(
+def _unknown() -> Draft:
+    return Draft(
         install=(),
         inputs=(),
         start=("./start-the-shop",),
         syntax=("./check-syntax",),
-        suites={suite: (f"./run-{suite}-tests",) for suite in _SUITES},
+        suites={suite: SuiteDraft((f"./run-{suite}-tests",)) for suite in SUITES},
+        notes=("Name the commands that start and test the shop: nothing tells what they are.",),
     )
+
+
+def _notes(draft: Draft, found: sources.Sources) -> tuple[str, ...]:
+    notes = []
+    told = any("$PORT" in word for word in draft.start)
+    if found.files and not found.reads_port and not told:
+        notes.append(
+            "Nothing in the sources mentions PORT. The server must listen on the address in the environment "
+            "variables HOST and PORT, or be told by its arguments: several run on this machine at once."
+        )
+    if not found.health:
+        notes.append(
+            "No health page was found, so that the front page is asked. It has to answer 200, and not redirect: "
+            "name one that does as health.path."
+        )
+    return tuple(notes)
 
 
 def _quoted(value: object) -> str:
@@ -205,26 +107,54 @@ def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=True)
 
 
-def _written(draft: _Draft) -> str:
-    suites = "".join(_suite(name, command, draft.junit) for name, command in draft.suites.items())
+def _written(draft: Draft, found: sources.Sources, notes: tuple[str, ...]) -> str:
     return _TEXT.format(
+        notes=_as_comments(notes),
         install=_quoted([list(command) for command in draft.install]),
         inputs=_quoted(list(draft.inputs)),
         start=_quoted(list(draft.start)),
+        health=_quoted(found.health or "/"),
+        migration=_MIGRATION if draft.forward is None else _FORWARD.format(forward=_quoted(list(draft.forward))),
         syntax=_quoted(list(draft.syntax)),
-        suites=suites,
+        suites="".join(_suite(name, suite) for name, suite in draft.suites.items()),
     )
 
 
-def _suite(name: str, command: Command, junit: bool) -> str:  # noqa: FBT001 - private, read at one place
-    report = f"\n    junit: reports/{name}.xml" if junit else f"\n    # junit: reports/{name}.xml"
-    return f"  {name}:\n    command: {_quoted(list(command))}\n    timeout: 10m{report}\n"
+def _as_comments(notes: tuple[str, ...]) -> str:
+    if not notes:
+        return ""
+    lines = [
+        line
+        for note in notes
+        for line in textwrap.wrap(note, _WIDTH, initial_indent="# * ", subsequent_indent="#   ", break_on_hyphens=False)
+    ]
+    return "\n".join(["#", "# See to this before it is delivered:", *lines, ""])
 
+
+def _suite(name: str, suite: SuiteDraft) -> str:
+    report = f"\n    {'' if suite.junit else '# '}junit: reports/{name}.xml"
+    return f"  {name}:\n    command: {_quoted(list(suite.command))}\n    timeout: 10m{report}\n"
+
+
+_MIGRATION = """\
+# migration:
+#   forward: "python -m shop.migrate up"
+#   back: "python -m shop.migrate down"
+#   reversible: true
+"""
+
+_FORWARD = """\
+migration:
+  forward: {forward}
+  # Django needs to be told where to go back to; docs/your-shop.md has a command for that.
+  # back: "python manage.py release back"
+  reversible: false
+"""
 
 _TEXT = """\
 # How a commit of this shop is installed, started, checked, migrated and tested.
 # Read it through: what could not be detected is a guess, and a command that does not exist fails.
-#
+{notes}#
 # A command is a text ("python -m shop", split as a shell would) or a list of arguments. It is never given to a shell.
 # Commands run in the checked-out commit, inside the environment's own directory and Python environment.
 # A duration is a number of seconds, or a text like 30s, 2m, 1h. Paths are relative to the checkout.
@@ -235,23 +165,21 @@ install:
   commands: {install}
   inputs: {inputs}
 
-# The server. It must listen on $HOST:$PORT (environment variables) and keep its files in $DATA_DIR. It is also told
-# $DELIVERY_ENVIRONMENT (development, preprod, production) and $DELIVERY_COMMIT. A server that takes its port as an
-# argument needs a shell of its own: ["sh", "-c", "exec gunicorn shop:app --bind $HOST:$PORT"]
+# The server. It must listen on $HOST:$PORT (environment variables) and keep its files in $DATA_DIR: each release has a
+# checkout of its own, only $DATA_DIR stays. It is also told $DELIVERY_ENVIRONMENT (development, preprod, production)
+# and $DELIVERY_COMMIT. A server that takes its port as an argument needs a shell of its own:
+# ["sh", "-c", "exec gunicorn shop:app --bind $HOST:$PORT"]
 start: {start}
 
 # The new release takes over once this path answers 200.
 health:
-  path: /healthz
+  path: {health}
   timeout: 60s
 
-# "forward" runs before the new release takes over, "back" on a rollback. With "reversible: false" people decide
-# about a rollback.
-# migration:
-#   forward: "python -m shop.migrate up"
-#   back: "python -m shop.migrate down"
-#   reversible: true
-
+# "forward" runs before the new release takes over, while the old one still serves. "back" runs on a rollback, in the
+# checkout of the release that goes. With "reversible: false" it does not: a rollback brings the code back, the data
+# stay as they are, and only people decide about it.
+{migration}
 # Plain environment variables of the shop; never secrets.
 variables: {{}}
 

@@ -87,6 +87,11 @@ class Caller:
             raise Refused(f"{self.name} may not {what} in {self.project.name}: {able} may.")
 
 
+def stranger(project: ProjectConfig, name: str) -> str:
+    """Return why somebody who is no person of the project may do nothing in it."""
+    return f"{name[:80]} is nobody of {project.name}: add them to 'people' in its project file."
+
+
 def caller(project: Readable, user: GetUserDep) -> Caller:
     """Return who asks, as a person of the project; nobody acts for another one.
 
@@ -95,7 +100,7 @@ def caller(project: Readable, user: GetUserDep) -> Caller:
     """
     name = str(user.get_name())
     if name not in project.people.persons:
-        raise Refused(f"{name[:80]} is nobody of {project.name}: add them to 'people' in its project file.")
+        raise Refused(stranger(project, name))
     return Caller(project, cast("PersonName", name))
 
 

@@ -22,6 +22,7 @@ from feature_delivery.web import (
     webhook_routes,
     workers,
 )
+from feature_delivery.web.board.app import create_board
 from feature_delivery.web.transaction import begin
 
 router = APIRouter(tags=["health"])
@@ -62,6 +63,7 @@ def create_app() -> FastAPI:
     for part in (task_routes, feature_routes, local_routes, webhook_routes, delivery_routes, examination_routes):
         app.include_router(part.router)
     app.include_router(router)
+    app.mount("/board", create_board())
     return app
 
 

@@ -17,7 +17,7 @@ from feature_delivery.web.transaction import session
 router = APIRouter(prefix="/projects/{project}", tags=["people"])
 
 
-@router.get("/examination", responses=problems(401, 403, 404))
+@router.get("/examination", responses=problems(401, 403, 404, 409))
 def examine_project(project: Readable) -> list[Finding]:
     """Look at host, tracker, Git access, webhook secret and people of a project; says of each what to do."""
     parts = Parts(

@@ -34,6 +34,7 @@ from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import deadlines, gates, outbox, reconcile, webhooks
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.outside import Control
+from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import WebUnit, begin, session
 
 _log = logging.getLogger(__name__)
@@ -252,6 +253,7 @@ def works() -> dict[str, Callable[[], float | None]]:
         "webhooks": process_webhooks,
         "outbox": drain_outbox,
         "shelf": _tidy_after_hands,
+        pulse.WORKER: pulse.pulse.beat,
     }
 
 

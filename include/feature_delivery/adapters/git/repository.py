@@ -14,6 +14,7 @@ from feature_delivery.adapters.git.merging import Identity, Merging
 from feature_delivery.adapters.git.mirror import Mirror
 from feature_delivery.adapters.git.objects import Objects, shown_path
 from feature_delivery.adapters.git.past import Past
+from feature_delivery.adapters.git.patches import Patch, read_patch
 from feature_delivery.adapters.git.remote import Remote
 from feature_delivery.adapters.git.restorations import build_restoration
 from feature_delivery.adapters.git.stacking import stacked_on
@@ -108,6 +109,10 @@ class GitRepository:
     def diff_stat(self, old: CommitSha, new: CommitSha) -> tuple[FileChange, ...]:
         """See ``Repository.diff_stat``."""
         return self._at(old, new).diff_stat(old, new)
+
+    def patch(self, old: CommitSha, new: CommitSha) -> Patch:
+        """Return what changed since ``new`` parted from ``old``, for people to read; bounded."""
+        return read_patch(self._commands, self._at(old, new), old, new)
 
     def read_file(self, commit: CommitSha, path: str) -> bytes | None:
         """See ``Repository.read_file``; a commit's file never changes, so it is read once."""

@@ -29,11 +29,11 @@ BOTS = re.compile(r"(project|group)_\d+_bot")
 
 IDLE = frozenset(
     {
-        *("assignees", "labels", "milestone_id", "reviewers", "time_change", "time_estimate", "total_time_spent"),
+        *("assignees", "labels", "milestone_id", "time_change", "time_estimate", "total_time_spent"),
         *("updated_at", "updated_by_id", "last_edited_at", "last_edited_by_id", "discussion_locked"),
     }
 )
-"""Fields of a merge request whose change alone changes nothing we look at."""
+"""Fields of a merge request whose change alone changes nothing we look at. ``reviewers`` tell who requests changes."""
 
 
 class GitLab:

@@ -92,6 +92,11 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
     return answer
 
 
+def may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
+    """Say whether a decision would count now, with the sentence of its refusal; nothing is changed or recorded."""
+    return _may(unit, project, feature, say)
+
+
 def _said_already(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> bool:
     mine = [
         d

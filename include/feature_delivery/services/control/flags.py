@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, DecisionKind, Voice
 from feature_delivery.domain.process import CHECKS, ORDER, Step
@@ -18,6 +18,9 @@ from feature_delivery.domain.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from feature_delivery.domain.names import CommitSha, PersonName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Books
 
@@ -39,6 +42,30 @@ class Flag:
     waits_for: str = ""
 
 
+class Said(Protocol):
+    """A decision, as far as it is asked whether it counts."""
+
+    @property
+    def step(self) -> Step:
+        """The gate."""
+
+    @property
+    def person(self) -> PersonName:
+        """Who said it."""
+
+    @property
+    def kind(self) -> DecisionKind:
+        """What was said."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it was accepted when it was said."""
+
+    @property
+    def candidate(self) -> CommitSha | None:
+        """The candidate at that time."""
+
+
 def voices(books: Books, project: ProjectConfig, feature: Feature) -> tuple[Voice, ...]:
     """Return the decisions that count for the current attempt.
 
@@ -46,19 +73,24 @@ def voices(books: Books, project: ProjectConfig, feature: Feature) -> tuple[Voic
     """
     candidate = books.candidate(feature, feature.attempt_number)
     attempt = books.attempt(feature)
-    authors = set() if attempt is None or project.people.solo else set(attempt.authors)
+    said = books.decisions(feature, feature.attempt_number)
+    authors = frozenset(attempt.authors if attempt else ())
+    return counted(project, said, authors=authors, candidate=candidate.commit if candidate else None)
+
+
+def counted(
+    project: ProjectConfig, said: Iterable[Said], *, authors: frozenset[PersonName], candidate: CommitSha | None
+) -> tuple[Voice, ...]:
+    """Return what counts of what was ``said`` about an attempt, whose newest candidate is ``candidate``."""
+    barred = () if project.people.solo else authors
     found = []
-    for decision in books.decisions(feature, feature.attempt_number):
+    for decision in said:
         if not decision.accepted:
             continue
-        if decision.step in SIGN_OFFS and decision.kind is DecisionKind.APPROVE and decision.person in authors:
+        if decision.step in SIGN_OFFS and decision.kind is DecisionKind.APPROVE and decision.person in barred:
             continue  # who opened the request, or pushed, may become known after the approval
         bound = decision.step in {Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION}
-        if (
-            bound
-            and not project.choices.sign_offs_survive_refresh
-            and decision.candidate != (candidate.commit if candidate else None)
-        ):
+        if bound and not project.choices.sign_offs_survive_refresh and decision.candidate != candidate:
             continue
         found.append(Voice(gate=decision.step, person=decision.person, kind=decision.kind))
     return tuple(found)
@@ -168,7 +200,10 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
         return Flag(outcome=DecisionKind.ROLL_BACK)
     who = ", ".join(project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles)) or "nobody"
     evidence = production_evidence(books, feature)
-    return Flag(waits_for=f"Keep or roll back: {who} may say so. {evidence.text}")
+    said = evidence.text
+    if promotion.irreversible:
+        said = f"Its migration has no way back: a rollback leaves the data as they are. {said}"
+    return Flag(waits_for=f"Keep or roll back: {who} may say so. {said}")
 
 
 def _rework(books: Books, feature: Feature) -> Flag:

@@ -26,6 +26,7 @@ from feature_delivery.domain.work import Work
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.services.control import start
 from feature_delivery.services.control.gates import enter
+from feature_delivery.services.control.history import show_later
 from feature_delivery.services.control.permitted_work import done_already, work_of
 from feature_delivery.services.control.rules import rule
 from feature_delivery.services.control.scene import (
@@ -87,6 +88,7 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     unit.books.add(permit)
     if step is Step.PROMOTE:
         _intend(scene)
+    show_later(unit, feature)
     return work_of(scene, permit, environment)
 
 

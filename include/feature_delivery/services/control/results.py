@@ -39,9 +39,9 @@ from feature_delivery.domain.work import (
 from feature_delivery.services.control import alerts, attempts, production, turn, verdict
 from feature_delivery.services.control.asking import ask
 from feature_delivery.services.control.baseline import executed_in_production
-from feature_delivery.services.control.flags import missing_sign_offs, production_evidence, sign_offs
+from feature_delivery.services.control.flags import last_failure, missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
-from feature_delivery.services.control.history import notify, record, tell_issue
+from feature_delivery.services.control.history import notify, record, show_later, tell_issue
 from feature_delivery.services.control.scene import Scene, environment_of
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
                 alerts.failed(unit, project, feature, task.step, problem)
         else:
             alerts.succeeded(unit, feature, task.step)
+    show_later(unit, feature)  # most results are no line of the history
     settle(unit, project, feature)
     return problem
 
@@ -360,7 +361,7 @@ def _rolled_back(scene: Scene) -> str:
     result = unit.books.suite_result(feature, feature.attempt_number, Step.TEST_ROLLBACK)
     operators = project.people.with_role(Who.OPERATOR, Who.MANAGER)
     if promotion.restored is None or result is None or result.commit != promotion.restored or result.red:
-        why = result.red if result is not None and result.red else "production was not redeployed and verified"
+        why = (result.red if result is not None else "") or _why_not_restored(scene)
         text = f"The rollback of {feature.key} is not finished: {why.rstrip('.')}. Production stays locked."
         record(unit, feature, "production_uncertain", text, step=scene.step)
         return text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}."
@@ -375,6 +376,12 @@ def _rolled_back(scene: Scene) -> str:
         to={*operators, *project.people.with_role(Who.DEVELOPER)},
     )
     return ""
+
+
+def _why_not_restored(scene: Scene) -> str:
+    """Return what the rollback's own failed step said; the release that is taken back may have failed, too."""
+    said = last_failure(scene.unit.books, scene.feature, before=Step.NOTIFY_ROLLBACK).partition("\n")[0]
+    return said if said.startswith("rollback.") else "production was not redeployed and verified"
 
 
 def _failed(scene: Scene, permit: PermitRecord, result: Failed) -> None:

@@ -77,11 +77,11 @@ def deploy_rollback(job: Job) -> Deployed:
 
 def _way_back(job: Job, candidate: CommitSha) -> DeliveryPlan | None:
     plan = job.plan_at(candidate)
-    if plan.migration.back is None:
-        if plan.migration.forward is not None:
-            job.say(f"{candidate[:10]} has a migration without a way back: data stays as it is.")
-        return None
-    return plan
+    if plan.migration.way_back is not None:
+        return plan
+    if plan.migration.forward is not None:
+        job.say(f"{candidate[:10]} has a migration without a way back: data stays as it is.")
+    return None
 
 
 def destroy(job: Job) -> Done:

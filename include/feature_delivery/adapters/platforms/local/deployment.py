@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.local import forwarding, health, processes
+from feature_delivery.adapters.platforms.local.databases import databases_in, warning
 from feature_delivery.adapters.platforms.local.installation import Installer, inputs_of
 from feature_delivery.adapters.platforms.local.layout import drop_staging, new_staging, remove_tree
 from feature_delivery.adapters.platforms.local.logs import ending
@@ -89,9 +90,15 @@ class Starter:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         if found == "somebody else answers on its port":
             raise _PortTakenError
-        raise self._refusal(
-            release, f"{plan.path} did not answer 200 within {plan.timeout.total_seconds():g} seconds (last: {found})"
-        )
+        why = f"{plan.path} did not answer 200 within {plan.timeout.total_seconds():g} seconds (last: {found})"
+        raise self._refusal(release, f"{why}. {self._advice(release, found)}".strip(" ."))
+
+    def _advice(self, release: ReleaseRecord, found: int | str) -> str:
+        others = forwarding.listening_elsewhere(self._processes(release), port=release.port or 0)
+        if found == health.NOTHING_LISTENS and others:
+            ports = " and ".join(map(str, others))
+            return f"It listens on port {ports} instead: let it listen on $HOST and $PORT of its environment."
+        return health.advice(found)
 
     def _judge_early_end(self, release: ReleaseRecord) -> None:
         taken = not forwarding.is_free(release.port or 0)
@@ -143,8 +150,12 @@ class Deployment:
         try:
             self._check_out()
             self._install()
+            checkout = self.place.layout.releases / self.target.name
+            before = databases_in(checkout)
             migrated = self._migrate()
             self.target = self.starter.start(self.target)
+            if made := databases_in(checkout) - before:
+                self.say(warning(made))
             old, record = self._switch()
         except OSError as error:
             overtaken = self._is_overtaken()
@@ -260,9 +271,16 @@ class Deployment:
         with self.place.changing(launch=self.launch) as record:
             current = record.current
             leaving = record.unsettled or (current if current and current.commit != self.target.commit else None)
-        if leaving is not None and plan.migration.back is not None:
-            self.say(f"Take the migration of {leaving.commit[:12]} back: {' '.join(plan.migration.back)}")
-            self._run("migrate back", leaving, plan.migration.back)
+        back = plan.migration.way_back
+        if leaving is not None and back is not None:
+            self.say(f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}")
+            try:
+                self._run("migrate back", leaving, back)
+            except Refused as error:
+                raise Refused(
+                    f"{error}\n{leaving.commit[:12]} goes on serving. Mend its data by hand until that command "
+                    "succeeds, then deploy again."
+                ) from error
         with self.place.changing(launch=self.launch) as record:
             save(self.place.layout, record.changed(unsettled=None))
 
@@ -294,7 +312,7 @@ class Deployment:
 
     def _undo_migration(self, error: BaseException) -> None:
         """Bring the data back that were migrated for this release, where that is possible: the old one goes on."""
-        back = self.release.plan.migration.back
+        back = self.release.plan.migration.way_back
         if back is None or not isinstance(error, Error):
             error.add_note("Its migration has run and stays; the old release goes on with migrated data.")
             return

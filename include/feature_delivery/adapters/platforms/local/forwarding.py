@@ -111,6 +111,15 @@ def listens(candidates: list[psutil.Process], *, port: int) -> bool:
     return False
 
 
+def listening_elsewhere(candidates: list[psutil.Process], *, port: int) -> tuple[int, ...]:
+    """Return the ports but ``port`` that these listen on: a shop that was not told where to listen."""
+    found: set[int] = set()
+    for process in candidates:
+        with suppress(psutil.Error):
+            found |= {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    return tuple(sorted(found - {port}))
+
+
 def drain(forwarder: str | None, *, port: int | None, timeout_seconds: float) -> None:
     """Wait until the forwarder has no connection to ``port`` any more, or time is up."""
     end = time.monotonic() + timeout_seconds

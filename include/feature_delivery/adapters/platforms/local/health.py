@@ -7,6 +7,7 @@ import socket
 import time
 
 REQUEST_SECONDS = 5.0
+NOTHING_LISTENS = "nothing listens there"
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 _LINE_LIMIT = 4096
 
@@ -36,8 +37,23 @@ def answer(port: int, path: str, *, timeout_seconds: float = REQUEST_SECONDS) ->
     except TimeoutError:
         return f"no answer within {timeout_seconds:g} seconds"
     except ConnectionRefusedError:
-        return "nothing listens there"
+        return NOTHING_LISTENS
     except OSError as error:
         return f"no HTTP answer ({error.strerror})"
     found = _STATUS_LINE.match(line)
     return int(found.group(1)) if found else "no HTTP answer"
+
+
+def advice(found: int | str) -> str:
+    """Return what whoever wrote the shop can do about such an answer, a sentence or nothing."""
+    match found:
+        case 404 | 410:
+            return "The shop has no such page: name one that answers 200 as `health.path` in delivery.yaml."
+        case 301 | 302 | 303 | 307 | 308:
+            return "Redirects are not followed: name a page that answers 200 itself as `health.path` in delivery.yaml."
+        case 400 | 421:
+            return "It may refuse to be called 127.0.0.1: let it accept that name (in Django: ALLOWED_HOSTS)."
+        case 401 | 403:
+            return "Nobody logs in to ask: name a page that is open to all as `health.path` in delivery.yaml."
+        case _:
+            return ""

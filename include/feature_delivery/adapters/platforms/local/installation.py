@@ -80,6 +80,8 @@ class Installer:
         return {
             **variables_of_installs(),
             "UV_CACHE_DIR": str(self.settings.uv_cache),
+            "npm_config_cache": str(self.settings.npm_cache),
+            "npm_config_update_notifier": "false",
             **self.settings.install_variables,
         }
 

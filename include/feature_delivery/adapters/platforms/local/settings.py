@@ -19,6 +19,13 @@ def users_uv_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"
 
 
+def users_npm_cache() -> Path:
+    """Return npm's cache of this user; npm checks what it takes from there against the lock file."""
+    # npm's own spelling is the one in lower case.
+    configured = os.environ.get("npm_config_cache")  # noqa: SIM112
+    return Path(configured or os.environ.get("NPM_CONFIG_CACHE") or Path.home() / ".npm")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of one ``LocalPlatform``.
@@ -28,6 +35,7 @@ class Settings:
         instance: Id of this installation; environments of another one are never touched.
         ports: Stable addresses are taken from here; below what the kernel hands out on its own (32768 and up).
         uv_cache: Shared by all installs, so that only the first one of a package needs the network.
+        npm_cache: The same for npm: each environment has a ``$HOME`` of its own, which would be empty.
         install_variables: Given to installs only, such as the address of a private registry.
         install_timeout: For each install command and each migration.
         drain_timeout: How long a release that was switched away from may finish its last requests.
@@ -39,6 +47,7 @@ class Settings:
     instance: str
     ports: range = range(21000, 22000)
     uv_cache: Path = field(default_factory=users_uv_cache)
+    npm_cache: Path = field(default_factory=users_npm_cache)
     install_variables: Mapping[str, str] = field(default_factory=dict)
     install_timeout: timedelta = timedelta(minutes=15)
     drain_timeout: timedelta = timedelta(seconds=10)

@@ -1,0 +1,72 @@
+"""What changed between two commits, for people to read: bounded, whatever the commits hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from feature_delivery.adapters.git.commands import GitCommands
+    from feature_delivery.adapters.git.objects import Objects
+    from feature_delivery.domain.names import CommitSha
+    from feature_delivery.ports.repository import FileChange
+
+LINES_LIMIT = 4000
+"""Changed lines shown of a whole patch; files beyond it are only named."""
+
+FILES_LIMIT = 100
+TEXT_LIMIT = 2_000_000
+"""Characters; more are cut off."""
+
+LARGEST_FILE = "128k"
+"""Git treats larger files as binary here: nobody reads them, and reading them costs memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Every changed file, and the patch (unified, UTF-8 with replacements) of those that are shown."""
+
+    files: tuple[FileChange, ...]
+    text: str
+    left_out: tuple[str, ...]
+
+
+def read_patch(commands: GitCommands, objects: Objects, old: CommitSha, new: CommitSha) -> Patch:
+    """Return what changed since ``new`` parted from ``old``; both are fetched."""
+    bases = objects.merge_bases(old, new)
+    base = bases[0] if bases else old
+    files = objects.diff_stat(base, new)
+    shown: list[str] = []
+    left_out: list[str] = []
+    lines = 0
+    for change in files:
+        count = (change.added or 0) + (change.removed or 0)
+        if lines + count > LINES_LIMIT or len(shown) >= FILES_LIMIT:
+            left_out.append(change.path)
+            continue
+        lines += count
+        shown.append(change.path)
+    return Patch(files, _text(commands, base, new, shown) if shown else "", tuple(left_out))
+
+
+def _text(commands: GitCommands, base: CommitSha, new: CommitSha, paths: list[str]) -> str:
+    output = commands.run(
+        "-c",
+        f"core.bigFileThreshold={LARGEST_FILE}",
+        "diff-tree",
+        "-r",
+        "-p",
+        "--no-color",
+        "--no-textconv",
+        "--no-ext-diff",
+        "--no-renames",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+        "--end-of-options",
+        base,
+        new,
+        "--",
+        *paths,
+        doing="compare two commits",
+    )
+    return output.out.decode("utf-8", "replace")[:TEXT_LIMIT]

@@ -1,0 +1,358 @@
+"""The feature page: everything known of one feature, arranged for reading and deciding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from feature_delivery.domain.names import CommitSha, PersonName, environment_name, run_id
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import PROCESS, Row, Step
+from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.records import (
+    Environment,
+    EnvironmentState,
+    Feature,
+    OutboxEntry,
+    SuiteResult,
+    WebhookDelivery,
+    now,
+)
+from feature_delivery.ports.ledger import Books
+from feature_delivery.services.control import decide, journey
+from feature_delivery.services.control.board import Tests
+from feature_delivery.services.control.gates import run_of
+from feature_delivery.services.control.status import FeatureView, StepView, feature_view
+from feature_delivery.web.access import stranger
+from feature_delivery.web.board import charts
+from feature_delivery.web.board.shown import HostPages, host_pages
+from feature_delivery.web.transaction import WebUnit
+
+CASES_SHOWN = 50
+WEBHOOKS_LOOKED_AT = 200
+LOOKED_AT = {
+    Step.WAIT_FOR_REVIEW: "development",
+    Step.WAIT_FOR_ACCEPTANCE: "preprod",
+    Step.WAIT_FOR_CONFIRMATION: "preprod",
+    Step.WAIT_FOR_VERDICT: "production",
+    Step.WAIT_FOR_DEMONSTRATION: "production",
+}
+"""Which environment is looked at before deciding at a gate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """One row of the process on this feature's way; ``here``: it stands here."""
+
+    row: Row
+    state: str
+    here: bool
+    seconds: float | None
+    since: datetime | None
+    tasks: tuple[StepView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Something that may be said at the gate; ``reason``: why this reader may not say it."""
+
+    kind: DecisionKind
+    may: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked at the gate the feature waits at, if people decide there.
+
+    Attributes:
+        choices: What may be said.
+        able: Everybody whose role lets them decide here.
+        given: Who has approved already, and ``needed``: how many must.
+        place: Where to look before deciding.
+        needs_comment: One of the choices does.
+    """
+
+    gate: Step
+    choices: tuple[Choice, ...]
+    able: tuple[PersonName, ...]
+    given: tuple[PersonName, ...]
+    needed: int
+    place: Environment | None
+    commit: CommitSha | None
+
+    @property
+    def open(self) -> bool:
+        """Say whether the reader may say anything here."""
+        return any(choice.may for choice in self.choices)
+
+    @property
+    def reason(self) -> str:
+        """Why the reader may say nothing; empty when something may be said."""
+        return "" if self.open else next((choice.reason for choice in self.choices), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteBlock:
+    """One run of a suite; ``broken``: its tests that failed, ``others``: the rest, as far as they are shown."""
+
+    result: SuiteResult
+    broken: tuple[Mapping[str, Any], ...]
+    others: tuple[Mapping[str, Any], ...]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentLine:
+    """One deploy; ``place``: the kind of its environment."""
+
+    place: str
+    attempt: int
+    commit: CommitSha
+    state: str
+    reason: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two commits whose difference is what the feature changes."""
+
+    old: CommitSha
+    new: CommitSha
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturePage:
+    """Everything that the template shows."""
+
+    project: ProjectConfig
+    view: FeatureView
+    stations: tuple[Station, ...]
+    question: Question | None
+    pages: HostPages
+    production_commit: CommitSha | None
+    shipped_commit: CommitSha | None
+    spans: tuple[journey.Span, ...]
+    timeline: charts.Timeline
+    totals: Mapping[journey.Spent, float]
+    suites: tuple[SuiteBlock, ...]
+    older_suites: tuple[SuiteBlock, ...]
+    deployments: tuple[DeploymentLine, ...]
+    messages: tuple[OutboxEntry, ...]
+    webhooks: tuple[WebhookDelivery, ...]
+    places: tuple[Environment, ...]
+    deliveries: tuple[Feature, ...]
+    changes: Comparison | None
+    changes_url: str
+    tests: Tests | None
+    now: datetime
+
+    @property
+    def lead_seconds(self) -> float:
+        """How long the feature has been under way, or was."""
+        return ((self.view.ended_at or self.now) - self.view.created_at).total_seconds()
+
+
+def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, reader: str) -> FeaturePage:
+    """Return the page of a feature as ``reader`` sees it; reads only."""
+    books, run, at = unit.books, run_of(feature), now()
+    view = feature_view(books, project, feature, tasks=unit.runs.tasks(run), run_state=unit.runs.state(run))
+    row = books.project(project.name)
+    gates, permits = books.gates(feature), books.permits(feature)
+    found = journey.spans(gates, permits, until=at)
+    results = _newest_first(books.suite_results(feature))
+    production = books.environment(project.name, "production")
+    own = tuple(books.environments(feature=feature))
+    promotion = books.promotion(feature)
+    pages = host_pages(project.host, feature.request_url)
+    changes = comparison(books, project, feature)
+    places = (*own, production) if production is not None and production.address else own
+    ended = view.ended_at or max([feature.created_at, *(span.ended for span in found)])
+    return FeaturePage(
+        project=project,
+        view=view,
+        stations=stations(view),
+        question=_question(unit, project, feature, reader, places),
+        pages=pages,
+        production_commit=row.production_commit if row else None,
+        shipped_commit=promotion.candidate if promotion is not None and promotion.state == "kept" else None,
+        spans=found,
+        timeline=charts.timeline(found, began=feature.created_at, ended=ended),
+        totals={spent: journey.total_seconds(found, spent) for spent in charts.LANES},
+        suites=tuple(_block(result) for result in results if result.attempt == feature.attempt_number),
+        older_suites=tuple(_block(result) for result in results if result.attempt != feature.attempt_number),
+        deployments=_deployments(unit, feature, places),
+        messages=tuple(reversed(books.outbox(feature))),
+        webhooks=_webhooks(unit, project, feature),
+        places=tuple(place for place in places if place.state != EnvironmentState.DESTROYED),
+        deliveries=_deliveries(unit, project, feature),
+        changes=changes,
+        changes_url=pages.changes_at or (pages.compare(changes.old, changes.new) if changes else ""),
+        tests=_tests(results, feature),
+        now=at,
+    )
+
+
+def comparison(books: Books, project: ProjectConfig, feature: Feature) -> Comparison | None:
+    """Return what to compare to see what the feature changes: its candidate with production before, or its commit."""
+    candidate = books.candidate(feature, feature.attempt_number)
+    if candidate is not None:
+        return Comparison(candidate.base, candidate.commit)
+    attempt, row = books.attempt(feature), books.project(project.name)
+    if attempt is None or row is None or row.production_commit is None:
+        return None
+    return Comparison(row.production_commit, attempt.commit)
+
+
+def _tests(results: Sequence[SuiteResult], feature: Feature) -> Tests | None:
+    """Return the newest results of the current attempt, all suites together."""
+    newest: dict[Step, SuiteResult] = {}
+    for result in results:
+        if result.attempt == feature.attempt_number:
+            newest.setdefault(result.step, result)
+    if not newest:
+        return None
+    return Tests(
+        executed=sum(result.executed for result in newest.values()),
+        failed=sum(result.failed for result in newest.values()),
+        red=next((result.red for result in newest.values() if result.red), ""),
+    )
+
+
+_WEIGHT = {"failed": 6, "rejected": 5, "running": 4, "waiting": 3, "pending": 2, "done": 1, "skipped": 0}
+
+
+def stations(view: FeatureView) -> tuple[Station, ...]:
+    """Return the process as a line of stations; the feature stands at its gate, or where something runs."""
+    steps: dict[str, list[StepView]] = {}
+    for step in view.steps:
+        steps.setdefault(step.number, []).append(step)
+    here = _here(view)
+    return tuple(_station(row, tuple(steps.get(row.number, ())), here=here) for row in PROCESS)
+
+
+def _here(view: FeatureView) -> str:
+    if view.ended_at is not None:
+        return ""
+    active = [step for step in view.steps if step.state in {"running", "waiting"}]
+    at_gate = [step for step in view.steps if view.gate is not None and step.task == view.gate.step]
+    return next((step.number for step in (*at_gate, *active)), "")
+
+
+def _station(row: Row, tasks: tuple[StepView, ...], *, here: str) -> Station:
+    states = [task.state for task in tasks]
+    if "done" in states and "pending" in states and not {"failed", "rejected", "running", "waiting"} & set(states):
+        state = "running"  # between two of its tasks
+    else:
+        state = max(states, key=lambda one: _WEIGHT.get(one, 2), default="pending")
+    began = min((task.started for task in tasks if task.started), default=None)
+    ends = [task.ended for task in tasks if task.ended]
+    over = state in {"done", "failed", "rejected", "skipped"} and began is not None and ends
+    return Station(
+        row=row,
+        state=state,
+        here=here == row.number,
+        seconds=(max(ends) - began).total_seconds() if over and began is not None else None,
+        since=began if state in {"running", "waiting"} else None,
+        tasks=tasks,
+    )
+
+
+def _question(
+    unit: WebUnit, project: ProjectConfig, feature: Feature, reader: str, places: Sequence[Environment]
+) -> Question | None:
+    gate = unit.books.open_gate(feature)
+    policy = project.people.policies.get(gate.step) if gate is not None else None
+    if gate is None or policy is None:
+        return None
+    attempt = unit.books.attempt(feature)
+    given = {
+        d.person
+        for d in unit.books.decisions(feature, feature.attempt_number)
+        if d.accepted and d.step is gate.step and d.kind is DecisionKind.APPROVE
+    }
+    return Question(
+        gate=gate.step,
+        choices=tuple(
+            _choice(unit, project, feature, decide.Say(person=PersonName(reader), gate=gate.step, kind=kind))
+            for kind in sorted(policy.kinds, key=list(DecisionKind).index)
+        ),
+        able=project.people.with_role(*policy.roles),
+        given=tuple(sorted(given)),
+        needed=policy.count,
+        place=next((p for p in places if p.kind == LOOKED_AT.get(gate.step) and p.address), None),
+        commit=attempt.commit if attempt else None,
+    )
+
+
+def _choice(unit: WebUnit, project: ProjectConfig, feature: Feature, say: decide.Say) -> Choice:
+    if say.person not in project.people.persons:
+        return Choice(kind=say.kind, may=False, reason=stranger(project, say.person))
+    # With a comment: that it is missing is said when it is.
+    answer = decide.may(unit, project, feature, replace(say, comment="-", source="board"))
+    return Choice(kind=say.kind, may=bool(answer), reason=answer.reason)
+
+
+def _block(result: SuiteResult) -> SuiteBlock:
+    cases = [case for case in result.report.get("cases", ()) if isinstance(case, dict)]
+    broken = [case for case in cases if case.get("state") in {"failed", "error"}]
+    others = [case for case in cases if case.get("state") not in {"failed", "error"}]
+    left_out = max(0, len(broken) - CASES_SHOWN) + max(0, len(others) - CASES_SHOWN)
+    return SuiteBlock(
+        result=result,
+        broken=tuple(broken[:CASES_SHOWN]),
+        others=tuple(others[:CASES_SHOWN]),
+        left_out=left_out,
+    )
+
+
+def _newest_first(results: Iterable[SuiteResult]) -> list[SuiteResult]:
+    return sorted(results, key=lambda result: -result.id)
+
+
+def _deployments(unit: WebUnit, feature: Feature, places: Sequence[Environment]) -> tuple[DeploymentLine, ...]:
+    names = (environment_name(kind, feature.key) for kind in ("development", "preprod"))
+    gone = [unit.books.environment(feature.project, name) for name in names]
+    kinds = {place.id: place.kind for place in (*gone, *places) if place is not None}
+    return tuple(
+        DeploymentLine(
+            place=kinds.get(deployment.environment_id, ""),
+            attempt=deployment.attempt,
+            commit=deployment.commit,
+            state=deployment.state,
+            reason=deployment.reason,
+            started_at=deployment.started_at,
+            ended_at=deployment.ended_at,
+        )
+        for deployment in reversed(unit.books.deployments(feature))
+    )
+
+
+def _webhooks(unit: WebUnit, project: ProjectConfig, feature: Feature) -> tuple[WebhookDelivery, ...]:
+    """Return the webhooks of late that were about this feature: its branch, its request, its issue."""
+
+    def about(webhook: WebhookDelivery) -> bool:
+        hint = webhook.hint or {}
+        issue = hint.get("issue")
+        return (
+            (feature.branch is not None and hint.get("branch") == feature.branch)
+            or (feature.request_number is not None and hint.get("request") == feature.request_number)
+            or (bool(issue) and feature.key in {str(issue), project.tracker.key_of(str(issue))})
+        )
+
+    found = unit.books.webhooks(project.name, limit=WEBHOOKS_LOOKED_AT)
+    return tuple(hook for hook in found if hook.received_at >= feature.created_at and about(hook))
+
+
+def _deliveries(unit: WebUnit, project: ProjectConfig, feature: Feature) -> tuple[Feature, ...]:
+    """Return every delivery of the same issue, newest first; the runs of earlier ones are numbered up to this one."""
+    newest = unit.books.feature(project.name, feature.key)
+    if newest is None or newest.delivery == 1:
+        return ()
+    runs = [run_id(feature.key, number) for number in range(newest.delivery, 0, -1)]
+    found = [unit.books.feature_of_run(project.name, run) for run in runs[:20]]
+    return tuple(one for one in found if one is not None)

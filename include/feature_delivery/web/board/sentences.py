@@ -1,0 +1,76 @@
+"""Sentences of the control plane in the reader's language.
+
+They are made where the rules are, in English, and are the same in log, CLI, Slack and here. The catalogue knows their
+patterns; a sentence that fits none of them is shown as it was said. A test holds these patterns to their sources.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+
+from feature_delivery.web.board.words import GATES, N_, STATIONS, WHO
+
+PATTERNS: tuple[str, ...] = (
+    # domain.people
+    N_("Nobody decides at %(gate)s: it waits for an event."),
+    N_("%(kind)s is no answer at %(gate)s: say %(allowed)s."),
+    N_("%(person)s is not %(roles)s of this project: %(able)s may decide at %(gate)s."),
+    N_("%(person)s worked on this commit: somebody else must approve at %(gate)s."),
+    N_("%(person)s has decided at %(gate)s already: one person fills one role per commit."),
+    # services.control.decide and verdict
+    N_("%(key)s was %(state)s: there is nothing to decide any more."),
+    N_("This was said about %(commit)s, but %(key)s is at %(at)s: look again."),
+    N_("%(key)s has not been kept in production: it cannot be shown yet."),
+    N_("A rejection needs a comment that tells the developer why."),
+    N_("%(key)s has no commit yet: there is nothing to sign off."),
+    N_("Attempt %(number)s of %(key)s is %(state)s: its sign-offs are closed."),
+    N_("%(key)s has nothing in production that waits for a verdict: it is %(where)s."),
+    N_("%(key)s is not deployed to production yet: wait for %(step)s."),
+    # services.control.flags
+    N_("Somebody to take %(key)s: assign it, move it to in progress, or approve the start."),
+    N_("Keep or roll back: %(who)s may say so. %(evidence)s"),
+    N_("A new commit on %(branch)s, or the cancellation of %(key)s."),
+    N_("The client to be shown %(key)s."),
+    N_("A merge request from %(branch)s to %(target)s."),
+    N_("%(number)s approval of: %(able)s."),
+    N_("Production is frozen: %(reason)s"),
+    N_("Production is held by %(holder)s."),
+    N_("The feature has not been kept in production."),
+    # domain.suites
+    N_("%(failed)s of %(executed)s %(suite)s tests failed, first %(name)s."),
+    N_("The %(suite)s suite ran no test."),
+    # web
+    N_("%(name)s is nobody of %(project)s: add them to 'people' in its project file."),
+    N_("This did not come from a page of the board. Open the board and decide there."),
+    N_("This page is another user's, or not ours. Load it again and decide once more."),
+    N_("This page is too old to decide on: load it again and look at what is there now."),
+    N_("%(project)s has no feature %(key)s under delivery. Start it first."),
+)
+
+
+def translated(sentence: str, text: Callable[[str], str]) -> str:
+    """Return a sentence in the language of ``text`` (which translates a message)."""
+    for pattern, regex in _compiled():
+        translation = text(pattern)
+        if translation != pattern and (found := regex.fullmatch(sentence)):
+            return translation % {name: _value(value, text) for name, value in found.groupdict().items()}
+    return sentence
+
+
+def _value(value: str, text: Callable[[str], str]) -> str:
+    """Return what stands in a sentence: names of gates and roles are words, everything else is data."""
+    words = {**GATES, **STATIONS, **WHO}
+    return " / ".join(text(words[part]) if part in words else part for part in value.split(" or "))
+
+
+@cache
+def _compiled() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple((pattern, re.compile(_regex(pattern), re.DOTALL)) for pattern in PATTERNS)
+
+
+def _regex(pattern: str) -> str:
+    # Odd places are the names of values.
+    parts = re.split(r"%\((\w+)\)s", pattern)
+    return "".join(f"(?P<{part}>.+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts))
