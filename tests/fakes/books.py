@@ -305,6 +305,11 @@ class FakeBooks:
         wanted = frozenset(Errand if kinds is None else kinds)
         return min((o.due_at for o in self.of(OutboxEntry) if o.sent_at is None and o.kind in wanted), default=None)
 
+    def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
+        for o in self.of(OutboxEntry):
+            if (o.project, o.lane) == (project, lane) and o.sent_at is None:
+                o.due_at = max(o.due_at, until)
+
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]
 

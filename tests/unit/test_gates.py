@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import Step
+from feature_delivery.domain.process import CHECKS, ORDER, Step
 from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState, GateState
 from feature_delivery.ports.runs import RunRef

@@ -37,7 +37,7 @@ class HoursPart(Strict):
     """When people work, by the clock of their zone."""
 
     zone: str = "UTC"
-    days: list[Day] = Field(default=["mon", "tue", "wed", "thu", "fri"], min_length=1)
+    days: tuple[Day, ...] = Field(default=("mon", "tue", "wed", "thu", "fri"), min_length=1)
     begin: Clock = time(9)
     end: Clock = time(18)
 
@@ -52,7 +52,7 @@ class RemindingPart(Strict):
 class RemindersPart(RemindingPart):
     """The same for every gate, and what differs at single ones."""
 
-    gates: dict[str, RemindingPart] = {}
+    gates: dict[str, RemindingPart] = Field(default_factory=dict)
 
 
 class NotifierPart(Strict):
@@ -60,8 +60,8 @@ class NotifierPart(Strict):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,29}$")
     notifier: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
-    kwargs: dict[str, Any] = {}
-    only: list[Literal["note", "question", "alert", "recovery", "reminder", "digest"]] = []
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    only: list[Literal["note", "question", "alert", "recovery", "reminder", "digest"]] = Field(default_factory=list)
 
 
 class MessagesPart(Strict):
@@ -70,12 +70,12 @@ class MessagesPart(Strict):
     kind: Literal["local", "slack"] = "local"
     connection: str = ""
     channel: str = ""
-    mentions: dict[str, str] = {}
-    groups: dict[Role, str] = {}
+    mentions: dict[str, str] = Field(default_factory=dict)
+    groups: dict[Role, str] = Field(default_factory=dict)
     working_hours: HoursPart | None = None
     reminders: RemindersPart = RemindersPart()
     digest: Clock | Literal["never"] = "never"
-    notifiers: list[NotifierPart] = []
+    notifiers: list[NotifierPart] = Field(default_factory=list)
 
 
 def messages_config(part: MessagesPart, *, people: People) -> MessagesConfig:
@@ -112,16 +112,16 @@ def _check_slack(part: MessagesPart, people: People) -> None:
         raise Refused("Slack needs an Airflow Connection of type Slack API. Name it as 'messages.connection'.")
     if not re.fullmatch(r"[CG][A-Z0-9]{2,20}", part.channel):
         raise Refused(
-            f"{part.channel[:40]!r} is no id of a Slack channel. Name it as 'messages.channel', like 'C0123456789': it is "
-            "at the end of the channel's details, and stays the same when the channel gets another name."
+            f"{part.channel[:40]!r} is no id of a Slack channel. Name it as 'messages.channel', like 'C0123456789': it "
+            "is at the end of the channel's details, and stays the same when the channel gets another name."
         )
     for name, called in part.mentions.items():
         if name not in people.persons:
             raise Refused(f"{name[:40]!r} in 'messages.mentions' is nobody of this project. Add them to 'people'.")
         if not re.fullmatch(r"[UW][A-Z0-9]{2,20}|[^@\s]+@[^@\s]+", called):
             raise Refused(
-                f"{called[:40]!r}, {name}'s in 'messages.mentions', is neither a Slack user id like 'U0123456789' nor an "
-                "e-mail address."
+                f"{called[:40]!r}, {name}'s in 'messages.mentions', is neither a Slack user id like 'U0123456789' nor "
+                "an e-mail address."
             )
     accounts = [called.lower() for called in part.mentions.values()]
     if len(accounts) != len(set(accounts)):

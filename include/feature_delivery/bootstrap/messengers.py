@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from feature_delivery.bootstrap.connections import login
 from feature_delivery.domain.errors import Misconfigured
+from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.messages import CHAT
 
 if TYPE_CHECKING:
@@ -93,6 +94,30 @@ def _api(project: ProjectConfig) -> Api:
     return Api(hook.client, channel=project.messages.channel, connection=connection)
 
 
+def examine(project: ProjectConfig, sessions: Sessions) -> list[Finding]:
+    """Look whether every channel of a project can be spoken to.
+
+    Raises:
+        Error: Slack did not answer.
+    """
+    found = []
+    for config in project.messages.notifiers:
+        try:
+            _maker(config)()
+        except Misconfigured as error:
+            found.append(Finding(config.name, well=False, sentence=str(error)))
+        else:
+            found.append(Finding(config.name, well=True, sentence=f"{config.notifier} can be made."))
+    if project.messages.kind != CHAT:
+        return found
+    chat = slack(project, sessions)
+    if not interactions(project).believes:
+        said = "No signing secret is set: questions come without buttons. Put 'signing_secret' into the extra of the "
+        said += f"Connection {project.messages.connection!r}."
+        found.append(Finding("buttons", well=False, sentence=said))
+    return [*found, *chat.examine()]
+
+
 def interactions(project: ProjectConfig) -> Interactions:
     """Return what reads the project's interactions; it believes nothing where no signing secret is set.
 
@@ -130,7 +155,7 @@ def _maker(config: NotifierConfig) -> Callable[[], Notify]:
         found = getattr(import_module(place), name)
     except (ImportError, AttributeError) as error:
         raise Misconfigured(
-            f"There is no notifier {config.notifier!r} ({type(error).__name__}). Install its provider, or correct the name."
+            f"There is no notifier {config.notifier!r} ({type(error).__name__}). Install its provider, or rename it."
         ) from error
     if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
         raise Misconfigured(f"{config.notifier!r} is no notifier of Airflow's. Name a subclass of BaseNotifier.")

@@ -34,8 +34,8 @@ class PersonPart(Strict):
     """One person; the key above is the Airflow user name."""
 
     roles: list[Literal["developer", "reviewer", "tester", "manager", "operator"]]
-    emails: list[str] = []
-    logins: list[str] = []
+    emails: list[str] = Field(default_factory=list)
+    logins: list[str] = Field(default_factory=list)
     deputy: str | None = None
 
 
@@ -76,7 +76,7 @@ class HostPart(Strict):
     kind: HostKind
     connection: str = ""
     repository: str = ""
-    labels: list[str] = []
+    labels: list[str] = Field(default_factory=list)
 
 
 class TrackerPart(Strict):
@@ -86,7 +86,7 @@ class TrackerPart(Strict):
     connection: str = ""
     project: str = ""
     prefix: str = Field(default="", pattern=r"^([A-Z][A-Z0-9_]{0,19})?$")
-    states: dict[Literal["open", "in_progress", "done"], list[str]] = {}
+    states: dict[Literal["open", "in_progress", "done"], list[str]] = Field(default_factory=dict)
     resolution: str = ""
     issue_type: str = ""
 
@@ -102,11 +102,11 @@ class ProjectFile(Strict):
     platform: Literal["local"] = "local"
     branches: BranchesPart = BranchesPart()
     people: dict[str, PersonPart] = Field(min_length=1)
-    gates: dict[str, GatePart] = {}
+    gates: dict[str, GatePart] = Field(default_factory=dict)
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
     messages: MessagesPart = MessagesPart()
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 def read_project_file(path: Path) -> ProjectConfig:

@@ -212,6 +212,9 @@ class Books(Protocol):
     def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
         """Return when the next unsent entry is due, of ``kinds`` when named; it may be past."""
 
+    def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
+        """Make nothing of a project's lane due before ``until``, whatever feature it is about."""
+
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""
 

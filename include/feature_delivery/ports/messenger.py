@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from feature_delivery.domain.messages import MessageKind
@@ -69,6 +69,7 @@ class Message:
         outcome: What became of it; empty: nothing yet.
         at: When ``outcome`` came about.
         settled: Nothing of it will change any more.
+        loud: Everybody in the channel has to see it, not only those who follow the feature.
     """
 
     id: str
@@ -88,7 +89,8 @@ class Message:
     question: Question | None = None
     outcome: str = ""
     at: datetime | None = None
-    settled: bool = field(default=True)
+    settled: bool = True
+    loud: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, cast
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, or_, select, update
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.reader import insert_unless_there
@@ -210,6 +210,14 @@ class SqlBooks(ReleaseBooks, WebhookBooks):
         if kinds is not None:
             query = query.where(o.kind.in_(sorted(kinds)))
         return cast("datetime | None", self._first(query))
+
+    def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
+        """Make nothing of a project's lane due before ``until``."""
+        o = t.outbox.c
+        which = (o.project == project, o.lane == lane, o.sent_at.is_(None), o.due_at < until)
+        # Not those that another process is at just now: it has its own answer.
+        mine = select(o.id).where(*which).with_for_update(skip_locked=True)
+        self._session.execute(update(OutboxEntry).where(o.id.in_(mine)).values(due_at=until))
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""

@@ -15,7 +15,7 @@ from feature_delivery.domain.suites import CaseState
 from feature_delivery.services.control.history import notify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from feature_delivery.domain.names import PersonName
     from feature_delivery.domain.project import ProjectConfig
@@ -101,7 +101,7 @@ def details(books: Books, feature: Feature, step: Step) -> list[str]:
     """Return what failed in particular, from the report of the step's suite: no raw log."""
     result = books.suite_result(feature, feature.attempt_number, _tested_by(step))
     cases = result.report.get("cases", ()) if result is not None and result.red else ()
-    return list(_bounded(_lines(cases)))
+    return bounded(_lines(cases))
 
 
 def _tested_by(step: Step) -> Step:
@@ -117,7 +117,8 @@ def _lines(cases: Iterable[object]) -> Iterable[str]:
         yield from (f"  {line}" for line in str(case.get("message", "")).strip().splitlines()[-3:])
 
 
-def _bounded(lines: Iterable[str]) -> Sequence[str]:
+def bounded(lines: Iterable[str]) -> list[str]:
+    """Return lines that others wrote without secrets, and no more of them than an alert takes."""
     # Masked before it is cut: half a secret is one, too.
     text = masked("\n".join(lines)).splitlines()
     cut = [line[:LINE_LIMIT] for line in text[:LINES_LIMIT]]

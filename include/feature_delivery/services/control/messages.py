@@ -6,7 +6,7 @@ So a question that was decided while the chat was down arrives without buttons, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.messages import MessageKind
@@ -75,7 +75,7 @@ def about_project(project: ProjectName, payload: Mapping[str, Any], marker: str)
     """Return a message about a project as a whole."""
     kind = MessageKind(payload.get("kind", MessageKind.NOTE))
     lines = tuple(str(line) for line in payload.get("lines", ()))
-    return Message(marker, project, None, _to(payload), str(payload.get("text", "")), kind=kind, facts=lines)
+    return Message(marker, project, None, _to(payload), str(payload.get("text", "")), kind=kind, facts=lines, loud=True)
 
 
 def compose(  # noqa: PLR0917 - what a message is made of
@@ -106,6 +106,7 @@ def compose(  # noqa: PLR0917 - what a message is made of
         roles=tuple(Who(role) for role in payload.get("roles", ())),
         home=tuple(link for link in (Link("Board", board), *links) if link.url),
         board=board,
+        loud=bool(payload.get("loud", False)),
     )
     match kind:
         case MessageKind.QUESTION | MessageKind.REMINDER:
@@ -118,11 +119,6 @@ def compose(  # noqa: PLR0917 - what a message is made of
 
 def _to(payload: Mapping[str, Any]) -> tuple[PersonName, ...]:
     return tuple(PersonName(str(name)) for name in payload.get("to", ()))
-
-
-def _with(message: Message, **changes: Any) -> Message:
-    fields = {name: getattr(message, name) for name in Message.__dataclass_fields__}
-    return Message(**fields | changes)
 
 
 def _question(
@@ -141,7 +137,7 @@ def _question(
         candidate=CommitSha(candidate) if candidate else None,
         kinds=tuple(kind for kind in DecisionKind if kind in policy.kinds) if found.open and policy else (),
     )
-    return _with(
+    return replace(
         message,
         facts=facts(books, project, feature, gate) if found.open else (),
         links=tuple(_looks(books, project, feature, gate)),
@@ -238,8 +234,8 @@ def _alert(  # noqa: PLR0917 - as ``compose``
     links = (Link("Log of the task", task),) if task else ()
     alert = books.alert(int(payload.get("alert", 0)))
     if alert is None or message.kind is MessageKind.RECOVERY:
-        return _with(message, links=links)
-    return _with(
+        return replace(message, links=links)
+    return replace(
         message,
         details=tuple(alert.details),
         links=links,

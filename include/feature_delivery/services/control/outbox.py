@@ -11,7 +11,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Error, Permanent, RateLimited
+from feature_delivery.domain.errors import Error, Permanent, RateLimited, Refused
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import FeatureKey
 from feature_delivery.domain.process import Who
@@ -40,6 +40,9 @@ LONGEST_PAUSES = {kind: timedelta(minutes=5) for kind in POSTS} | {kind: timedel
 
 SHOW_TRIES = 24
 """So often a showing that is refused is tried again; whatever happens next shows the feature anyway."""
+
+POST_TRIES = 24
+"""So often, over hours, a message is tried that itself is refused: it must not keep those behind it for ever."""
 
 STATES = frozenset({Errand.ISSUE_STATE, Errand.REQUEST_STATE})
 """Errands of which only the newest counts."""
@@ -148,6 +151,11 @@ def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: O
     said = str(outcome.error) if isinstance(outcome.error, Error) else f"An unexpected {type(outcome.error).__name__}."
     told, entry.error = entry.error == said[:2000], said[:2000]
     entry.due_at = now() + _pause(outcome.error, errand)
+    if entry.lane and isinstance(outcome.error, RateLimited):
+        # Whoever asks us to wait is asked by nothing else meanwhile.
+        unit.books.outbox_postpone(errand.project, entry.lane, entry.due_at)
+    if errand.kind in POSTS | HEARINGS and _hopeless(outcome.error) and errand.tries >= POST_TRIES:
+        entry.sent_at = now()
     if errand.kind is Errand.SHOW and isinstance(outcome.error, Permanent) and errand.tries >= SHOW_TRIES:
         entry.sent_at = now()
     if isinstance(outcome.error, Permanent) and project is not None and not told:
@@ -161,6 +169,11 @@ def _done(entry: OutboxEntry, errand: Claimed) -> None:
         return
     # Something happened while the feature was shown: it is shown once more.
     entry.due_at, entry.tries = now() + SHOW_AFTER, 0
+
+
+def _hopeless(error: Exception) -> bool:
+    """Say whether it lies with the message: what people can mend, and what is down, is waited for however long."""
+    return isinstance(error, Refused) or not isinstance(error, Error)
 
 
 def _tell(unit: Unit, project: ProjectConfig, errand: Claimed, said: str) -> None:

@@ -6,14 +6,19 @@ feature and channel share a lane, so that a thread reads in the order in which t
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.messages import CHAT, MessageKind
-from feature_delivery.domain.records import Errand, Feature, OutboxEntry
+from feature_delivery.domain.process import GATES, Step
+from feature_delivery.domain.records import Errand, Feature, OutboxEntry, now
+from feature_delivery.services.control.alerts import bounded
 from feature_delivery.services.control.history import mend_later
 from feature_delivery.services.control.messages import about_project, compose
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.ports.messenger import Message
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
 MENDED = frozenset({MessageKind.QUESTION, MessageKind.REMINDER, MessageKind.ALERT})
 """Messages that say something which may be over one day."""
+
+LOG_AFTER = timedelta(seconds=2)
+"""A task reports a failure before it has logged it."""
 
 
 def divide(control: Control, project: ProjectConfig, run_id: str) -> None:
@@ -55,8 +63,53 @@ def post_later(unit: Unit, project: ProjectConfig, channel: str, message: Outbox
             payload=dict(message.payload),
             marker=post_marker(channel, message.marker),
             lane=channel,
+            due_at=now() + (LOG_AFTER if message.payload.get("kind") == MessageKind.ALERT else timedelta(0)),
         )
     )
+
+
+def announce(
+    unit: Unit, project: ProjectConfig, marker: str, text: str, *, to: Iterable[str] = (), lines: Iterable[str] = ()
+) -> bool:
+    """Tell a project's channels something that everybody has to see, about no feature (a freeze, a broken lock).
+
+    Args:
+        unit: The transaction; what is told is told after it.
+        project: Whose channels.
+        marker: What it is about: the same marker is told once, for ever.
+        text: A sentence or two.
+        to: Who is meant in particular.
+        lines: More of it, one fact a line.
+
+    Returns:
+        Whether it is new.
+    """
+    return say_to_all(unit, project, marker, text, kind=MessageKind.ALERT, to=to, lines=lines)
+
+
+def say_to_all(
+    unit: Unit,
+    project: ProjectConfig,
+    marker: str,
+    text: str,
+    *,
+    kind: MessageKind,
+    to: Iterable[str] = (),
+    lines: Iterable[str] = (),
+) -> bool:
+    """As ``announce``, of any kind; kept without being told where ``text`` is empty."""
+    marker = f"{marker}:{Errand.MESSAGE}"
+    unit.books.lock_project(project.name)
+    if unit.books.outbox_marked(project.name, marker) is not None:
+        return False
+    payload = {"to": sorted(set(to)), "text": text, "kind": kind.value, "lines": list(lines)}
+    said = OutboxEntry(
+        project=project.name, feature_id=0, kind=Errand.MESSAGE, payload=payload, marker=marker, sent_at=now()
+    )
+    unit.books.add(said)
+    for channel in project.messages.channels(kind) if text else ():
+        post_later(unit, project, channel, said)
+    return True
 
 
 def post_marker(channel: str, marker: str) -> str:
@@ -71,6 +124,7 @@ def post(control: Control, project: ProjectConfig, errand: Claimed) -> None:
         Error: It was not sent, or nobody knows whether.
     """
     channel = errand.marker.partition(">")[0]
+    _look_into_log(control, project, errand)
     message = _message(control, project, errand)
     control.channel(project, channel).send(message)
     if channel == CHAT and message.kind in MENDED:
@@ -78,6 +132,22 @@ def post(control: Control, project: ProjectConfig, errand: Claimed) -> None:
         with control.begin() as unit:
             unit.books.lock_project(project.name)
             mend_later(unit, unit.books.feature_by_id(errand.feature_id), begin=True)
+
+
+def _look_into_log(control: Control, project: ProjectConfig, errand: Claimed) -> None:
+    """Give an alert the last lines of the task's log, where no report says what failed in particular."""
+    if errand.payload.get("kind") != MessageKind.ALERT or "alert" not in errand.payload:
+        return
+    step, number = Step(errand.payload["step"]), int(errand.payload["alert"])
+    with control.begin() as unit:
+        alert = unit.books.alert(number)
+        known = step in GATES or alert is None or alert.details or alert.resolved_at is not None
+    lines = () if known else control.log(project, errand.run_id, step)
+    if lines:
+        with control.begin() as unit:
+            found = unit.books.alert(number)
+            if found is not None:
+                found.details = bounded(lines)
 
 
 def _message(control: Control, project: ProjectConfig, errand: Claimed) -> Message:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.messages import MessageKind, Stage, stage
 from feature_delivery.domain.process import Step, Who, row_of
-from feature_delivery.domain.records import Errand, Feature, Gate, OutboxEntry, now
+from feature_delivery.domain.records import Errand, Feature, Gate, now
 from feature_delivery.services.control.asking import able, candidate_of
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.gates import enter
 from feature_delivery.services.control.history import notify, record
-from feature_delivery.services.control.posting import post_later
+from feature_delivery.services.control.posting import say_to_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,28 +79,15 @@ def digest(unit: Unit, project: ProjectConfig) -> bool:
     clock = messages.hours.local(at)
     if messages.digest is None or clock.weekday() not in messages.hours.days or clock.time() < messages.digest:
         return False
-    channels = messages.channels(MessageKind.DIGEST)
     marker = f"digest:{clock:%Y-%m-%d}"
-    if not channels or unit.books.outbox_marked(project.name, f"{marker}:{Errand.MESSAGE}") is not None:
-        return False
-    unit.books.lock_project(project.name)
-    if unit.books.outbox_marked(project.name, f"{marker}:{Errand.MESSAGE}") is not None:
+    said = unit.books.outbox_marked(project.name, f"{marker}:{Errand.MESSAGE}") is not None
+    if said or not messages.channels(MessageKind.DIGEST):
         return False
     lines = waiting(unit.books, project)
     text = f"{project.title}: {len(lines)} wait{'s' if len(lines) == 1 else ''}." if lines else ""
     shown = [*lines[:LINES_LIMIT], *([f"… and {len(lines) - LINES_LIMIT} more"] if len(lines) > LINES_LIMIT else [])]
-    said = OutboxEntry(
-        project=project.name,
-        feature_id=0,
-        kind=Errand.MESSAGE,
-        payload={"to": [], "text": text, "kind": MessageKind.DIGEST.value, "lines": shown},
-        marker=f"{marker}:{Errand.MESSAGE}",
-        sent_at=at,
-    )
-    unit.books.add(said)
-    for channel in channels if lines else ():
-        post_later(unit, project, channel, said)
-    return bool(lines)
+    # A day on which nothing waits is kept as well: what comes later today is told by its own message.
+    return say_to_all(unit, project, marker, text, kind=MessageKind.DIGEST, lines=shown) and bool(lines)
 
 
 def waiting(books: Books, project: ProjectConfig) -> list[str]:

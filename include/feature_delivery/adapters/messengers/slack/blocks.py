@@ -1,7 +1,7 @@
 """Messages as Block Kit: pure, within every limit that Slack has.
 
-Text from outside is a literal wherever Slack has literals (``plain_text``, preformatted rich text); where a mention or a
-link of ours stands beside it, it is escaped and ``verbatim``, so that Slack looks for nothing in it.
+Text from outside is a literal wherever Slack has literals (``plain_text``, preformatted rich text); where a mention or
+a link of ours stands beside it, it is escaped and ``verbatim``, so that Slack looks for nothing in it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def form(value: str, *, project: str, key: str, place: str, thread: str) -> dict
     return {
         "type": "modal",
         "callback_id": REJECT_FORM,
-        "private_metadata": " ".join((place, thread, value)),
+        "private_metadata": f"{place} {thread} {value}",
         "title": {"type": "plain_text", "text": one_line(f"Reject {key}", 24), "emoji": False},
         "submit": {"type": "plain_text", "text": "Reject", "emoji": False},
         "close": {"type": "plain_text", "text": "Cancel", "emoji": False},

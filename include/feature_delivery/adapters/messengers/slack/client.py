@@ -83,7 +83,7 @@ class Api:
         return self._called(method, what, params=arguments)
 
     def _called(self, method: str, what: str, **how: Any) -> dict[str, Any]:
-        from slack_sdk.errors import SlackApiError, SlackClientError  # noqa: PLC0415 - not at DAG parse time
+        from slack_sdk.errors import SlackApiError, SlackClientError
 
         try:
             answer = self._client.api_call(method, **how).data
@@ -115,9 +115,8 @@ class Api:
             why = PLACE[code]
             return NotFound(f"{start} the channel {self._channel}: {why}. Invite the app there, or name another one.")
         if code in ACCESS:
-            return Misconfigured(
-                f"{start} the token of the Connection {self._connection!r} is not accepted ({code}). Put a new one there."
-            )
+            token = f"the token of the Connection {self._connection!r}"
+            return Misconfigured(f"{start} {token} is not accepted ({code}). Put a new one there.")
         if code == "missing_scope":
             needed = "".join(c for c in str(body.get("needed", "")) if c.isalnum() or c in ":._,")[:80]
             return Misconfigured(

@@ -41,9 +41,15 @@ class Form:
 
     trigger: str
     value: str
+    user: str
     question: Question
     place: str
     thread: str
+
+    @property
+    def key(self) -> str:
+        """Return the feature's key, for the form's title."""
+        return self.question.run_id.partition("__")[0]
 
 
 class Interactions:
@@ -138,7 +144,7 @@ class Interactions:
         asked, kind = known
         if kind is DecisionKind.REJECT:
             trigger = str(payload.get("trigger_id", ""))[:300]
-            return Form(trigger=trigger, value=value, question=asked, place=place, thread=thread)
+            return Form(trigger=trigger, value=value, user=user, question=asked, place=place, thread=thread)
         return Press(
             id=_id("press", user, str(action.get("action_ts", "")), value),
             user=user,

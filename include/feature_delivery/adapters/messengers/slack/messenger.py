@@ -159,10 +159,10 @@ class SlackMessenger:
         ts, digest = self._arrived(marker, thread, known) if known is not None else "", ""
         if not ts:
             self._posts.intend(project, CHAT, marker)
-            said = {"channel": place, "metadata": {"event_type": EVENT, "event_payload": {"id": marker}}}
-            said |= {"unfurl_links": False, "unfurl_media": False}
+            said: dict[str, Any] = {"channel": place, "unfurl_links": False, "unfurl_media": False}
+            said["metadata"] = {"event_type": EVENT, "event_payload": {"id": marker}}
             if thread:
-                said["thread_ts"] = thread
+                said |= {"thread_ts": thread, "reply_broadcast": message.loud}
             try:
                 answer = self._plainer("chat.postMessage", f"post to the channel {place}", message, shown, text, **said)
             except (RateLimited, Permanent):
@@ -173,7 +173,7 @@ class SlackMessenger:
         self._posts.keep(project, CHAT, marker, sent)
         return ts
 
-    def _plainer(  # noqa: PLR0917 - as ``_post``
+    def _plainer(
         self, method: str, what: str, message: Message, shown: list[kit.Block], text: str, **said: Any
     ) -> dict[str, Any]:
         """Say it with blocks; as text alone when Slack does not take them: a message is never lost for its looks."""
