@@ -59,7 +59,9 @@ def fake_bench() -> Iterator[Bench]:
 
 @contextmanager
 def slack_bench() -> Iterator[Bench]:
+    ledger = memory_ledger()
     with slack_stage() as stage:
+        stage.posts = SqlPosts(transactions(ledger.engine))
 
         def arrived(project: ProjectName, key: FeatureKey) -> list[tuple[tuple[str, ...], str]]:
             thread = stage.posts.find(project, CHAT, f"thread:{key}")
@@ -67,6 +69,7 @@ def slack_bench() -> Iterator[Bench]:
             return [_read(one) for one in stage.slack.said() if one.thread == thread.ts]
 
         yield Bench(messenger=stage.messenger(), arrived=arrived)
+    ledger.close()
 
 
 def _read(said: Said) -> tuple[tuple[str, ...], str]:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 from slack_sdk import WebClient
 
-from feature_delivery.adapters.ledger import transactions
-from feature_delivery.adapters.ledger.posts import SqlPosts
+from feature_delivery.adapters.messengers.posts import Posts
 from feature_delivery.adapters.messengers.slack import Interactions, SlackMessenger
 from feature_delivery.adapters.messengers.slack.client import QUIET, Api
 from feature_delivery.adapters.messengers.slack.directory import Accounts, Directory
 from feature_delivery.domain.messages import MessagesConfig
 from feature_delivery.domain.project import ProjectConfig
-from tests.fakes.ledger import memory_ledger
+from tests.fakes.posts import FakePosts
 from tests.fakes.slack import CHANNEL, SIGNING_SECRET, TOKEN, FakeSlack, fake_slack
 from tests.support.world import STAFF, shop
 
@@ -34,7 +33,7 @@ class SlackStage:
 
     slack: FakeSlack
     project: ProjectConfig
-    posts: SqlPosts
+    posts: Posts
     reader: Interactions
 
     def messenger(
@@ -59,10 +58,6 @@ class SlackStage:
 def slack_stage(**messages: object) -> Iterator[SlackStage]:
     """Run a workspace with everybody of the simulated shop in it."""
     project = slack_shop(**messages)
-    ledger = memory_ledger()
     with fake_slack() as slack:
         slack.users = dict(ACCOUNTS)
-        yield SlackStage(
-            slack, project, SqlPosts(transactions(ledger.engine)), Interactions(project.name, (SIGNING_SECRET,))
-        )
-    ledger.close()
+        yield SlackStage(slack, project, FakePosts(), Interactions(project.name, (SIGNING_SECRET,)))

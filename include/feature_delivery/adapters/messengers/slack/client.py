@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 from feature_delivery.domain.errors import Error, Misconfigured, NotFound, RateLimited, Refused, Unavailable
@@ -38,6 +39,9 @@ UNFIT = frozenset(
     {"invalid_blocks", "invalid_blocks_format", "msg_too_long", "msg_blocks_too_long", "too_many_attachments"}
     | {"no_text", "invalid_attachments", "metadata_too_large", "invalid_metadata_format", "invalid_metadata_schema"}
 )
+
+
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,59}\Z")
 
 
 class Unfit(Refused):
@@ -100,7 +104,8 @@ class Api:
         response: Any = error.response
         status, headers, body = response.status_code, response.headers or {}, response.data
         body = body if isinstance(body, dict) else {}
-        code = str(body.get("error", ""))[:60]
+        # Where Slack's own words should be, the client puts a body that is no JSON.
+        code = said if _WORD.match(said := str(body.get("error", ""))) else ""
         start = f"Could not {what} in Slack:"
         if status == http.HTTPStatus.TOO_MANY_REQUESTS or code in {
             "ratelimited",
@@ -128,7 +133,7 @@ class Api:
             return NotFound(f"{start} it says {code}.")
         if not code:
             return Unavailable(f"{start} it answered {status} without a word. Try again.")
-        return Refused(f"{start} it says {''.join(c for c in code if c.isalnum() or c == '_')}.")
+        return Refused(f"{start} it says {code}.")
 
 
 def _cause(error: Exception) -> str:
