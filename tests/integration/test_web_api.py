@@ -418,7 +418,9 @@ def test_a_gate_that_waits_off_the_shelf_is_put_back(shop: Shop) -> None:
 
 def test_the_health_is_open_and_shows_the_workers(shop: Shop) -> None:
     found = shop.nobody.get("/health").json()
-    assert found["workers"] == dict.fromkeys(("finisher", "asker", "webhooks", "outbox", "shelf", "board"), True)
+    assert found["workers"] == dict.fromkeys(
+        ("finisher", "asker", "webhooks", "outbox", "messages", "hearing", "shelf", "board"), True
+    )
     assert found["instance"]
 
 
