@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from importlib.resources import files
 from typing import Any
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.board_app import cookie
 from tests.support.web_app import Shop
 
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 PATIENCE_MILLISECONDS = 20_000
 SERIOUS = ("serious", "critical")
 
@@ -74,7 +75,7 @@ def violations() -> Callable[[Page], list[str]]:
     """Return what axe-core finds serious in a page."""
 
     def look_at(page: Page) -> list[str]:
-        page.evaluate(AXE_SCRIPT)
+        page.evaluate(AXE)
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{one['id']}: {one['help']}: {json.dumps([node['html'][:200] for node in one['nodes'][:3]])}"

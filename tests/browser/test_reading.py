@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.browser.conftest import Visit
 
@@ -19,7 +19,8 @@ PAGES = (
     "/figures",
     "/shop/NO-1",
 )
-PHONE = {"width": 390, "height": 844}
+PHONE = ViewportSize(width=390, height=844)
+DESKTOP = ViewportSize(width=1440, height=900)
 
 
 def focused(page: Page) -> str:
@@ -63,7 +64,7 @@ def test_the_page_says_what_was_told_and_heard_and_what_did_not_count(look: Visi
 def test_hostile_titles_are_text_and_break_no_page(look: Visit) -> None:
     for path in ("/", "/shop/SHOP-9"):
         page = look("tess", path)
-        for size in ({"width": 1440, "height": 900}, PHONE):
+        for size in (DESKTOP, PHONE):
             page.set_viewport_size(size)
             expect(page.locator("main")).to_contain_text("<script>alert('x')</script>")
             assert page.locator("main script, main b:has-text('bold')").count() == 0
@@ -108,7 +109,8 @@ def test_the_way_shows_where_the_feature_stands_and_every_log_within_its_frame(l
     expect(way.locator(".station.here")).to_contain_text("Откатить или оставить")
     logs = way.locator("a.log")
     assert logs.count() > 24, "stations with several tasks have a log for each"
-    for size in ({"width": 1440, "height": 900}, {"width": 961, "height": 700}, PHONE, {"width": 320, "height": 700}):
+    narrow = (ViewportSize(width=961, height=700), ViewportSize(width=320, height=700))
+    for size in (DESKTOP, PHONE, *narrow):
         page.set_viewport_size(size)
         beyond = way.evaluate(
             """way => [...way.querySelectorAll("a.log, .what")].filter(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.support.delivering import DAG, DeliveringShop
 
@@ -19,7 +19,7 @@ PATIENCE_MILLISECONDS = 60_000
 def page(chromium: Browser, shop: DeliveringShop) -> Iterator[Page]:
     """Dora's browser at Airflow's login; she likes it dark."""
     expect.set_options(timeout=PATIENCE_MILLISECONDS)
-    viewport = {"width": 1440, "height": 900}
+    viewport = ViewportSize(width=1440, height=900)
     with closing(chromium.new_context(viewport=viewport, color_scheme="dark", locale="en-GB")) as context:
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         opened = context.new_page()
