@@ -23,9 +23,12 @@ QUIET = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser, started once."""
+    """The browser, started in half a second.
+
+    Not for the session: as long as Playwright runs, its event loop is this thread's, and nobody else can run one.
+    """
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         missing = "No Chromium on this machine: install Debian's package 'chromium' to run the browser tests."
