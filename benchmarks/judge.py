@@ -159,11 +159,11 @@ def replays(release: Release, *, times: int, seed: int) -> Counter[str]:
             (time, float(_poisson(count * release.more_errors, rng)) if time > BASELINE else 0.0)
             for time, count in cut["errors:of"]
         ]
-        slower = [
+        latency, slowest = (
             series([(time, TIMES * value * (release.slower if time > BASELINE else 1.0)) for time, value in cut[name]])
             for name in ("latency:query", "slowest twentieth:query")
-        ]
-        measured = evidence(shares(failed, cut["errors:of"]), *slower, BASELINE)
+        )
+        measured = evidence(shares(failed, cut["errors:of"]), latency, slowest, BASELINE)
         found[judge(measured, mann_whitney).outcome] += 1
     return found
 

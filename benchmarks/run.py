@@ -2,6 +2,7 @@
 
 python benchmarks/run.py                                  all of it, about half an hour
 python benchmarks/run.py delivery webhooks --rounds 3     some of it
+python benchmarks/run.py real_shop --rounds 3             the lock on production with a real Django shop
 python benchmarks/run.py --json figures.json              for programs, too
 """
 
@@ -23,8 +24,10 @@ from figures import Figure, report, show
 from rich.console import Console
 
 Measure = Callable[[], list[Figure]]
-ON_A_STAGE = ("delivery", "store", "webhooks", "waiting")
+ON_A_STAGE = ("delivery", "store", "webhooks", "board", "waiting")
 ALONE = ("import", "startup", "judge")
+ON_REQUEST = ("real_shop",)
+"""Needs a package index, and minutes for each release."""
 
 
 def main() -> int:
@@ -45,6 +48,11 @@ def main() -> int:
     if "judge" in wanted:
         console.print("judge …")
         figures += judge.measure()
+    if "real_shop" in wanted:
+        import real_shop  # noqa: PLC0415 - the others do not need Airflow
+
+        console.print("real_shop …")
+        figures += real_shop.measure(port=asked.port, rounds=asked.rounds)
     if any(name in ON_A_STAGE for name in wanted):
         figures += _on_a_stage(wanted, asked, console)
     console.print()
@@ -58,7 +66,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure deliveries; prints figures beside their goals.")
     parser.add_argument(
-        "benchmarks", nargs="*", choices=[*ALONE, *ON_A_STAGE], metavar="NAME", help="some of: %(choices)s"
+        "benchmarks", nargs="*", choices=[*ALONE, *ON_A_STAGE, *ON_REQUEST], metavar="NAME", help="some of: %(choices)s"
     )
     parser.add_argument("--rounds", type=int, default=5, help="how often each is repeated (default: %(default)s)")
     parser.add_argument("--waiting", type=int, nargs="+", default=[100, 300, 1000], help="features that wait")
@@ -71,6 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 def _on_a_stage(wanted: list[str], asked: argparse.Namespace, console: Console) -> list[Figure]:
     """Run what needs a running instance on one instance, the one that fills its tables last."""
+    import board  # noqa: PLC0415
     import delivery  # noqa: PLC0415 - the others do not need Airflow
     import stage  # noqa: PLC0415
     import store  # noqa: PLC0415
@@ -85,6 +94,7 @@ def _on_a_stage(wanted: list[str], asked: argparse.Namespace, console: Console) 
                 "delivery": lambda: delivery.measure(now, rounds=asked.rounds),
                 "store": lambda: store.measure(now, rounds=asked.rounds),
                 "webhooks": lambda: webhooks.measure(now, number=asked.webhooks),
+                "board": lambda: board.measure(now, rounds=asked.rounds),
                 "waiting": lambda: waiting.measure(
                     now, rounds=asked.rounds, levels=sorted(asked.waiting), real=asked.real
                 ),

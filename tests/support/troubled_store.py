@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The demo store, made slow or failing by what a file says: run by the store's own Python, not imported by tests."""
 
 import os

@@ -19,7 +19,7 @@ import pytest
 
 from feature_delivery.adapters.measuring.prometheus import Prometheus
 from feature_delivery.domain.login import Login
-from tests.support.airflow_instance import free_port
+from tests.support.ports import free_port
 
 STORE = Path(__file__).parents[2] / "include" / "demo_store"
 PACKAGES = ("bottle==0.13.4", "prometheus-client==0.26.0", "waitress==3.0.2")

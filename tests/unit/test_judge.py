@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -54,10 +55,9 @@ class Situation:
                 if place not in lost
             ]
 
-        after = {"missing": self.missing}
         old = shares(pairs(0, self.errors_before), pairs(0, self.requests_before))
-        new = shares(pairs(BEFORE, self.errors_after, **after), pairs(BEFORE, self.requests_after, **after))
-        common = {
+        new = shares(pairs(BEFORE, self.errors_after, self.missing), pairs(BEFORE, self.requests_after, self.missing))
+        common: dict[str, Any] = {
             "counts_from": DEPLOYED + SKIPPED + STEP / 2,
             "expected": AFTER - 2,
             "expected_before": BEFORE,
@@ -69,7 +69,7 @@ class Situation:
             Evidence(
                 rule=LATENCY,
                 before=series(pairs(0, self.latency_before)),
-                after=series(pairs(BEFORE, self.latency_after, **after)),
+                after=series(pairs(BEFORE, self.latency_after, self.missing)),
                 **common,
             ),
             *self.more,

@@ -5,43 +5,21 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from feature_delivery.bootstrap.file_parts import Duration, Strict
+from feature_delivery.bootstrap.messages_part import MessagesPart, messages_config
+from feature_delivery.bootstrap.observe_part import ObservePart
 from feature_delivery.domain.errors import Misconfigured, Refused
-from feature_delivery.domain.judging.rules import Direction, MetricRule
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
-from feature_delivery.domain.watching import Query, Watching
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 SKIPPABLE = frozenset({Step.WAIT_FOR_START, *SIGN_OFFS})
-
-
-def _seconds(value: object) -> object:
-    """Read ``30s``, ``10m``, ``4h``, ``14d`` or a number of seconds."""
-    if isinstance(value, bool):
-        raise ValueError("write a duration like 30s, 10m, 4h or 14d")  # noqa: TRY004 - pydantic wants ValueError
-    if isinstance(value, int | float):
-        return timedelta(seconds=value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a duration like 30s, 10m, 4h or 14d")
-    return timedelta(seconds=float(match[1]) * UNITS[match[2]])
-
-
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
-
-
-class Strict(BaseModel):
-    """A part of the file: unknown fields are faults, not silence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class BranchesPart(Strict):
@@ -57,8 +35,8 @@ class PersonPart(Strict):
     """One person; the key above is the Airflow user name."""
 
     roles: list[Literal["developer", "reviewer", "tester", "manager", "operator"]]
-    emails: list[str] = []
-    logins: list[str] = []
+    emails: list[str] = Field(default_factory=list)
+    logins: list[str] = Field(default_factory=list)
     deputy: str | None = None
 
 
@@ -82,7 +60,7 @@ class ChoicesPart(Strict):
     abandon_after: Duration = timedelta(minutes=10)
     observe_for: Duration = timedelta(minutes=10)
     load_for: Duration = timedelta(seconds=5)
-    automatic_rollback: list[Literal["critical_breach", "failed_tests"]] = []
+    automatic_rollback: list[Literal["critical_breach", "failed_tests"]] = Field(default_factory=list)
     automatic_verdict: bool = False
     destroy_at_most: int = Field(default=5, ge=1)
     cancel_on_close: bool = False
@@ -101,7 +79,7 @@ class HostPart(Strict):
     kind: HostKind
     connection: str = ""
     repository: str = ""
-    labels: list[str] = []
+    labels: list[str] = Field(default_factory=list)
 
 
 class TrackerPart(Strict):
@@ -111,65 +89,9 @@ class TrackerPart(Strict):
     connection: str = ""
     project: str = ""
     prefix: str = Field(default="", pattern=r"^([A-Z][A-Z0-9_]{0,19})?$")
-    states: dict[Literal["open", "in_progress", "done"], list[str]] = {}
+    states: dict[Literal["open", "in_progress", "done"], list[str]] = Field(default_factory=dict)
     resolution: str = ""
     issue_type: str = ""
-
-
-class MetricPart(Strict):
-    """One figure that production is judged by; the meaning is in ``domain.judging.rules`` and ``domain.watching``."""
-
-    query: str = Field(min_length=1, max_length=4000)
-    of: str = Field(default="", max_length=4000)
-    unit: str = Field(default="", max_length=20)
-    direction: Literal["lower", "higher"] = "lower"
-    limit: float | None = Field(default=None, allow_inf_nan=False)
-    tolerance: float = Field(default=0.14, ge=0, le=100)
-    least_change: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    compared: bool = True
-    critical: bool = False
-    weight: float = Field(default=1.0, ge=0, le=1000)
-
-    def asked(self, name: str) -> Query:
-        """Return the query with its rule."""
-        own = self.model_dump(exclude={"query", "of", "direction"})
-        unit = self.unit or ("ratio" if self.of else "")
-        direction = Direction(self.direction)
-        rule = MetricRule(name=name, direction=direction, counted=bool(self.of), **{**own, "unit": unit})
-        return Query(rule=rule, query=self.query, of=self.of)
-
-
-LABEL = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=100)]
-
-
-class ObservePart(Strict):
-    """How production is watched; the meaning is in ``domain.watching.Watching``."""
-
-    connection: str = ""
-    labels: dict[LABEL, str] | None = None
-    baseline: Duration = timedelta(hours=1)
-    resolution: Duration = Field(default=timedelta(seconds=30), gt=timedelta())
-    warm_up: Duration | None = None
-    look_every: Duration = Field(default=timedelta(seconds=30), gt=timedelta())
-    least_requests: float = Field(default=100.0, ge=0)
-    conventions: bool = True
-    metrics: dict[str, MetricPart] = Field(default={}, max_length=30)
-
-    def watching(self, project: str) -> Watching:
-        """Return it in the domain's words."""
-        own = self.model_dump(include={"connection", "baseline", "resolution", "warm_up", "look_every"})
-        if self.metrics and not self.connection:
-            raise Refused(
-                "'observe.metrics' asks Prometheus, but 'observe.connection' names none. Name its Connection."
-            )
-        labels = {"project": project, "environment": "production"} if self.labels is None else dict(self.labels)
-        return Watching(
-            labels=labels,
-            least_requests=self.least_requests,
-            conventions=self.conventions,
-            queries=tuple(part.asked(name) for name, part in self.metrics.items()),
-            **own,
-        )
 
 
 class ProjectFile(Strict):
@@ -183,11 +105,12 @@ class ProjectFile(Strict):
     platform: Literal["local"] = "local"
     branches: BranchesPart = BranchesPart()
     people: dict[str, PersonPart] = Field(min_length=1)
-    gates: dict[str, GatePart] = {}
+    gates: dict[str, GatePart] = Field(default_factory=dict)
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
+    messages: MessagesPart = MessagesPart()
     observe: ObservePart = ObservePart()
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 def read_project_file(path: Path) -> ProjectConfig:
@@ -246,7 +169,7 @@ def _config(file: ProjectFile) -> ProjectConfig:
     )
     if branches.production == branches.preprod or branches.feature_prefix == branches.candidate_prefix:
         raise Refused("production, preprod, features and candidates need branches of their own: two have one name.")
-    host = _host(file.host, file.repository, branches)
+    host, people = _host(file.host, file.repository, branches), _people(file)
     return ProjectConfig(
         name=project_name(file.name),
         title=file.title or file.name,
@@ -255,9 +178,10 @@ def _config(file: ProjectFile) -> ProjectConfig:
         tracker=_tracker(file.tracker, host),
         platform=file.platform,
         branches=branches,
-        people=_people(file),
-        watching=file.observe.watching(file.name),
+        people=people,
         choices=_choices(file.choices),
+        watching=file.observe.watching(file.name),
+        messages=messages_config(file.messages, people=people),
         settings=dict(file.settings),
     )
 

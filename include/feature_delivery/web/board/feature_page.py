@@ -24,9 +24,11 @@ from feature_delivery.ports.ledger import Books
 from feature_delivery.services.control import decide, journey
 from feature_delivery.services.control.board import Tests
 from feature_delivery.services.control.gates import run_of
+from feature_delivery.services.control.observations import judgement
 from feature_delivery.services.control.status import FeatureView, StepView, feature_view
 from feature_delivery.web.access import stranger
 from feature_delivery.web.board import charts
+from feature_delivery.web.board.plots import Measured, measured
 from feature_delivery.web.board.shown import HostPages, host_pages
 from feature_delivery.web.transaction import WebUnit
 
@@ -141,6 +143,7 @@ class FeaturePage:
     totals: Mapping[journey.Spent, float]
     suites: tuple[SuiteBlock, ...]
     older_suites: tuple[SuiteBlock, ...]
+    measured: tuple[Measured, ...]
     deployments: tuple[DeploymentLine, ...]
     messages: tuple[OutboxEntry, ...]
     webhooks: tuple[WebhookDelivery, ...]
@@ -183,8 +186,12 @@ def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, rea
         spans=found,
         timeline=charts.timeline(found, began=feature.created_at, ended=ended),
         totals={spent: journey.total_seconds(found, spent) for spent in charts.LANES},
-        suites=tuple(_block(result) for result in results if result.attempt == feature.attempt_number),
+        suites=tuple(
+            # What failed stands first.
+            sorted((_block(one) for one in results if one.attempt == feature.attempt_number), key=_is_green)
+        ),
         older_suites=tuple(_block(result) for result in results if result.attempt != feature.attempt_number),
+        measured=_measured(books, feature),
         deployments=_deployments(unit, feature, places),
         messages=tuple(reversed(books.outbox(feature))),
         webhooks=_webhooks(unit, project, feature),
@@ -195,6 +202,14 @@ def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, rea
         tests=_tests(results, feature),
         now=at,
     )
+
+
+def _measured(books: Books, feature: Feature) -> tuple[Measured, ...]:
+    found = (
+        measured("production", judgement(books, feature, Step.OBSERVE_PRODUCTION)),
+        measured("preprod", judgement(books, feature, Step.TEST_LOAD)),
+    )
+    return tuple(one for one in found if one is not None)
 
 
 def comparison(books: Books, project: ProjectConfig, feature: Feature) -> Comparison | None:
@@ -262,6 +277,10 @@ def _station(row: Row, tasks: tuple[StepView, ...], *, here: str) -> Station:
     )
 
 
+_ORDER = (DecisionKind.APPROVE, DecisionKind.KEEP, DecisionKind.REJECT, DecisionKind.ROLL_BACK)
+"""What goes on stands before what goes back."""
+
+
 def _question(
     unit: WebUnit, project: ProjectConfig, feature: Feature, reader: str, places: Sequence[Environment]
 ) -> Question | None:
@@ -279,7 +298,7 @@ def _question(
         gate=gate.step,
         choices=tuple(
             _choice(unit, project, feature, decide.Say(person=PersonName(reader), gate=gate.step, kind=kind))
-            for kind in sorted(policy.kinds, key=list(DecisionKind).index)
+            for kind in sorted(policy.kinds, key=_ORDER.index)
         ),
         able=project.people.with_role(*policy.roles),
         given=tuple(sorted(given)),
@@ -308,6 +327,10 @@ def _block(result: SuiteResult) -> SuiteBlock:
         others=tuple(others[:CASES_SHOWN]),
         left_out=left_out,
     )
+
+
+def _is_green(block: SuiteBlock) -> bool:
+    return not block.result.red
 
 
 def _newest_first(results: Iterable[SuiteResult]) -> list[SuiteResult]:

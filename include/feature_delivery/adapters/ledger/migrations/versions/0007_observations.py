@@ -4,14 +4,14 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
 OBSERVATION = "fd_observation"
 
 
-def upgrade():
+def upgrade() -> None:
     op.create_table(
         OBSERVATION,
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -29,5 +29,5 @@ def upgrade():
     op.create_index("ix_fd_observation_feature_id_attempt_step", OBSERVATION, ["feature_id", "attempt", "step"])
 
 
-def downgrade():
+def downgrade() -> None:
     op.drop_table(OBSERVATION)
