@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("feature_id", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("step", sa.String(40), nullable=False),
+        sa.Column("step", sa.String(60), nullable=False),
         sa.Column("commit", sa.String(64), nullable=False),
         sa.Column("outcome", sa.String(20), nullable=False),
         sa.Column("report", sa.JSON(), nullable=False),
