@@ -74,6 +74,10 @@ class Choices:
     look_every: timedelta = timedelta(minutes=5)
 
 
+WATCHED_HERE = timedelta(seconds=30)
+"""A window up to this long is watched on the worker: parking would take longer. A longer one needs a triggerer."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostConfig:
     """Where merge requests are.

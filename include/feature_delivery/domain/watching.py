@@ -87,6 +87,8 @@ class WatchPlan:
     """One watch, in moments of the clock: seconds since the epoch. It may wait in the database meanwhile.
 
     Attributes:
+        probes: The probe's looks are the evidence: nobody else measures this shop.
+        trouble: Why there is no evidence: the monitoring cannot be asked.
         url: The health address.
         queries: Filled in; their critical limits are resolved, those that were past them before have none.
         worst: Per critical metric the level that ends the watch.
@@ -101,6 +103,8 @@ class WatchPlan:
     step_seconds: float
     look_every_seconds: float
     least_requests: float
+    probes: bool = False
+    trouble: str = ""
     queries: tuple[Query, ...] = ()
     worst: dict[str, float] = field(default_factory=dict)
 

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 from feature_delivery.domain.errors import Error, Permanent, RateLimited, Refused, Temporary
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import TEARDOWNS, Step
+from feature_delivery.domain.project import WATCHED_HERE
 from feature_delivery.orchestration.link import link, task_ref
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ RETRIES = 5
 RETRY_DELAY = timedelta(seconds=5)
 LONGEST_RETRY_DELAY = timedelta(minutes=5)
 RATE_LIMIT_DELAY = timedelta(minutes=1)
-WATCHED_HERE = timedelta(seconds=30)
 WATCH_SLACK = timedelta(minutes=10)
 """A triggerer that died is replaced by then."""
 

@@ -65,14 +65,15 @@ def baseline_of(scene: Scene) -> Baseline | None:
     books, feature = scene.unit.books, scene.feature
     match scene.step:
         case Step.OBSERVE_PRODUCTION:
-            return _measured(books.observation(feature, feature.attempt_number, Step.PROMOTE))
+            return measured(books.observation(feature, feature.attempt_number, Step.PROMOTE))
         case Step.TEST_LOAD:
-            return _measured(books.load_in_production(scene.project.name))
+            return measured(books.load_in_production(scene.project.name))
         case _:
             return None
 
 
-def _measured(found: Observation | None) -> Baseline | None:
+def measured(found: Observation | None) -> Baseline | None:
+    """Return what an observation measured."""
     read: Baseline | None = _read(Baseline, found, "measured")
     return read
 

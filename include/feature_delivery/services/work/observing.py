@@ -46,7 +46,10 @@ def take_baseline(job: Job) -> BaselineTaken:
     source = job.tools.measuring
     try:
         if source is not None:
-            return BaselineTaken(baseline=_measured(job, source, until=job.tools.probe.clock()))
+            found = _measured(job, source, until=job.tools.probe.clock())
+            if found is not None:
+                return BaselineTaken(baseline=found)
+            job.say("Prometheus knows nothing of this shop: the probe looks.")
         return BaselineTaken(baseline=_probed(job))
     except Error as error:
         job.say(f"No baseline: {error}")
@@ -71,12 +74,13 @@ def _health_path(job: Job) -> str:
     return job.plan_at(job.needs(job.work.promotion, "a promotion").before).health.path
 
 
-def _measured(job: Job, source: Measuring, *, until: float) -> Baseline:
+def _measured(job: Job, source: Measuring, *, until: float) -> Baseline | None:
+    """Return what Prometheus has measured; ``None``: it answered that it knows nothing of this shop."""
     watching = job.tools.project.watching
     step, whole = watching.resolution.total_seconds(), watching.baseline.total_seconds()
     asked = _queries(job, source, since=until - whole, until=until)
     if not asked:
-        return Baseline(trouble="Prometheus has no metrics of production yet.")
+        return None
     found = {
         one.rule.name: measure(one, source, watching, since=until - whole, until=until, step_seconds=step)
         for one in asked
@@ -135,18 +139,25 @@ def plan_watch(job: Job, *, url: str) -> WatchPlan:
     source = job.tools.measuring
     asked = baseline.queries if baseline is not None else ()
     until = began + window.total_seconds()
+    trouble = ""
     if source is not None and not asked:
         try:
             asked = _queries(job, source, since=began - watching.baseline.total_seconds(), until=began)
         except Error as error:
-            job.say(str(error))
+            # Not the probe instead: it sees a health address, and would pass for what the shop's figures say.
+            trouble = str(error)
+            job.say(trouble)
+    probes = not asked and not trouble
+    skipped = watching.skipped(window)
     before = baseline.metrics if baseline is not None else {}
     return WatchPlan(
         project=job.work.project,
         connection=watching.connection,
         url=url,
         began=began,
-        counts_from=began + _whole_steps(watching.skipped(window), watching.resolution),
+        counts_from=began + (skipped.total_seconds() if probes else _whole_steps(skipped, watching.resolution)),
+        probes=probes,
+        trouble=trouble,
         until=until,
         step_seconds=watching.resolution.total_seconds(),
         look_every_seconds=watching.look_every.total_seconds(),
@@ -187,27 +198,22 @@ class Watcher:
     measured_at: float = 0.0
 
     @property
-    def probes(self) -> bool:
-        """Say whether the probe's looks are the evidence: nobody else measures this shop."""
-        return self.source is None or not self.plan.queries
-
-    @property
     def pause(self) -> float:
         """Seconds until the next look."""
         plan = self.plan
         often = min(max((plan.until - plan.began) / LOOKS, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-        wanted = often if self.probes else plan.look_every_seconds
+        wanted = often if plan.probes else plan.look_every_seconds
         return max(0.0, min(wanted, plan.until - self.probe.clock()))
 
     def look(self) -> bool:
         """Look once; says whether the watch has ended, by its time or by a breach."""
-        if self.probes:
+        if self.plan.probes:
             looked = self.probe.look(self.plan.url)
             self.looks.append(Glance(at=self.probe.clock(), status=looked.status, seconds=looked.seconds))
             rule = self._probed()
             if rule is not None:
                 self.breach = rule.name
-        elif self.probe.clock() < self.plan.until:
+        elif self.source is not None and self.probe.clock() < self.plan.until:
             self._ask()
         return bool(self.breach) or self.probe.clock() >= self.plan.until
 
@@ -274,12 +280,12 @@ def watch(job: Job, plan: WatchPlan) -> Seen:
 def conclude(job: Job, plan: WatchPlan, seen: Seen) -> Observed:
     """Judge what was seen."""
     source = job.tools.measuring
-    if source is not None and plan.queries:
-        found, named = _by_monitoring(job, plan, seen, source), "Prometheus"
-    elif source is not None and not seen.looks:
-        found, named = [], "Prometheus"
-    else:
+    if plan.probes:
         found, named = _by_probe(job, plan, seen), f"the probe of {plan.url}"
+    elif source is not None and plan.queries:
+        found, named = _by_monitoring(job, plan, seen, source), "Prometheus"
+    else:
+        return Observed(outcome="no_data", evidence=(plan.trouble or "Nobody measures production.",))
     said = judge(found, job.tools.rank_test, source=named, seconds=seen.ended - plan.began)
     for line in told(said):
         job.say(line)
