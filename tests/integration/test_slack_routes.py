@@ -88,7 +88,7 @@ def test_a_button_in_slack_ends_the_gate_and_goes(shop: Shop, slack: FakeSlack) 
     assert (answer.status_code, answer.content) == (200, b"")
     eventually(lambda: not said.buttons())
     assert "dora approved in Slack." in said.words()
-    assert shop.gate(Step.WAIT_FOR_START)["outcome"] == "approved"
+    assert shop.gate(Step.WAIT_FOR_START)["outcome"] == "started"
     assert slack.whispers("U0DORA") == []
 
 
@@ -162,7 +162,7 @@ def test_slack_down_keeps_nobody_waiting_and_everything_comes_later(shop: Shop, 
         for entry in opened.scalars(select(OutboxEntry)):
             entry.due_at = entry.created_at
     rounds.housekeeping()
-    assert len(slack.thread()) == 1
+    eventually(lambda: len(slack.said()) == 2)  # the worker may have been there first
 
 
 def test_the_doctor_looks_at_slack(shop: Shop, slack: FakeSlack) -> None:
