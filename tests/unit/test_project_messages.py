@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import time, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
 from feature_delivery.bootstrap.project_file import parse_project
 from feature_delivery.domain.errors import Misconfigured
 from feature_delivery.domain.messages import MessageKind, MessagesConfig, Reminding
 from feature_delivery.domain.process import Step, Who
+from tests.fakes.slack import NEEDS
 
 PEOPLE = """
 people:
@@ -104,3 +108,12 @@ def test_a_clock_without_quotes_is_understood() -> None:
     """YAML makes a number of minutes of ``9:30`` where its old rules hold."""
     assert messages("messages: {digest: 570}").digest == time(9, 30)
     assert messages("messages: {digest: 9:30}").digest == time(9, 30)
+
+
+def test_the_examples_of_the_documentation_are_what_is_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "slack.md").read_text()
+    manifest, whole, others = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    assert set(manifest["oauth_config"]["scopes"]["bot"]) >= {*NEEDS.values()}
+    found = parse_project(yaml.safe_dump(whole | {"messages": whole["messages"] | others["messages"]}), where="x")
+    assert (found.messages.kind, len(found.messages.notifiers)) == ("slack", 4)
+    assert found.messages.digest == time(9, 15)
