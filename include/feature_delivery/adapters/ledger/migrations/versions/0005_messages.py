@@ -11,7 +11,7 @@ depends_on = None
 OUTBOX, GATE, POST, ALERT = "fd_outbox", "fd_gate", "fd_post", "fd_alert"
 
 
-def upgrade():
+def upgrade() -> None:
     with op.batch_alter_table(OUTBOX) as table:
         table.add_column(sa.Column("lane", sa.String(40), nullable=False, server_default=""))
     with op.batch_alter_table(OUTBOX) as table:
@@ -71,7 +71,7 @@ def upgrade():
     )
 
 
-def downgrade():
+def downgrade() -> None:
     op.drop_table(ALERT)
     op.drop_table(POST)
     with op.batch_alter_table(GATE) as table:
