@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, func, select
 
+from feature_delivery.adapters.ledger.tables import outbox
 from feature_delivery.adapters.messengers.slack import Interactions
 from feature_delivery.bootstrap import messengers, settings
 from feature_delivery.domain.names import ProjectName
@@ -77,8 +78,7 @@ def asked(shop: Shop, slack: FakeSlack) -> Said:
 
 def hearings() -> int:
     with session() as opened:
-        kind = OutboxEntry.kind
-        return int(opened.scalar(select(func.count()).select_from(OutboxEntry).where(kind == Errand.HEAR)) or 0)
+        return int(opened.scalar(select(func.count()).where(outbox.c.kind == Errand.HEAR)) or 0)
 
 
 def test_a_button_in_slack_ends_the_gate_and_goes(shop: Shop, slack: FakeSlack) -> None:

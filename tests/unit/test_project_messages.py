@@ -61,7 +61,7 @@ messages:
     assert found.groups == {Who.TESTER: "S0123456789"}
     assert (found.hours.zone, found.hours.days, found.hours.begin, found.hours.end) == (
         "Europe/Berlin",
-        {0, 4},
+        frozenset({0, 4}),
         time(8, 30),
         time(0),
     )
