@@ -64,6 +64,30 @@ def test_a_feature_is_carried_to_its_end_by_buttons_alone(stage: ChatStage) -> N
     assert stage.unsent() == []
 
 
+def test_milestones_are_replies_in_the_order_in_which_they_happened(stage: ChatStage) -> None:
+    stage.at(VERDICT)
+    stage.decide(stage.feature(), "max", VERDICT, DecisionKind.KEEP)
+    stage.settle()
+    told = "\n".join(stage.texts())
+    wanted = (
+        "started the delivery",
+        "Attempt 1 begins",
+        "(development-shop-1)",
+        "review http",
+        "(preprod-shop-1)",
+        "test it",
+        "confirm it",
+        "Production is at",
+        "(production)",
+        "Keep it, or roll it back?",
+        "Because.",
+    )
+    places = [told.index(words) for words in wanted]
+    assert places == sorted(places)
+    assert stage.messages.sent  # the board keeps messages, and milestones as history
+    assert not any("Production is at" in one.text for one in stage.messages.sent)
+
+
 def test_after_the_decision_the_message_says_who_decided_and_has_no_buttons(stage: ChatStage) -> None:
     stage.press("tom", stage.question(ACCEPTANCE), "Approve")
     said = stage.last("test it")
