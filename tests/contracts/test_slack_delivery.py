@@ -135,6 +135,14 @@ def test_an_account_that_is_nobody_here_hears_so_and_decides_nothing(stage: Chat
     assert decisions(stage) == []
 
 
+def test_an_address_that_another_organisation_has_given_is_nobodys(stage: ChatStage) -> None:
+    stage.slack.users["U0FAKE"] = "tom@example.com"
+    stage.slack.teams["U0FAKE"] = "T0ELSEWHERE"
+    stage.press("fake", stage.question(ACCEPTANCE), "Approve")
+    assert "Nobody of shop has your account" in stage.slack.whispers("U0FAKE")[0]
+    assert decisions(stage) == []
+
+
 def test_an_old_button_decides_nothing_about_a_newer_attempt(stage: ChatStage) -> None:
     old = stage.question(ACCEPTANCE)
     buttons = list(old.blocks)
