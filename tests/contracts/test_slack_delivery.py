@@ -135,6 +135,17 @@ def test_an_account_that_is_nobody_here_hears_so_and_decides_nothing(stage: Chat
     assert decisions(stage) == []
 
 
+def test_a_press_is_kept_while_nobody_can_say_whose_it_is(stage: ChatStage) -> None:
+    said = stage.question(ACCEPTANCE)
+    stage.slack.server.faults.rules = [("POST", "users.info", Answer(503, {}))]
+    stage.press("tom", said, "Approve")
+    assert decisions(stage) == []
+    stage.slack.server.faults.rules = []
+    stage.time += timedelta(minutes=2)
+    stage.errands()
+    assert decisions(stage) == [("tom", "approve", True, "slack")]
+
+
 def test_an_address_that_another_organisation_has_given_is_nobodys(stage: ChatStage) -> None:
     stage.slack.users["U0FAKE"] = "tom@example.com"
     stage.slack.teams["U0FAKE"] = "T0ELSEWHERE"

@@ -311,7 +311,9 @@ def _done(scene: Scene, permit: PermitRecord, done: Done) -> str:
     named = f"{feature.key} {feature.title}".strip()
     match scene.step:
         case Step.NOTIFY_REVIEWERS:
-            text = f"{named}: review {feature.request_url or feature.branch}."
+            # The local host's address is a path: it leads nowhere outside the board.
+            where = feature.request_url if "://" in feature.request_url else feature.branch
+            text = f"{named}: review {where}."
             ask(unit, project, feature, Step.WAIT_FOR_REVIEW, text, marker="review")
         case Step.NOTIFY_TESTERS:
             text = f"{named}: test it at {_preprod_address(scene)}."
