@@ -231,7 +231,7 @@ def test_answers_on_airflows_own_page_count_when_the_policy_allows(shop: Shop, m
     assert questions() == 0
     with begin() as unit:
         assert unit.books.gates_to_end() == []
-    assert [d["source"] for d in shop.feature()["decisions"]] == ["airflow", "airflow"]
+    assert [d["way"] for d in shop.feature()["decisions"]] == ["airflow", "airflow"]
 
 
 def test_a_webhook_without_the_right_signature_is_not_even_read(shop: Shop) -> None:

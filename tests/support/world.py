@@ -15,7 +15,7 @@ from functools import partial
 from typing import Literal
 
 from feature_delivery.domain import records
-from feature_delivery.domain.errors import Permanent
+from feature_delivery.domain.errors import Permanent, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, PersonName, ProjectName, feature_key
 from feature_delivery.domain.people import DEFAULT_POLICIES, DecisionKind, People, Person
 from feature_delivery.domain.process import GATES, Step, Who
@@ -27,8 +27,9 @@ from feature_delivery.ports.ledger import Books, Unit
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
 from feature_delivery.services.control.deadlines import expire
-from feature_delivery.services.control.decide import Say, adopt, break_lock, cancel, decide
+from feature_delivery.services.control.decide import Say, adopt, cancel, decide
 from feature_delivery.services.control.gates import enter, finish
+from feature_delivery.services.control.glass import free_lock
 from feature_delivery.services.control.production import observe_production
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
@@ -385,11 +386,15 @@ class World:
             f"cancel {feature.key}", lambda unit: cancel(unit, self.project, feature.run_id, "", person="max")
         )
 
+    def _free_lock(self, unit: Unit) -> None:
+        if not (answer := free_lock(unit, self.project, "It hangs.", person=PersonName("olga"))):
+            raise Refused(answer.reason)
+
     def break_lock(self) -> bool:
         with self.peek() as books:
             row = books.project(SHOP)
             holder = row.lock_feature_id if row else None
-        done = self.try_("break lock", lambda u: break_lock(u, self.project, "It hangs.", person=PersonName("olga")))
+        done = self.try_("break lock", self._free_lock)
         if done and holder:
             self.witness.broken.add(holder)
         return done

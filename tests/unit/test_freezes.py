@@ -84,7 +84,7 @@ def test_windows_that_touch_or_overlap_are_one_freeze() -> None:
     found = freeze_at(windows, berlin("2026-11-28 12:00"))
     assert found is not None
     assert (found.name, found.until) == ("Fair", berlin("2026-12-03 00:00"))
-    assert found.sentence == "Fair freezes production until Thu 2026-12-03 00:00 (Europe/Berlin)."
+    assert (found.ends, found.zone) == ("Thu 2026-12-03 00:00", BERLIN)
     assert found.since == berlin("2026-11-27 16:00")
 
 

@@ -63,10 +63,9 @@ class Freeze:
     zone: str
 
     @property
-    def sentence(self) -> str:
-        """Say until when nothing is promoted, in the wall time of the window."""
-        at = self.until.astimezone(ZoneInfo(self.zone))
-        return f"{self.name} freezes production until {at:%a %Y-%m-%d %H:%M} ({self.zone})."
+    def ends(self) -> str:
+        """Its end in the wall time of the window, for people."""
+        return f"{self.until.astimezone(ZoneInfo(self.zone)):%a %Y-%m-%d %H:%M}"
 
 
 def window(name: str, when: str, zone: str) -> Window:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+CLI_AGENT = "feature-delivery-cli/"
+"""How our own command line begins its ``User-Agent``."""
+
 
 class Way(StrEnum):
     """Where a decision was said."""

@@ -16,6 +16,7 @@ from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Answer, 
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.records import Feature, FeatureState, HeardComment
+from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.decide import Say, decide
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.gates import enter
@@ -117,7 +118,7 @@ def _understood(
         kind=_KINDS[asked.verb],
         comment=rest,
         commit=attempt.commit if attempt is not None and gate in SIGN_OFFS else None,
-        source="git",
+        way=Way.COMMENT,
     )
 
 
