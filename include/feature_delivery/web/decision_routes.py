@@ -245,9 +245,8 @@ def show_audit(
     if form == "json":
         return rows
     headers = {"Content-Disposition": f'attachment; filename="audit-{project.name}.csv"', "Cache-Control": "no-store"}
-    return PlainTextResponse(
-        audit.as_csv(asdict(row) for row in rows), media_type="text/csv; charset=utf-8", headers=headers
-    )
+    text = audit.as_csv(asdict(row) for row in rows)
+    return PlainTextResponse(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _gate(text: str) -> Step:
