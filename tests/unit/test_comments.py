@@ -137,7 +137,7 @@ def test_a_stranger_is_answered_once_however_much_they_say(stage: Stage) -> None
     for _ in range(3):
         stage.write("eve", "/approve")
     stage.settle()
-    assert ours(stage) == ["eve is nobody of shop: nothing was done."]
+    assert ours(stage) == ["eve is nobody of shop: add them to 'people' in its project file."]
     assert stage.parked(stage.feature()) == [ACCEPTANCE]
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from feature_delivery.cli.context import As, AsJson, Home, Key, Project, connect, feature_path, pick_project
-from feature_delivery.cli.status_view import audit_table
+from feature_delivery.cli.status_view import audit_table, moment
 from feature_delivery.domain.names import commit_sha, project_name
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.services.control.audit import as_csv as audit_csv
@@ -101,9 +101,15 @@ def audit(
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     elif as_csv:
-        sys.stdout.write(audit_csv(found))
+        sys.stdout.write(audit_csv(map(_with_moments, found)))
     else:
         Console().print(audit_table(found))
+
+
+def _with_moments(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its moments as the server has them, so that its CSV is the server's."""
+    moments = {name: moment(row[name]) for name in ("when", "withdrawn_at") if row[name]}
+    return {**row, **moments}
 
 
 def adopt(

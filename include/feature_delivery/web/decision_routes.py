@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import PlainTextResponse
@@ -19,8 +19,15 @@ from feature_delivery.domain.records import Feature
 from feature_delivery.services.control import audit, glass
 from feature_delivery.services.control import decide as decisions
 from feature_delivery.web.access import Readable, Speaker, SpeakerDep, json_only
-from feature_delivery.web.errors import problems, shown
-from feature_delivery.web.feature_routes import ReasonBody, feature_in
+from feature_delivery.web.feature_routes import (
+    NO_FEATURE,
+    NO_PROJECT,
+    ReasonBody,
+    answers,
+    feature_in,
+    invalid,
+    refused,
+)
 from feature_delivery.web.transaction import WebUnit, begin
 
 router = APIRouter(prefix="/projects", tags=["people"], dependencies=[Depends(json_only)])
@@ -28,8 +35,6 @@ router = APIRouter(prefix="/projects", tags=["people"], dependencies=[Depends(js
 GATES = "There is no gate {0!r}. Say for example 'review', 'acceptance' or 'verdict'."
 AUDIT_LIMIT = 10_000
 SAMPLE_COMMIT = "3f1c9a7e5d2b4c6f8a0e1d3b5c7f9a2e4d6b8c0f"
-_UNAUTHORIZED = {"error": "Unauthorized", "message": "Not authenticated."}
-_NO_FEATURE = {"error": "NotFound", "message": "shop has no feature 'SHOP-9' under delivery. Start it first."}
 
 
 class DecisionBody(BaseModel):
@@ -95,22 +100,13 @@ class Broken(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"holder": "SHOP-123"}]})
 
 
-def _answers(*more: tuple[int, dict[str, str]]) -> dict[int | str, dict[str, Any]]:
-    return shown(problems(401, 403, 404, 409), (401, _UNAUTHORIZED), (404, _NO_FEATURE), *more)
-
-
-def _refused(*sentences: str) -> tuple[tuple[int, dict[str, str]], ...]:
-    return tuple((403, {"error": "Refused", "message": sentence}) for sentence in sentences)
-
-
-_DECISION = _answers(
-    *_refused(
-        "rita is not tester of this project: tess may decide at preprod.wait_for_acceptance.",
-        "A rejection needs a comment that tells the developer why.",
-        "mallory is nobody of shop: add them to 'people' in its project file.",
-    ),
+_DECISION = answers(
+    NO_FEATURE,
+    refused("rita is not tester of this project: tess may decide at preprod.wait_for_acceptance."),
+    refused("A rejection needs a comment that tells the developer why."),
+    refused("mallory is nobody of shop: add them to 'people' in its project file."),
     (404, {"error": "NotFound", "message": GATES.format("acceptence")}),
-    (422, {"error": "Invalid", "message": "Field 'gate': Field required. Correct it and send it again."}),
+    invalid("Field 'gate': Field required. Correct it and send it again."),
 )
 
 
@@ -136,14 +132,15 @@ def decide(who: SpeakerDep, key: str, body: DecisionBody) -> Decided:
     return Decided(accepted=True, reason=answer.reason)
 
 
-_OVERRIDE = _answers(
-    *_refused(
-        "max is no operator of shop: olga may break glass.",
-        "SHOP-123 does not wait at preprod.wait_for_confirmation: it waits at preprod.wait_for_acceptance.",
-        "An override stands for people, not for work or tests. 1 of 14 integration tests failed, first test_totals.",
-        "No freeze window keeps SHOP-123 from production: there is nothing to override.",
+_OVERRIDE = answers(
+    NO_FEATURE,
+    refused("max is no operator of shop: olga may break glass."),
+    refused("SHOP-123 does not wait at preprod.wait_for_confirmation: it waits at preprod.wait_for_acceptance."),
+    refused(
+        "An override stands for people, not for work or tests. 1 of 14 integration tests failed, first test_totals."
     ),
-    (422, {"error": "Invalid", "message": "Field 'reason': Field required. Correct it and send it again."}),
+    refused("No freeze window keeps SHOP-123 from production: there is nothing to override."),
+    invalid("Field 'reason': Field required. Correct it and send it again."),
 )
 
 
@@ -172,18 +169,11 @@ def _override(unit: WebUnit, who: Speaker, feature: Feature, body: OverrideBody)
     )
 
 
-_LOCK = _answers(
-    *_refused(
-        "max is no operator of shop: olga may break glass.",
-        "Nobody holds production of shop: there is no lock to break.",
-    ),
-    (
-        422,
-        {
-            "error": "Invalid",
-            "message": "Field 'reason': Input should be a valid string. Correct it.",
-        },
-    ),
+_LOCK = answers(
+    NO_PROJECT,
+    refused("max is no operator of shop: olga may break glass."),
+    refused("Nobody holds production of shop: there is no lock to break."),
+    invalid("Field 'reason': Input should be a valid string. Correct it."),
 )
 
 
@@ -204,22 +194,26 @@ _SAMPLE_ROW = {
     "key": "SHOP-123",
     "run": "SHOP-123",
     "attempt": 2,
-    "gate": "preprod.wait_for_acceptance",
+    "gate": "review.wait_for_review",
     "kind": "approve",
-    "accepted": True,
-    "who": "tess",
-    "role": "tester",
-    "way": "board",
-    "address": "192.0.2.17",
+    "accepted": False,
+    "who": "rita",
+    "role": "reviewer",
+    "way": "review",
+    "address": "",
     "commit": SAMPLE_COMMIT,
-    "candidate": "9b7d5f3a1c8e6d4b2f0a9c7e5d3b1f8a6c4e2d0b",
+    "candidate": "",
     "comment": "Looks right.",
-    "reason": "",
-    "withdrawn_at": None,
+    "reason": "The approval of rita was taken back on merge request 12.",
+    "withdrawn_at": "2026-11-27T16:20:00Z",
 }
 _SAMPLE_CSV = f"{','.join(_SAMPLE_ROW)}\r\n17,2026-11-27T15:04:05+00:00,shop,SHOP-123,SHOP-123,2,…\r\n"
 _AUDIT = {
-    **_answers(),
+    **answers(
+        refused("A moment needs its time zone. Write it like 2026-11-27T08:00:00Z."),
+        NO_PROJECT,
+        invalid("Field 'query.limit': Input should be less than or equal to 10000. Correct it and send it again."),
+    ),
     200: {
         "description": "The newest first",
         "content": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Depends
@@ -26,11 +26,46 @@ from feature_delivery.services.control.gates import run_of
 from feature_delivery.services.control.start import TITLE_LIMIT, Start, start
 from feature_delivery.services.control.status import FeatureLine, FeatureView, feature_line, feature_view
 from feature_delivery.web.access import Caller, CallerDep, Readable, json_only, readable_project
-from feature_delivery.web.errors import problems
+from feature_delivery.web.errors import problems, shown
 from feature_delivery.web.transaction import WebUnit, begin, session
 
 router = APIRouter(prefix="/projects", tags=["people"], dependencies=[Depends(json_only)])
 RESPONSES = problems(401, 403, 404, 409)
+UNAUTHORIZED = (401, {"error": "Unauthorized", "message": "Not authenticated."})
+NO_FEATURE = (404, {"error": "NotFound", "message": "shop has no feature 'SHOP-9' under delivery. Start it first."})
+NO_PROJECT = (404, {"error": "NotFound", "message": "There is no project 'shoop'. Known: shop."})
+
+
+def answers(*more: tuple[int, dict[str, str]]) -> dict[int | str, dict[str, Any]]:
+    """Return what a route of people may answer, with sentences that they meet."""
+    return shown(problems(401, 403, 404, 409), UNAUTHORIZED, *more)
+
+
+def refused(sentence: str) -> tuple[int, dict[str, str]]:
+    """Return the example of a rule that says no."""
+    return 403, {"error": "Refused", "message": sentence}
+
+
+def invalid(sentence: str) -> tuple[int, dict[str, str]]:
+    """Return the example of a request that cannot be read."""
+    return 422, {"error": "Invalid", "message": sentence}
+
+
+START = answers(
+    refused("mallory is nobody of shop: add them to 'people' in its project file."),
+    NO_PROJECT,
+    invalid("Field 'title': String should have at most 300 characters. Correct it and send it again."),
+)
+CANCEL = answers(
+    refused("tess may not cancel a feature in shop: dora, max, olga may."),
+    NO_FEATURE,
+    invalid("Field 'reason': String should have at most 2000 characters. Correct it and send it again."),
+)
+ADOPT = answers(
+    refused("max is no operator of shop: only an operator may adopt a commit."),
+    NO_PROJECT,
+    invalid("Field 'commit': Field required. Correct it and send it again."),
+)
 LIST_LIMIT = 500
 
 
@@ -183,7 +218,7 @@ def show_feature(project: Readable, key: str) -> FeatureView:
         return feature_view(unit.books, project, feature, tasks=tasks, run_state=state)
 
 
-@router.post("/{project}/features", status_code=201, responses=RESPONSES)
+@router.post("/{project}/features", status_code=201, responses=START)
 def start_feature(who: CallerDep, body: StartBody) -> Started:
     """Start the delivery of a feature, or find it under way: however often it is asked for, there is one.
 
@@ -213,7 +248,7 @@ def _new_issue(who: Caller, body: StartBody) -> Issue:
     )
 
 
-@router.post("/{project}/features/{key}/cancel", responses=RESPONSES)
+@router.post("/{project}/features/{key}/cancel", responses=CANCEL)
 def cancel(who: CallerDep, key: str, body: ReasonBody) -> Sentence:
     """Give a feature up: everything of it is torn down."""
     who.must_be(Who.DEVELOPER, Who.MANAGER, Who.OPERATOR, what="cancel a feature")
@@ -223,7 +258,7 @@ def cancel(who: CallerDep, key: str, body: ReasonBody) -> Sentence:
     return Sentence(message=f"{feature.key} is cancelled; what there is of it is torn down.")
 
 
-@router.post("/{project}/adopt", responses=RESPONSES)
+@router.post("/{project}/adopt", responses=ADOPT)
 def adopt(who: CallerDep, body: AdoptBody) -> Sentence:
     """Accept a foreign commit as production's new head, and let promotions go on."""
     commit = commit_sha(body.commit)
