@@ -661,7 +661,7 @@ def test_a_decision_remembers_where_it_was_said_and_taken_back(begin: Begin) -> 
             person=PersonName("rita"),
             kind=DecisionKind.APPROVE,
             accepted=True,
-            source="git",
+            way="review",
             origin="request 12",
         )
         books.add(said)

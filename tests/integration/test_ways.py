@@ -21,6 +21,8 @@ from fastapi import Request
 from sqlalchemy import delete, select
 from typer.testing import CliRunner, Result
 
+from feature_delivery.adapters.ledger import tables
+from feature_delivery.bootstrap import settings
 from feature_delivery.cli.api import Api, Login
 from feature_delivery.cli.main import app as command_line
 from feature_delivery.domain.errors import Error
@@ -159,8 +161,8 @@ def by_review(_airflow: Shop, person: str, kind: str, comment: str) -> Spoken:
         attempt = unit.books.attempt(feature)
         assert attempt is not None
         assert feature.branch is not None
-        word = ReviewKind.APPROVE if kind == "approve" else ReviewKind.REQUEST_CHANGES
-        project = rounds.settings.project(SHOP)
+        word = ReviewKind.APPROVE if kind == "approve" else ReviewKind.REJECT
+        project = settings.project(SHOP)
         request = MergeRequest(
             number=6,
             source=feature.branch,
@@ -182,7 +184,7 @@ def by_comment(_airflow: Shop, person: str, kind: str, comment: str) -> Spoken:
         text = f"/{kind} review {comment}" if kind == "approve" else f"/{kind} {comment}".strip()
         number = str(len(unit.books.outbox(feature))) + str(now().timestamp())
         said = RequestComment(id=number, author=person, text=text, at=now())
-        answers = hear(unit, rounds.settings.project(SHOP), feature.run_id, 6, [said])
+        answers = hear(unit, settings.project(SHOP), feature.run_id, 6, [said])
     return Spoken(answers[0].partition(f"said /{kind}. ")[2].strip())
 
 
@@ -197,7 +199,7 @@ def by_slack(_airflow: Shop, person: str, kind: str, comment: str) -> Spoken:
             way=Way.SLACK,
             address="192.0.2.44",
         )
-        answer = decisions.decide(unit, rounds.settings.project(SHOP), KEY, say)
+        answer = decisions.decide(unit, settings.project(SHOP), KEY, say)
     return Spoken("" if answer else answer.reason)
 
 
@@ -238,7 +240,7 @@ def untouched(airflow: Shop) -> Iterator[None]:
     """Take back what a test decided, so that the next one finds the feature as it was."""
     yield
     with session() as opened:
-        opened.execute(delete(Decision).where(Decision.way != "planted"))
+        opened.execute(delete(tables.decision).where(tables.decision.c.way != "planted"))
 
 
 def test_every_way_is_tried() -> None:

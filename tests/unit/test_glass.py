@@ -222,10 +222,10 @@ def test_a_rollback_and_a_verdict_are_never_frozen(frozen: World) -> None:
     frozen.time = FRIDAY
     assert frozen.decide(feature, "max", VERDICT, ROLL_BACK)
     frozen.run()
-    promotion, tree = frozen.books.promotion(feature), frozen.repository.tree_of
+    promotion, commit = frozen.books.promotion(feature), frozen.repository.commit
     assert promotion is not None
     assert promotion.state is PromotionState.ROLLED_BACK
-    assert tree(frozen.repository.branches[PRODUCTION]) == tree(promotion.before)
+    assert commit(frozen.repository.branches[PRODUCTION]).tree == commit(promotion.before).tree
     assert now_of(frozen, feature).state is FeatureState.ACTIVE
 
 

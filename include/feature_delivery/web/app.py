@@ -19,6 +19,7 @@ from feature_delivery.web import (
     feature_routes,
     local_routes,
     rounds,
+    slack_routes,
     task_routes,
     webhook_routes,
     workers,
@@ -71,6 +72,7 @@ def create_app() -> FastAPI:
         examination_routes,
     ):
         app.include_router(part.router)
+    app.include_router(slack_routes.router)
     app.include_router(router)
     app.mount("/board", create_board())
     return app

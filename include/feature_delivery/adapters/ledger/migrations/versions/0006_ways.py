@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -12,7 +12,7 @@ DECISION = "fd_decision"
 NEW = (("role", 120), ("address", 64))
 
 
-def upgrade():
+def upgrade() -> None:
     with op.batch_alter_table(DECISION) as table:
         table.alter_column("source", new_column_name="way", existing_type=sa.String(40), existing_nullable=False)
     for column, length in NEW:
@@ -27,7 +27,7 @@ def upgrade():
     op.execute(decision.update().where(decision.c.way == "api").values(way="rest"))
 
 
-def downgrade():
+def downgrade() -> None:
     decision = sa.table(DECISION, sa.column("way", sa.String))
     op.execute(decision.update().where(decision.c.way.in_(["review", "comment"])).values(way="git"))
     op.execute(decision.update().where(decision.c.way.in_(["rest", "break-glass"])).values(way="api"))
