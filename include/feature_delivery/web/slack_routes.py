@@ -39,7 +39,7 @@ FORM_FAILED = "The form did not open. Press the button once more, or decide on t
 _log = logging.getLogger(__name__)
 
 
-@router.post("/slack/interactions", responses=problems(400, 401, 408, 413))
+@router.post("/slack/interactions", responses=problems(401, 408, 413))
 async def interaction(request: Request, background: BackgroundTasks) -> Response:
     """Take what somebody pressed in Slack. It must be signed with the signing secret of a project's app.
 
