@@ -14,8 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-from airflow import plugins_manager
-from airflow.api_fastapi.app import create_app, purge_cached_app
 from airflow.models.hitl import HITLDetail
 from fastapi import Request
 from sqlalchemy import delete, select
@@ -35,14 +33,14 @@ from feature_delivery.ports.git_host import MergeRequest, RequestComment, Reques
 from feature_delivery.services.control import decide as decisions
 from feature_delivery.services.control.comments import hear
 from feature_delivery.services.control.requests import observe_request
-from feature_delivery.web import plugin, rounds, workers
+from feature_delivery.web import rounds
 from feature_delivery.web.access import address_of
 from feature_delivery.web.board import csrf, pulse
 from feature_delivery.web.transaction import WebUnit, begin, session
 from tests.support.airflow import copied_engine
 from tests.support.board_app import cookie
 from tests.support.postgres import PostgresServer
-from tests.support.web_app import DAG, Shop, running_shop, serve
+from tests.support.web_app import DAG, Shop, running_shop, whole_airflow
 
 KEY, SHOP, GATE = FeatureKey("SHOP-6"), ProjectName("shop"), Step.WAIT_FOR_REVIEW
 PREFIX = "/feature-delivery"
@@ -63,16 +61,8 @@ def airflow(
             file = directory / "projects" / "shop.yaml"
             text = file.read_text().replace("people:\n", "people:\n  rob: {roles: [reviewer]}\n")
             file.write_text(text + "gates: {review: {count: 2}}\n")
-            workers.stop_all()
-            plugin.apps.cache_clear()
-            registered = (list(plugin.apps()), list(plugin.middlewares()))
-            patched.setattr(plugins_manager, "get_fastapi_plugins", lambda: registered)
-            purge_cached_app()
-            with serve(create_app(apps="core")) as address:
-                found = Shop(address, inner.repository)
+            with whole_airflow(inner, patched) as found:
                 yield found
-                found.close()
-            purge_cached_app()
 
 
 @dataclass(frozen=True)
