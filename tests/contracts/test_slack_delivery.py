@@ -33,10 +33,10 @@ def stage() -> Iterator[ChatStage]:
 def decisions(stage: ChatStage) -> list[tuple[str, str, bool, str]]:
     feature = stage.feature()
     return [
-        (d.person, d.kind.value, d.accepted, d.source)
+        (d.person, d.kind.value, d.accepted, d.way)
         for number in range(feature.attempt_number + 1)
         for d in stage.books.decisions(feature, number)
-        if d.source == "slack"
+        if d.way == "slack"
     ]
 
 
@@ -108,7 +108,7 @@ def test_an_account_that_is_nobody_here_hears_so_and_decides_nothing(stage: Chat
     for name in ("eve", "hides"):
         stage.press(name, stage.question(ACCEPTANCE), "Approve")
         assert "Nobody of shop has your account" in stage.slack.whispers(f"U0{name.upper()}")[0]
-    assert decisions(stage) == []
+    assert decisions(stage) == [(name, "approve", False, "slack") for name in ("U0EVE", "U0HIDES")], "it is kept"
 
 
 def test_an_old_button_decides_nothing_about_a_newer_attempt(stage: ChatStage) -> None:
