@@ -64,6 +64,30 @@ def test_a_feature_is_carried_to_its_end_by_buttons_alone(stage: ChatStage) -> N
     assert stage.unsent() == []
 
 
+def test_milestones_are_replies_in_the_order_in_which_they_happened(stage: ChatStage) -> None:
+    stage.at(VERDICT)
+    stage.decide(stage.feature(), "max", VERDICT, DecisionKind.KEEP)
+    stage.settle()
+    told = "\n".join(stage.texts())
+    wanted = (
+        "started the delivery",
+        "Attempt 1 begins",
+        "(development-shop-1)",
+        "review http",
+        "(preprod-shop-1)",
+        "test it",
+        "confirm it",
+        "Production is at",
+        "(production)",
+        "Keep it, or roll it back?",
+        "Because.",
+    )
+    places = [told.index(words) for words in wanted]
+    assert places == sorted(places)
+    assert stage.messages.sent  # the board keeps messages, and milestones as history
+    assert not any("Production is at" in one.text for one in stage.messages.sent)
+
+
 def test_after_the_decision_the_message_says_who_decided_and_has_no_buttons(stage: ChatStage) -> None:
     stage.press("tom", stage.question(ACCEPTANCE), "Approve")
     said = stage.last("test it")
@@ -109,6 +133,25 @@ def test_an_account_that_is_nobody_here_hears_so_and_decides_nothing(stage: Chat
         stage.press(name, stage.question(ACCEPTANCE), "Approve")
         assert "Nobody of shop has your account" in stage.slack.whispers(f"U0{name.upper()}")[0]
     assert decisions(stage) == [(name, "approve", False, "slack") for name in ("U0EVE", "U0HIDES")], "it is kept"
+
+
+def test_a_press_is_kept_while_nobody_can_say_whose_it_is(stage: ChatStage) -> None:
+    said = stage.question(ACCEPTANCE)
+    stage.slack.server.faults.rules = [("POST", "users.info", Answer(503, {}))]
+    stage.press("tom", said, "Approve")
+    assert decisions(stage) == []
+    stage.slack.server.faults.rules = []
+    stage.time += timedelta(minutes=2)
+    stage.errands()
+    assert decisions(stage) == [("tom", "approve", True, "slack")]
+
+
+def test_an_address_that_another_organisation_has_given_is_nobodys(stage: ChatStage) -> None:
+    stage.slack.users["U0FAKE"] = "tom@example.com"
+    stage.slack.teams["U0FAKE"] = "T0ELSEWHERE"
+    stage.press("fake", stage.question(ACCEPTANCE), "Approve")
+    assert "Nobody of shop has your account" in stage.slack.whispers("U0FAKE")[0]
+    assert decisions(stage) == []
 
 
 def test_an_old_button_decides_nothing_about_a_newer_attempt(stage: ChatStage) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from feature_delivery.adapters.messengers.slack import Form, Interactions
@@ -39,7 +41,17 @@ FORM_FAILED = "The form did not open. Press the button once more, or decide on t
 _log = logging.getLogger(__name__)
 
 
-@router.post("/slack/interactions", responses=problems(401, 408, 413))
+class Complaint(BaseModel):
+    """What Slack shows in a form that was sent as it cannot count; every other answer is empty."""
+
+    response_action: Literal["errors"] = "errors"
+    errors: dict[str, str]
+
+
+@router.post(
+    "/slack/interactions",
+    responses={**problems(401, 408, 413), 200: {"model": Complaint, "description": "Taken; mostly there is no body"}},
+)
 async def interaction(request: Request, background: BackgroundTasks) -> Response:
     """Take what somebody pressed in Slack. It must be signed with the signing secret of a project's app.
 
@@ -82,7 +94,7 @@ def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks, 
         if said is None:
             continue
         if isinstance(said, str):
-            return JSONResponse({"response_action": "errors", "errors": {COMMENT: said}})
+            return JSONResponse(Complaint(errors={COMMENT: said}).model_dump())
         if isinstance(said, Form):
             background.add_task(_ask_why, project, said)
         else:

@@ -25,7 +25,7 @@ from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import attempts, issues, production, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
-from feature_delivery.services.control.history import record, tell_issue
+from feature_delivery.services.control.history import milestone, record, tell_issue
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -236,7 +236,7 @@ def _delivered(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     if project.people.satisfied(Step.WAIT_FOR_DEMONSTRATION, voices(unit.books, project, feature)):
         feature.state, feature.ended_at = FeatureState.DELIVERED, now()
         text = f"{feature.key} was shown to the client."
-        record(unit, feature, "delivered", text)
+        milestone(unit, project, feature, "delivered", text)
         tell_issue(unit, feature, "shown", text, state=IssueState.DONE)
 
 
