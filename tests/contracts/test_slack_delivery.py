@@ -33,10 +33,10 @@ def stage() -> Iterator[ChatStage]:
 def decisions(stage: ChatStage) -> list[tuple[str, str, bool, str]]:
     feature = stage.feature()
     return [
-        (d.person, d.kind.value, d.accepted, d.source)
+        (d.person, d.kind.value, d.accepted, d.way)
         for number in range(feature.attempt_number + 1)
         for d in stage.books.decisions(feature, number)
-        if d.source == "slack"
+        if d.way == "slack"
     ]
 
 
@@ -132,7 +132,7 @@ def test_an_account_that_is_nobody_here_hears_so_and_decides_nothing(stage: Chat
     for name in ("eve", "hides"):
         stage.press(name, stage.question(ACCEPTANCE), "Approve")
         assert "Nobody of shop has your account" in stage.slack.whispers(f"U0{name.upper()}")[0]
-    assert decisions(stage) == []
+    assert decisions(stage) == [(name, "approve", False, "slack") for name in ("U0EVE", "U0HIDES")], "it is kept"
 
 
 def test_a_press_is_kept_while_nobody_can_say_whose_it_is(stage: ChatStage) -> None:

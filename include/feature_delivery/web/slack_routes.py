@@ -25,6 +25,7 @@ from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import now
 from feature_delivery.ports.messenger import Press
 from feature_delivery.services.control.hearing import store
+from feature_delivery.web.access import address_of
 from feature_delivery.web.errors import Unauthorized, answer, problems
 from feature_delivery.web.transaction import begin, session
 
@@ -65,7 +66,7 @@ async def interaction(request: Request, background: BackgroundTasks) -> Response
         return answer(408, "Invalid", f"The body did not come within {READ_SECONDS} s.")
     if body is None:
         return answer(413, "Invalid", f"An interaction is at most {BODY_LIMIT // 1024} KiB.")
-    return await run_in_threadpool(_take, dict(request.headers), body, background)
+    return await run_in_threadpool(_take, dict(request.headers), body, background, address_of(request))
 
 
 async def _read(request: Request) -> bytes | None:
@@ -77,7 +78,7 @@ async def _read(request: Request) -> bytes | None:
     return bytes(body)
 
 
-def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks) -> Response:
+def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks, address: str) -> Response:
     """Check, store and answer.
 
     Raises:
@@ -97,7 +98,7 @@ def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks) 
         if isinstance(said, Form):
             background.add_task(_ask_why, project, said)
         else:
-            _store(project, said)
+            _store(project, said, address)
         break
     return Response(status_code=200)
 
@@ -111,10 +112,10 @@ def _readers() -> Iterator[tuple[ProjectConfig, Interactions]]:
                 _log.warning("Slack interactions of %s are not read: %s", project.name, error)
 
 
-def _store(project: ProjectConfig, press: Press) -> None:
+def _store(project: ProjectConfig, press: Press, address: str) -> None:
     try:
         with begin() as unit:
-            stored = store(unit, project, press)
+            stored = store(unit, project, press, address=address)
     except Conflict:
         stored = False  # the same press, at the same moment
     _log.info("Slack: %s pressed %s in %s%s", press.user, press.kind, project.name, "" if stored else ", as before")
