@@ -8,6 +8,7 @@ from feature_delivery.domain.process import GATES, SETUPS, TEARDOWNS, Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
+    CandidateRecord,
     EnvironmentState,
     FeatureState,
     Promotion,
@@ -133,6 +134,11 @@ def _rule_of_candidate(scene: Scene) -> str:
         return _deployed(scene, candidate.commit)
     if step in {Step.NOTIFY_TESTERS, Step.NOTIFY_MANAGER}:
         return ""
+    return _rule_of_turn(scene, candidate)
+
+
+def _rule_of_turn(scene: Scene, candidate: CandidateRecord) -> str:
+    feature, books = scene.feature, scene.unit.books
     if not_ready := flags.not_ready(books, scene.project, feature, candidate):
         return not_ready
     if not scene.holds_production:
@@ -140,6 +146,8 @@ def _rule_of_candidate(scene: Scene) -> str:
     row = books.project(scene.project.name)
     if row is not None and row.frozen_reason:
         return f"production is frozen: {row.frozen_reason}"
+    if (freeze := flags.frozen(books, scene.project, feature)) is not None:
+        return flags.frozen_sentence(scene.project, freeze)
     return ""
 
 
