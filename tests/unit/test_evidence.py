@@ -164,3 +164,15 @@ def test_the_next_load_is_compared_with_that_of_the_release_that_was_kept(world:
     kept = world.books.load_in_production(world.project.name)
     assert kept is not None
     assert observations.measured(kept) == BASELINE
+
+
+@pytest.mark.parametrize(("content", "kinds"), [("red production", ["averted"]), ("", ["restored_in"])])
+def test_a_rollback_on_evidence_counts_as_an_averted_incident_with_its_time_to_restore(
+    world: World, content: str, kinds: list[str]
+) -> None:
+    feature = in_production(world, content)
+    assert world.decide(feature, "olga", Step.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
+    world.run()
+    counted = [e for e in world.books.events(feature) if e.kind in {"averted", "restored_in"}]
+    assert [event.kind for event in counted] == kinds
+    assert "after it moved production" in counted[0].text

@@ -417,7 +417,9 @@ def _rolled_back(scene: Scene) -> str:
         text = f"The rollback of {feature.key} is not finished: {why.rstrip('.')}. Production stays locked."
         record(unit, feature, "production_uncertain", text, step=scene.step)
         return text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}."
+    caught = production_evidence(unit.books, feature).outcome == "fail"
     promotion.state, promotion.ended_at = PromotionState.ROLLED_BACK, now()
+    _count(scene, promotion, caught=caught)
     alerts.ended(unit, feature, "It was rolled back.")
     turn.free(unit, project, feature)
     notify(
@@ -428,6 +430,17 @@ def _rolled_back(scene: Scene) -> str:
         to={*operators, *project.people.with_role(Who.DEVELOPER)},
     )
     return ""
+
+
+def _count(scene: Scene, promotion: Promotion, *, caught: bool) -> None:
+    """Write down how long production was on the release, and that the evidence caught what customers would have."""
+    moved, restored = promotion.moved_at, promotion.ended_at
+    if moved is None or restored is None:
+        return
+    took = str(restored - moved).partition(".")[0]
+    kind = "averted" if caught else "restored_in"
+    words = "An incident was averted: the release" if caught else "The release"
+    record(scene.unit, scene.feature, kind, f"{words} was taken back {took} after it moved production.")
 
 
 def _why_not_restored(scene: Scene) -> str:
