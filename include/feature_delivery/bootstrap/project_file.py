@@ -14,7 +14,7 @@ from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
-from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
+from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, Slo, TrackerConfig
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -112,6 +112,15 @@ class TrackerPart(Strict):
     issue_type: str = ""
 
 
+class SloPart(Strict):
+    """What production promises; the meaning is in ``domain.project.Slo``."""
+
+    availability: float = Field(default=0.999, gt=0, lt=1)
+    latency: float = Field(default=0.95, gt=0, lt=1)
+    latency_within: Duration = timedelta(milliseconds=500)
+    preprod_slower_at_most: float = Field(default=1.5, ge=1)
+
+
 class ProjectFile(Strict):
     """A whole project file."""
 
@@ -126,6 +135,7 @@ class ProjectFile(Strict):
     gates: dict[str, GatePart] = {}
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
+    slo: SloPart = SloPart()
     settings: dict[str, Any] = {}
 
 
@@ -191,6 +201,7 @@ def _config(file: ProjectFile) -> ProjectConfig:
         branches=branches,
         people=_people(file),
         choices=Choices(**file.choices.model_dump()),
+        slo=Slo(**file.slo.model_dump()),
         settings=dict(file.settings),
     )
 

@@ -17,8 +17,10 @@ from feature_delivery.web import (
     examination_routes,
     feature_routes,
     local_routes,
+    monitoring,
     rounds,
     task_routes,
+    webhook_counts,
     webhook_routes,
     workers,
 )
@@ -48,6 +50,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     workers.start_all(rounds.works())
     yield
     await run_in_threadpool(workers.stop_all)
+    await run_in_threadpool(webhook_counts.flush)
 
 
 def create_app() -> FastAPI:
@@ -63,6 +66,7 @@ def create_app() -> FastAPI:
     for part in (task_routes, feature_routes, local_routes, webhook_routes, delivery_routes, examination_routes):
         app.include_router(part.router)
     app.include_router(router)
+    app.include_router(monitoring.router)
     app.mount("/board", create_board())
     return app
 

@@ -34,6 +34,7 @@ from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import deadlines, gates, outbox, reconcile, webhooks
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.outside import Control
+from feature_delivery.web import webhook_counts
 from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import WebUnit, begin, session
 
@@ -253,6 +254,7 @@ def works() -> dict[str, Callable[[], float | None]]:
         "webhooks": process_webhooks,
         "outbox": drain_outbox,
         "shelf": _tidy_after_hands,
+        webhook_counts.WORKER: webhook_counts.flush,
         pulse.WORKER: pulse.pulse.beat,
     }
 

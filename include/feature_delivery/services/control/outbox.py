@@ -16,6 +16,7 @@ from feature_delivery.domain.records import Errand, OutboxEntry, now
 from feature_delivery.services.control import errands
 from feature_delivery.services.control.errands import Claimed, Outcome
 from feature_delivery.services.control.history import SHOW_AFTER, notify, record
+from feature_delivery.services.control.sides import side_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,15 +36,6 @@ PERMANENT_PAUSE = timedelta(hours=1)
 SHOW_TRIES = 24
 """So often a showing that is refused is tried again; whatever happens next shows the feature anyway."""
 
-ISSUE, MESSAGES, HOST = "tracker", "messenger", "host"
-_SIDES = {
-    Errand.MESSAGE: MESSAGES,
-    Errand.ISSUE_COMMENT: ISSUE,
-    Errand.ISSUE_STATE: ISSUE,
-    Errand.ISSUE_ASSIGNEE: ISSUE,
-}
-"""Who is spoken to: one that asks us to wait is left alone with all its errands."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +46,8 @@ def drain(control: Control, *, limit: int = 50) -> tuple[int, int]:
     failed = 0
     waits: dict[tuple[ProjectName, str], RateLimited] = {}
     for errand in claimed:
-        side = (errand.project, _SIDES.get(errand.kind, HOST))
+        # One that asks us to wait is left alone with all its errands.
+        side = (errand.project, side_of(errand.kind))
         outcome = Outcome(waits[side]) if side in waits else _run(control, errand)
         if isinstance(outcome.error, RateLimited):
             waits[side] = outcome.error

@@ -36,7 +36,7 @@ from feature_delivery.domain.work import (
     Result,
     SuiteDone,
 )
-from feature_delivery.services.control import attempts, production, turn, verdict
+from feature_delivery.services.control import attempts, production, tallies, turn, verdict
 from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import last_failure, missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
@@ -83,6 +83,7 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
     interim = task.step is Step.REFRESH_CANDIDATE and not isinstance(result, Done | Failed) and not problem
     if not interim:
         permit.state, permit.reason, permit.ended_at = "failed" if problem else "done", problem, now()
+        tallies.step_ended(unit.books, project.name, permit)
         if problem:
             record(unit, feature, "failed", problem, step=task.step)
     show_later(unit, feature)  # most results are no line of the history
@@ -192,6 +193,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
     unit, feature = scene.unit, scene.feature
     found = _written(scene, permit)
     found.state, found.address, found.commit = EnvironmentState.READY, result.address, result.commit
+    found.metrics_path, found.health_path = result.metrics_path, result.health_path
     unit.books.add(
         Deployment(
             environment_id=found.id,
