@@ -8,18 +8,16 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from prometheus_client import openmetrics, parser
+from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from feature_delivery.domain.names import ProjectName, feature_key
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import EnvironmentState, Environment, Errand, OutboxEntry, PromotionState, now
+from feature_delivery.domain.records import Environment, EnvironmentState, Errand, OutboxEntry, PromotionState, now
 from feature_delivery.services.control import tallies
 from feature_delivery.web import webhook_counts
 from tests.support.board_world import plant, promote
 from tests.support.web_app import Shop
-
-assert openmetrics  # the package, for its parser
 
 TOKEN = "the-metrics-token"
 SHOP = ProjectName("shop")
@@ -27,16 +25,11 @@ Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture
-def airflow_database(busy_database: str) -> str:
-    """Every test of this module begins with the busy shop."""
-    return busy_database
-
-
-@pytest.fixture
-def scraped(busy: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+def scraped(shown: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    """One shop for all of the module: each test looks at what it has changed itself."""
     monkeypatch.setenv("FEATURE_DELIVERY_METRICS_TOKEN", TOKEN)
     with httpx.Client(
-        base_url=busy.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30, trust_env=False
+        base_url=shown.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30, trust_env=False
     ) as client:
         yield client
 
@@ -75,7 +68,7 @@ def test_the_figures_are_those_of_the_ledger(scraped: httpx.Client) -> None:
     assert [key for key in found if set(trouble.items()) <= key[1]], "what is blocked is named"
 
 
-def test_label_values_stay_bounded_however_many_features_are_late(busy: Shop, scraped: httpx.Client) -> None:
+def test_label_values_stay_bounded_however_many_features_are_late(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.web.transaction import begin
 
     with begin() as unit:
@@ -87,25 +80,25 @@ def test_label_values_stay_bounded_however_many_features_are_late(busy: Shop, sc
     assert value(found, "gate_waiting", project="shop", gate="review.wait_for_review", role="reviewer") == 62
 
 
-def test_nobody_reads_the_figures_without_the_token(busy: Shop, scraped: httpx.Client) -> None:
+def test_nobody_reads_the_figures_without_the_token(shown: Shop, scraped: httpx.Client) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
         for path in ("/metrics", "/prometheus/targets"):
-            answer = busy.nobody.get(path, headers=headers)
+            answer = shown.nobody.get(path, headers=headers)
             assert answer.status_code == 401, path
             assert TOKEN not in answer.text
 
 
-def test_without_a_token_nobody_is_let_in_but_a_named_network(busy: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_token_nobody_is_let_in_but_a_named_network(shown: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEATURE_DELIVERY_METRICS_TOKEN", raising=False)
-    answer = busy.nobody.get("/metrics", headers={"Authorization": "Bearer "})
+    answer = shown.nobody.get("/metrics", headers={"Authorization": "Bearer"})
     assert answer.status_code == 401
     assert "No metrics token is set." in answer.json()["message"]
     monkeypatch.setenv("FEATURE_DELIVERY_METRICS_NETWORKS", "10.0.0.0/8, 127.0.0.0/8")
-    assert busy.nobody.get("/metrics").status_code == 200
+    assert shown.nobody.get("/metrics").status_code == 200
     monkeypatch.setenv("FEATURE_DELIVERY_METRICS_NETWORKS", "10.0.0.0/8")
-    assert busy.nobody.get("/metrics").status_code == 401
+    assert shown.nobody.get("/metrics").status_code == 401
     monkeypatch.setenv("FEATURE_DELIVERY_METRICS_NETWORKS", "everybody")
-    assert "Write networks like" in busy.nobody.get("/metrics").json()["message"]
+    assert "Write networks like" in shown.nobody.get("/metrics").json()["message"]
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it(scraped: httpx.Client) -> None:
@@ -114,7 +107,7 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(scraped: httpx.Client) -> None
     assert len(list(openmetrics_parser.text_string_to_metric_families(answer.text))) > 30
 
 
-def test_targets_are_the_environments_that_run_a_commit(busy: Shop, scraped: httpx.Client) -> None:
+def test_targets_are_the_environments_that_run_a_commit(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.web.transaction import begin
 
     with begin() as unit:
@@ -143,7 +136,7 @@ def test_targets_are_the_environments_that_run_a_commit(busy: Shop, scraped: htt
     assert {g["labels"]["feature"] for g in groups} >= {"SHOP-9", ""}
 
 
-def test_a_destroyed_environment_is_no_target(busy: Shop, scraped: httpx.Client) -> None:
+def test_a_destroyed_environment_is_no_target(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.web.transaction import begin
 
     before = {group["labels"]["feature"] for group in scraped.get("/prometheus/targets").json()}
@@ -156,12 +149,12 @@ def test_a_destroyed_environment_is_no_target(busy: Shop, scraped: httpx.Client)
     assert before - after == {"SHOP-9"}
 
 
-def test_refused_webhooks_are_counted_in_the_ledger_and_never_fewer(busy: Shop, scraped: httpx.Client) -> None:
-    labels = {"project": "shop", "host": "webhook", "result": tallies.REFUSED}
+def test_refused_webhooks_are_counted_in_the_ledger_and_never_fewer(shown: Shop, scraped: httpx.Client) -> None:
+    labels = {"project": "shop", "host": "feature-delivery", "result": tallies.REFUSED}
     for _ in range(3):
-        bad = busy.webhook({"ref": "x"}, "d-1", headers={"X-Feature-Delivery-Signature": "sha256=" + "0" * 64})
+        bad = shown.webhook({"ref": "x"}, "d-1", headers={"X-Feature-Delivery-Signature": "sha256=" + "0" * 64})
         assert bad.status_code == 401
-    busy.nobody.post("/webhooks/nobodys_shop", json={})
+    shown.nobody.post("/webhooks/nobodys_shop", json={})
     found = page(scraped)
     assert value(found, "webhooks_total", **labels) == 3
     assert not [key for key in found if ("project", "nobodys_shop") in key[1]]
@@ -169,13 +162,13 @@ def test_refused_webhooks_are_counted_in_the_ledger_and_never_fewer(busy: Shop, 
     assert value(page(scraped), "webhooks_total", **labels) == 3
 
 
-def test_a_replayed_webhook_makes_no_counter_smaller(busy: Shop, scraped: httpx.Client) -> None:
+def test_a_replayed_webhook_makes_no_counter_smaller(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.services.control.webhooks import prune, replay
     from feature_delivery.web import rounds
     from feature_delivery.web.transaction import begin
 
-    labels = {"project": "shop", "host": "webhook", "result": tallies.PROCESSED}
-    assert busy.webhook({"ref": "refs/heads/feature/SHOP-6-a-branch"}, "d-2").status_code == 202
+    labels = {"project": "shop", "host": "feature-delivery", "result": tallies.PROCESSED}
+    assert shown.webhook({"ref": "refs/heads/feature/SHOP-6-a-branch"}, "d-2").status_code == 202
     rounds.process_webhooks()
     first = value(page(scraped), "webhooks_total", **labels)
     with begin() as unit:
@@ -195,27 +188,17 @@ def test_a_replayed_webhook_makes_no_counter_smaller(busy: Shop, scraped: httpx.
     assert value(page(scraped), "webhooks_total", **labels) >= first + 1
 
 
-def test_a_step_is_counted_when_its_result_comes(shop_of_its_own: Shop, scraped_alone: httpx.Client) -> None:
-    shop_of_its_own.start()
-    shop_of_its_own.register()
-    found = page(scraped_alone)
+def test_a_step_is_counted_when_its_result_comes(shown: Shop, scraped: httpx.Client) -> None:
+    shown.start("SHOP-800")
+    shown.register(run_id="SHOP-800")
+    found = page(scraped)
     labels = {"project": "shop", "step": "intake.register_feature", "outcome": "done"}
     assert value(found, "step_duration_seconds_count", **labels) == 1
     assert value(found, "step_duration_seconds_bucket", **labels, le="+Inf") == 1
     assert value(found, "step_duration_seconds_bucket", **labels, le="3600.0") == 1
 
 
-@pytest.fixture
-def shop_of_its_own(busy: Shop) -> Shop:
-    return busy
-
-
-@pytest.fixture
-def scraped_alone(scraped: httpx.Client) -> httpx.Client:
-    return scraped
-
-
-def test_errands_that_wait_are_told_by_side_and_age(busy: Shop, scraped: httpx.Client) -> None:
+def test_errands_that_wait_are_told_by_side_and_age(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.web.transaction import begin
 
     with begin() as unit:
@@ -241,7 +224,7 @@ def test_errands_that_wait_are_told_by_side_and_age(busy: Shop, scraped: httpx.C
     assert value(found, "outbox_oldest_seconds", project="shop", side="messenger") == pytest.approx(3 * 3600, abs=300)
 
 
-def test_a_rollback_that_fails_is_told_apart_from_one_that_runs(busy: Shop, scraped: httpx.Client) -> None:
+def test_a_rollback_that_fails_is_told_apart_from_one_that_runs(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.web.transaction import begin
 
     with begin() as unit:
@@ -264,7 +247,7 @@ def test_a_rollback_that_fails_is_told_apart_from_one_that_runs(busy: Shop, scra
     assert value(found, "trouble_age_seconds", **labels, trouble="rollback_failed") < 120
 
 
-def test_the_health_of_airflow_is_beside_the_figures(busy: Shop, scraped: httpx.Client) -> None:
+def test_the_health_of_airflow_is_beside_the_figures(shown: Shop, scraped: httpx.Client) -> None:
     from airflow.jobs.job import Job
     from airflow.models.errors import ParseImportError
 
@@ -292,7 +275,7 @@ def test_the_promises_of_a_project_are_exported(scraped: httpx.Client) -> None:
     assert value(found, "preprod_slower_at_most", project="shop") == 1.5
 
 
-def test_a_promotion_that_is_kept_counts_once_and_for_all(busy: Shop, scraped: httpx.Client) -> None:
+def test_a_promotion_that_is_kept_counts_once_and_for_all(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.web.transaction import begin
 
     before = value(page(scraped), "releases_total", project="shop", outcome="kept")

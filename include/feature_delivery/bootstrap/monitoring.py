@@ -33,8 +33,8 @@ def access() -> Access:
     """Return who may scrape.
 
     The token is that of ``FEATURE_DELIVERY_METRICS_TOKEN``, else of the file ``secrets/metrics-token`` in the home,
-    else the password of the Connection ``feature_delivery_metrics``. ``FEATURE_DELIVERY_METRICS_NETWORKS`` lists networks
-    whose clients need no token; behind a proxy these are the proxy's.
+    else the password of the Connection ``feature_delivery_metrics``. ``FEATURE_DELIVERY_METRICS_NETWORKS`` lists those
+    networks whose clients need no token; behind a proxy these are the proxy's.
 
     Raises:
         Misconfigured: A network is none.
