@@ -44,6 +44,11 @@ def access() -> Access:
     )
 
 
+def runbooks() -> str:
+    """Return the address below which alerts find their runbooks (``FEATURE_DELIVERY_RUNBOOKS_URL``)."""
+    return (os.environ.get("FEATURE_DELIVERY_RUNBOOKS_URL") or "docs/runbooks").rstrip("/")
+
+
 def _networks() -> tuple[Network, ...]:
     given = os.environ.get("FEATURE_DELIVERY_METRICS_NETWORKS", "").replace(",", " ").split()
     try:

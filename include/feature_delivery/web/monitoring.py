@@ -166,6 +166,7 @@ def _info(instance: str) -> Metric:
         "version": version("airflow-feature-delivery"),
         "airflow_version": version("apache-airflow-core"),
         "url": base if "://" in base else "",
+        "runbooks": monitoring.runbooks(),
     }
     found = InfoMetricFamily(f"{PREFIX}build", "What runs here, and where people reach it.")
     found.add_metric([], labels)

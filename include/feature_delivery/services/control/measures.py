@@ -19,7 +19,7 @@ from feature_delivery.services.control.board import Stage, stage_of
 from feature_delivery.services.control.figures import DORA_SPAN, dora
 from feature_delivery.services.control.looks import Marks
 from feature_delivery.services.control.sides import side_of
-from feature_delivery.services.control.tallies import BUCKETS, STEPS, WEBHOOKS
+from feature_delivery.services.control.tallies import BUCKETS, RESULTS, STEPS, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Projects = "Mapping[ProjectName, ProjectConfig]"
 PREFIX = "feature_delivery_"
+OWN_DIALECT = "feature-delivery"
+"""What the hook of a local repository speaks, and whoever sends webhooks without a host of ours."""
 
 
 class Kind(StrEnum):
@@ -93,7 +95,7 @@ def families(facts: MetricFacts, projects: Mapping[ProjectName, ProjectConfig]) 
         *_environments(facts),
         *_mail(facts),
         *_looks(facts, projects),
-        *_from_tallies(facts.tallies),
+        *_from_tallies(facts.tallies, projects),
         *_dora(facts, projects),
         *_promises(projects),
         _troubles(facts, projects),
@@ -223,19 +225,25 @@ def _looks(facts: MetricFacts, projects: Mapping[ProjectName, ProjectConfig]) ->
     yield _family("look_every_seconds", "How often they are to be looked at.", "project", wanted)
 
 
-def _from_tallies(tallies: Iterable[Tally]) -> Iterator[Family]:
-    webhooks = []
+def _from_tallies(tallies: Iterable[Tally], projects: Mapping[ProjectName, ProjectConfig]) -> Iterator[Family]:
+    # A counter that appears with its first event has not increased, for Prometheus: it begins with 0.
+    webhooks: dict[tuple[object, ...], int] = {
+        (project.name, host, result): 0
+        for project in projects.values()
+        for host in sorted({project.host.kind, project.tracker.kind, OWN_DIALECT} - {"local"})
+        for result in RESULTS
+    }
     buckets: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
     totals: dict[tuple[str, ...], float] = defaultdict(float)
     for tally in tallies:
         labels = (tally.project, tally.first, tally.second)
         if tally.name == WEBHOOKS:
-            webhooks.append((labels, tally.count))
+            webhooks[labels] = tally.count
         elif tally.name == STEPS and tally.place <= len(BUCKETS):
             totals[labels] += tally.total
             for place in range(tally.place, len(BUCKETS) + 1):
                 buckets[labels][place] += tally.count
-    yield _counter("webhooks", "Webhooks, by what became of them.", "project host result", webhooks)
+    yield _counter("webhooks", "Webhooks, by what became of them.", "project host result", webhooks.items())
     steps = tuple(Sample(labels, totals[labels], tuple(found)) for labels, found in sorted(buckets.items()))
     text = "How long steps took, from their permit to their result."
     yield Family("step_duration_seconds", text, ("project", "step", "outcome"), steps, Kind.HISTOGRAM)

@@ -19,6 +19,7 @@ BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 """Upper bounds of the histogram of step durations, in seconds; what is stored is the place of the bucket."""
 
 REFUSED, PROCESSED, FAILED, IGNORED = "refused", "processed", "failed", "ignored"
+RESULTS = (FAILED, IGNORED, PROCESSED, REFUSED)
 """What became of a webhook."""
 
 
