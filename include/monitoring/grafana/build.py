@@ -205,9 +205,7 @@ ENVIRONMENTS = Dashboard(
         ),
         Panel(
             "Answers to probes",
-            {
-                f"avg by (project, environment, feature) (probe_success{{{P}}})": "{{project}} {{environment}} {{feature}}"
-            },
+            {f"avg by (project, environment, feature) (probe_success{{{P}}})": "{{project}} {{environment}}"},
             "percentunit",
         ),
         Panel(

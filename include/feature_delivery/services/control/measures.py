@@ -18,7 +18,7 @@ from feature_delivery.ports.metrics import WORST
 from feature_delivery.services.control.board import Stage, stage_of
 from feature_delivery.services.control.figures import DORA_SPAN, dora
 from feature_delivery.services.control.looks import Marks
-from feature_delivery.services.control.sides import side_of
+from feature_delivery.services.control.sides import HOST, MESSENGER, TRACKER, side_of
 from feature_delivery.services.control.tallies import BUCKETS, RESULTS, STEPS, WEBHOOKS
 
 if TYPE_CHECKING:
@@ -194,9 +194,10 @@ def _mail(facts: MetricFacts) -> Iterator[Family]:
     yield _family("webhooks_waiting", "Webhooks that were not looked into yet.", "project", waiting.items())
     oldest = none | {(w.project,): _age(facts, w.oldest) for w in facts.webhooks_waiting}
     yield _family("webhooks_oldest_seconds", "How long the oldest of them waits.", "project", oldest.items())
-    depth: dict[tuple[object, ...], int] = defaultdict(int)
-    failing: dict[tuple[object, ...], int] = defaultdict(int)
-    age: dict[tuple[object, ...], float] = defaultdict(float)
+    sides = [(p.project, side) for p in facts.projects for side in (HOST, MESSENGER, TRACKER)]
+    depth: dict[tuple[object, ...], int] = defaultdict(int, dict.fromkeys(sides, 0))
+    failing: dict[tuple[object, ...], int] = defaultdict(int, dict.fromkeys(sides, 0))
+    age: dict[tuple[object, ...], float] = defaultdict(float, dict.fromkeys(sides, 0.0))
     for count in facts.outbox:
         key = (count.project, side_of(count.kind))
         depth[key] += count.number
