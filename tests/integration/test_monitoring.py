@@ -26,6 +26,7 @@ import pytest
 from prometheus_client import parser
 
 from feature_delivery.domain.names import ProjectName, feature_key
+from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     EnvironmentState,
@@ -36,6 +37,7 @@ from feature_delivery.domain.records import (
     PromotionState,
     now,
 )
+from feature_delivery.services.control import tallies
 from tests.support.board_world import DAY, HOUR, MINUTE, Planted, end, plant
 from tests.support.prometheus import (
     MONITORING,
@@ -245,6 +247,8 @@ def _sound(shop: Shop) -> None:
         opened.add(job)
     with begin() as unit:
         keep(unit, SHOP, MARKS, Marks(looked_at=now(), issues=now()).dump())
+        tallies.decided(unit.books, SHOP, Step.WAIT_FOR_REVIEW, DecisionKind.APPROVE, counted=True)
+        tallies.deployed(unit.books, SHOP, "preprod", "done")
         for feature in unit.books.features():
             if feature.state is not FeatureState.ACTIVE:
                 for place in unit.books.environments(feature=feature):
@@ -272,7 +276,12 @@ def past(shop: Shop) -> str:
         f"{shop.address}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30, trust_env=False
     )
     assert answer.status_code == 200, answer.text
-    families = [f for f in parser.text_string_to_metric_families(answer.text) if f.name.startswith("feature_delivery")]
+    # What is of no project is left to the live scrape: it must not look alive for minutes after it has died.
+    families = [
+        family
+        for family in parser.text_string_to_metric_families(answer.text)
+        if family.samples and "project" in family.samples[0].labels
+    ]
     until = int(time.time()) - 5
     moments = [until - 60 * back for back in range(120, -1, -1)]
     lines: dict[str, list[str]] = {}

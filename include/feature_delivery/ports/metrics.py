@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from feature_delivery.domain.names import FeatureKey, ProjectName
-    from feature_delivery.domain.people import DecisionKind
     from feature_delivery.domain.process import Step
     from feature_delivery.domain.records import EnvironmentState, Errand, FeatureState, PromotionState
     from feature_delivery.ports.board import ReleaseRow
@@ -147,17 +146,6 @@ class OpenPromotion:
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionCount:
-    """Decisions; ``counted``: they were accepted when they were made, whether or not they were taken back later."""
-
-    project: ProjectName
-    step: Step
-    kind: DecisionKind
-    counted: bool
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
 class Tally:
     """One count of the ledger that only grows."""
 
@@ -184,7 +172,6 @@ class MetricFacts:
 
     Attributes:
         promotions: By state; ``moved``: all that ever moved production.
-        deployments: ``labels`` are the kind of environment and ``done`` or ``failed``.
         releases: Promotions of the last four weeks.
     """
 
@@ -202,8 +189,6 @@ class MetricFacts:
     promotions: tuple[Count, ...] = ()
     moved: tuple[Count, ...] = ()
     open_promotions: tuple[OpenPromotion, ...] = ()
-    decisions: tuple[DecisionCount, ...] = ()
-    deployments: tuple[Count, ...] = ()
     releases: tuple[ReleaseRow, ...] = ()
     tallies: tuple[Tally, ...] = ()
     looks: tuple[Look, ...] = ()

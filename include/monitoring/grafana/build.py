@@ -133,7 +133,10 @@ DELIVERIES = Dashboard(
         ),
         Panel("Waiting at gates", {_max("gate_waiting", "gate, role"): "{{gate}} ({{role}})"}),
         Panel("Longest wait at each gate", {_max("gate_oldest_seconds", "gate, role"): "{{gate}} ({{role}})"}, "s"),
-        Panel("Decisions a day", {_increase("decisions_total", "gate, kind", "1d"): "{{gate}} {{kind}}"}),
+        Panel(
+            "Decisions a day",
+            {_increase("decisions_total", "gate, kind, answer", "1d"): "{{gate}} {{kind}}"},
+        ),
         Panel("Production held", {_max("production_lock_held_seconds", "project"): "{{project}}"}, "s"),
         Panel(
             "Queue for production",

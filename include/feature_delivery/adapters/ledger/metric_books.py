@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer, and_, case, func, or_, select
+from sqlalchemy import Integer, and_, case, func, select
 from sqlalchemy import cast as sql_cast
 
 from feature_delivery.adapters.ledger import tables as t
@@ -26,7 +26,6 @@ from feature_delivery.ports.metrics import (
     AtWork,
     Blocked,
     Count,
-    DecisionCount,
     EnvironmentCount,
     FeatureCount,
     Leaked,
@@ -78,8 +77,6 @@ class SqlMetricBooks:
             promotions=tuple(Count(row.project, (row.state,), row.number) for row in promotions),
             moved=_moved(promotions),
             open_promotions=tuple(OpenPromotion(*row) for row in self._all(_open_promotions())),
-            decisions=tuple(DecisionCount(*row) for row in self._all(_decisions())),
-            deployments=tuple(Count(row[0], (row[1], row[2]), row[3]) for row in self._all(_deployments())),
             releases=tuple(ReleaseRow(*row) for row in self._all(_releases(releases_since))),
             tallies=tuple(Tally(*row) for row in self._all(select(t.tally))),
             looks=tuple(Look(ProjectName(row.project), bytes(row.body)) for row in self._all(_marks())),
@@ -253,26 +250,6 @@ def _open_promotions() -> Any:
         .outerjoin(t.permit, _P.id == _newest_permit(_F.id))
         .where(p.state.in_(sorted(OPEN_PROMOTIONS)), p.moved_at.is_not(None))
         .order_by(p.id)
-    )
-
-
-def _decisions() -> Any:
-    d = t.decision.c
-    counted = or_(d.accepted, d.withdrawn_at.is_not(None))
-    return (
-        select(_F.project, d.step, d.kind, counted, func.count())
-        .join(t.feature, _F.id == d.feature_id)
-        .group_by(_F.project, d.step, d.kind, counted)
-    )
-
-
-def _deployments() -> Any:
-    d = t.deployment.c
-    return (
-        select(_E.project, _E.kind, d.state, func.count())
-        .join(t.environment, _E.id == d.environment_id)
-        .where(d.state.in_(["done", "failed"]))
-        .group_by(_E.project, _E.kind, d.state)
     )
 
 

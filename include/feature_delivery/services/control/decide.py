@@ -20,7 +20,7 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import attempts, issues, production, turn, verdict
+from feature_delivery.services.control import attempts, issues, production, tallies, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import record, tell_issue
@@ -78,6 +78,7 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
             reason=answer.reason,
         )
     )
+    tallies.decided(unit.books, project.name, say.gate, say.kind, counted=answer.yes)
     said = f"{say.person}: {say.kind} at {say.gate}" + (f": {say.comment}" if say.comment else "")
     record(
         unit,

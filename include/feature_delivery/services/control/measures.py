@@ -19,7 +19,7 @@ from feature_delivery.services.control.board import Stage, stage_of
 from feature_delivery.services.control.figures import DORA_SPAN, dora
 from feature_delivery.services.control.looks import Marks
 from feature_delivery.services.control.sides import HOST, MESSENGER, TRACKER, side_of
-from feature_delivery.services.control.tallies import BUCKETS, RESULTS, STEPS, WEBHOOKS
+from feature_delivery.services.control.tallies import BUCKETS, DECISIONS, DEPLOYMENTS, RESULTS, STEPS, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -127,8 +127,6 @@ def _deliveries(facts: MetricFacts, projects: Mapping[ProjectName, ProjectConfig
     none = [((name, state), 0) for name in projects for state in sorted(_OUTCOMES)]
     yield _counter("deliveries_started", "Deliveries ever started.", "project", started.items())
     yield _counter("deliveries", "Deliveries that are over.", "project outcome", dict([*none, *over]).items())
-    decided = [((d.project, d.step, d.kind, "yes" if d.counted else "no"), d.number) for d in facts.decisions]
-    yield _counter("decisions", "What people said at gates.", "project gate kind counted", decided)
 
 
 _UNDER_WAY = tuple(stage for stage in Stage if stage is not Stage.STOPPED)
@@ -170,8 +168,6 @@ def _production(facts: MetricFacts) -> Iterator[Family]:
     decided = {(p.project, state): 0 for p in facts.projects for state in _DECIDED}
     decided |= {(c.project, c.labels[0]): c.number for c in facts.promotions if c.labels[0] in _DECIDED}
     yield _counter("releases", "Releases with a verdict.", "project outcome", decided.items())
-    deployed = (((c.project, *c.labels), c.number) for c in facts.deployments)
-    yield _counter("deployments", "Deployments, by kind of environment.", "project environment outcome", deployed)
 
 
 _DECIDED = (PromotionState.KEPT.value, PromotionState.ROLLED_BACK.value)
@@ -234,17 +230,25 @@ def _from_tallies(tallies: Iterable[Tally], projects: Mapping[ProjectName, Proje
         for host in sorted({project.host.kind, project.tracker.kind, OWN_DIALECT} - {"local"})
         for result in RESULTS
     }
+    deployments, decisions = [], []
     buckets: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
     totals: dict[tuple[str, ...], float] = defaultdict(float)
     for tally in tallies:
         labels = (tally.project, tally.first, tally.second)
         if tally.name == WEBHOOKS:
             webhooks[labels] = tally.count
+        elif tally.name == DEPLOYMENTS:
+            deployments.append((labels, tally.count))
+        elif tally.name == DECISIONS:
+            decisions.append(((tally.project, tally.first, *tally.second.split(" ", 1)), tally.count))
         elif tally.name == STEPS and tally.place <= len(BUCKETS):
             totals[labels] += tally.total
             for place in range(tally.place, len(BUCKETS) + 1):
                 buckets[labels][place] += tally.count
     yield _counter("webhooks", "Webhooks, by what became of them.", "project host result", webhooks.items())
+    text = "Deployments, by kind of environment."
+    yield _counter("deployments", text, "project environment outcome", deployments)
+    yield _counter("decisions", "What people said at gates.", "project gate kind answer", decisions)
     steps = tuple(Sample(labels, totals[labels], tuple(found)) for labels, found in sorted(buckets.items()))
     text = "How long steps took, from their permit to their result."
     yield Family("step_duration_seconds", text, ("project", "step", "outcome"), steps, Kind.HISTOGRAM)

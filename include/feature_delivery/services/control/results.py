@@ -206,6 +206,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
             ended_at=now(),
         )
     )
+    tallies.deployed(unit.books, scene.project.name, found.kind, "done")
     record(unit, feature, "deployed", f"{result.commit[:10]} runs at {result.address} ({found.name}).", step=scene.step)
     if scene.step is Step.DEPLOY_PRODUCTION:
         promotion = _promotion(scene)
@@ -422,6 +423,7 @@ def _deploy_failed(scene: Scene, permit: PermitRecord, reason: str) -> None:
                 ended_at=now(),
             )
         )
+        tallies.deployed(unit.books, project.name, found.kind, "failed")
     if scene.step is Step.DEPLOY_PRODUCTION:
         promotion = _promotion(scene)
         if promotion.state not in {PromotionState.MOVED, PromotionState.DEPLOYED, PromotionState.UNCERTAIN}:

