@@ -10,13 +10,16 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from airflow.api.common.airflow_health import get_airflow_health
 from airflow.configuration import conf
+from airflow.jobs.dag_processor_job_runner import DagProcessorJobRunner
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.jobs.triggerer_job_runner import TriggererJobRunner
 from airflow.models.errors import ParseImportError
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
@@ -32,7 +35,9 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
+from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.metric_books import SqlMetricBooks
 from feature_delivery.bootstrap import monitoring, settings
 from feature_delivery.domain.records import now
@@ -42,7 +47,7 @@ from feature_delivery.services.control.measures import PREFIX, Family, Kind, fam
 from feature_delivery.services.control.tallies import BUCKETS
 from feature_delivery.web import webhook_counts, workers
 from feature_delivery.web.errors import Unauthorized, problems
-from feature_delivery.web.transaction import begin, session
+from feature_delivery.web.transaction import session
 
 
 def scraper(
@@ -140,14 +145,15 @@ class LedgerCollector(Collector):
         began = time.perf_counter()
         webhook_counts.flush()
         at, survey = now(), settings.survey()
-        with begin() as unit:
-            instance = unit.books.instance()
+        # One transaction on one connection: each more costs as much as a query.
         with session() as opened:
+            instance = SqlBooks(opened, new_instance=settings.new_instance()).instance()
             facts = SqlMetricBooks(opened).facts(at, releases_since=at - DORA_SPAN)
             broken = int(opened.scalar(select(func.count()).select_from(ParseImportError)) or 0)
+            health = _health(opened)
         yield _info(instance)
         yield from (_metric(family) for family in families(facts, survey.projects))
-        yield from _airflow(at)
+        yield from _airflow(health, at)
         yield GaugeMetricFamily(f"{PREFIX}airflow_import_errors", "DAG files that cannot be imported.", value=broken)
         faults = "Project files that cannot be used."
         yield GaugeMetricFamily(f"{PREFIX}project_file_faults", faults, value=len(survey.faults))
@@ -193,22 +199,40 @@ def _metric(family: Family) -> Metric:
     return made
 
 
-PARTS = ("scheduler", "triggerer", "dag_processor")
+PARTS = {"scheduler": SchedulerJobRunner, "triggerer": TriggererJobRunner, "dag_processor": DagProcessorJobRunner}
 
 
-def _airflow(at: datetime) -> Iterator[Metric]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of Airflow that has run here: whether it counts as alive, and when its heart last beat."""
+
+    name: str
+    alive: bool
+    beat: datetime | None
+
+
+def _health(opened: Session) -> tuple[Part, ...]:
+    """Return what Airflow's own health page shows, read in this session; no scheduler at all is a dead one."""
+    found = []
+    for name, runner in PARTS.items():
+        job = runner.most_recent_job(session=opened)
+        if job is not None:
+            found.append(Part(name, bool(job.is_alive()), job.latest_heartbeat))
+        elif name == "scheduler":
+            found.append(Part(name, alive=False, beat=None))
+    return tuple(found)
+
+
+def _airflow(health: Iterable[Part], at: datetime) -> Iterator[Metric]:
     """Return the health of Airflow's parts; one that was never started (the embedded triggerer) has none."""
-    health = get_airflow_health()
     up = GaugeMetricFamily(f"{PREFIX}airflow_up", "Whether a part of Airflow is healthy.", labels=["part"])
     age = GaugeMetricFamily(
         f"{PREFIX}airflow_heartbeat_age_seconds", "How long ago a part's heart beat.", labels=["part"]
     )
-    up.add_metric(["metadatabase"], health["metadatabase"]["status"] == "healthy")
-    for part in PARTS:
-        status, beat = health[part]["status"], health[part][f"latest_{part}_heartbeat"]
-        if status is not None:
-            up.add_metric([part], status == "healthy")
-        if beat is not None:
-            age.add_metric([part], max((at - datetime.fromisoformat(beat)).total_seconds(), 0.0))
+    up.add_metric(["metadatabase"], 1)  # it has just answered; else this page is an error and the scrape fails
+    for part in health:
+        up.add_metric([part.name], part.alive)
+        if part.beat is not None:
+            age.add_metric([part.name], max((at - part.beat).total_seconds(), 0.0))
     yield up
     yield age
