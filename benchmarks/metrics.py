@@ -100,7 +100,7 @@ def _ledger() -> Iterator[Any]:
         }
         from airflow.utils.db import initdb  # noqa: PLC0415 - as above
 
-        from feature_delivery.adapters.ledger.session import local_tables  # noqa: F401, PLC0415 - completes them
+        from feature_delivery.adapters.ledger import local_tables  # noqa: F401, PLC0415 - completes them
         from feature_delivery.adapters.ledger.tables import metadata  # noqa: PLC0415
 
         initdb()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +18,7 @@ from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
 from tests import shops
 from tests.fakes.fake_platform import FakePlatform
+from tests.support.ports import port_range
 
 PROJECT = ProjectName("demo_store")
 
@@ -70,12 +70,6 @@ class LocalBench:
 
     def of_instance(self, instance: str) -> Platform:
         return LocalPlatform(Settings(root=self.root, instance=instance, ports=port_range()))
-
-
-def port_range() -> range:
-    """Workers that run side by side get ports of their own."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    return range(23000 + 100 * worker, 23100 + 100 * worker)
 
 
 @pytest.fixture(params=["fake", "local"])

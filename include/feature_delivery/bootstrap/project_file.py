@@ -5,41 +5,20 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from feature_delivery.bootstrap.file_parts import Duration, Strict
+from feature_delivery.bootstrap.messages_part import MessagesPart, messages_config
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, Slo, TrackerConfig
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 SKIPPABLE = frozenset({Step.WAIT_FOR_START, *SIGN_OFFS})
-
-
-def _seconds(value: object) -> object:
-    """Read ``30s``, ``10m``, ``4h``, ``14d`` or a number of seconds."""
-    if isinstance(value, bool):
-        raise ValueError("write a duration like 30s, 10m, 4h or 14d")  # noqa: TRY004 - pydantic wants ValueError
-    if isinstance(value, int | float):
-        return timedelta(seconds=value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a duration like 30s, 10m, 4h or 14d")
-    return timedelta(seconds=float(match[1]) * UNITS[match[2]])
-
-
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
-
-
-class Strict(BaseModel):
-    """A part of the file: unknown fields are faults, not silence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class BranchesPart(Strict):
@@ -55,8 +34,8 @@ class PersonPart(Strict):
     """One person; the key above is the Airflow user name."""
 
     roles: list[Literal["developer", "reviewer", "tester", "manager", "operator"]]
-    emails: list[str] = []
-    logins: list[str] = []
+    emails: list[str] = Field(default_factory=list)
+    logins: list[str] = Field(default_factory=list)
     deputy: str | None = None
 
 
@@ -97,7 +76,7 @@ class HostPart(Strict):
     kind: HostKind
     connection: str = ""
     repository: str = ""
-    labels: list[str] = []
+    labels: list[str] = Field(default_factory=list)
 
 
 class TrackerPart(Strict):
@@ -107,7 +86,7 @@ class TrackerPart(Strict):
     connection: str = ""
     project: str = ""
     prefix: str = Field(default="", pattern=r"^([A-Z][A-Z0-9_]{0,19})?$")
-    states: dict[Literal["open", "in_progress", "done"], list[str]] = {}
+    states: dict[Literal["open", "in_progress", "done"], list[str]] = Field(default_factory=dict)
     resolution: str = ""
     issue_type: str = ""
 
@@ -132,11 +111,12 @@ class ProjectFile(Strict):
     platform: Literal["local"] = "local"
     branches: BranchesPart = BranchesPart()
     people: dict[str, PersonPart] = Field(min_length=1)
-    gates: dict[str, GatePart] = {}
+    gates: dict[str, GatePart] = Field(default_factory=dict)
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
     slo: SloPart = SloPart()
-    settings: dict[str, Any] = {}
+    messages: MessagesPart = MessagesPart()
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 def read_project_file(path: Path) -> ProjectConfig:
@@ -190,7 +170,7 @@ def _config(file: ProjectFile) -> ProjectConfig:
     )
     if branches.production == branches.preprod or branches.feature_prefix == branches.candidate_prefix:
         raise Refused("production, preprod, features and candidates need branches of their own: two have one name.")
-    host = _host(file.host, file.repository, branches)
+    host, people = _host(file.host, file.repository, branches), _people(file)
     return ProjectConfig(
         name=project_name(file.name),
         title=file.title or file.name,
@@ -199,9 +179,10 @@ def _config(file: ProjectFile) -> ProjectConfig:
         tracker=_tracker(file.tracker, host),
         platform=file.platform,
         branches=branches,
-        people=_people(file),
+        people=people,
         choices=Choices(**file.choices.model_dump()),
         slo=Slo(**file.slo.model_dump()),
+        messages=messages_config(file.messages, people=people),
         settings=dict(file.settings),
     )
 

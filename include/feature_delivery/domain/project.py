@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from feature_delivery.domain.messages import MessagesConfig
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
 from feature_delivery.domain.people import People
 
@@ -145,6 +146,7 @@ class ProjectConfig:
     people: People
     choices: Choices = field(default_factory=Choices)
     slo: Slo = field(default_factory=Slo)
+    messages: MessagesConfig = field(default_factory=MessagesConfig)
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property

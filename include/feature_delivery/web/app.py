@@ -19,6 +19,7 @@ from feature_delivery.web import (
     local_routes,
     monitoring,
     rounds,
+    slack_routes,
     task_routes,
     webhook_counts,
     webhook_routes,
@@ -65,6 +66,7 @@ def create_app() -> FastAPI:
     errors.install(app)
     for part in (task_routes, feature_routes, local_routes, webhook_routes, delivery_routes, examination_routes):
         app.include_router(part.router)
+    app.include_router(slack_routes.router)
     app.include_router(router)
     app.include_router(monitoring.router)
     app.mount("/board", create_board())

@@ -27,6 +27,7 @@ class Parts:
     Attributes:
         secrets: How many webhook secrets are set.
         path: Where webhooks are taken, below the web app's address.
+        messages: Looks at the channels for messages.
     """
 
     repository: Callable[[], Repository]
@@ -34,6 +35,7 @@ class Parts:
     tracker: Callable[[], Tracker]
     secrets: Callable[[], int]
     path: str
+    messages: Callable[[], Iterable[Finding]] = tuple
 
 
 def examine(project: ProjectConfig, parts: Parts) -> list[Finding]:
@@ -44,6 +46,7 @@ def examine(project: ProjectConfig, parts: Parts) -> list[Finding]:
         lambda: _tracker(project, parts),
         lambda: [_webhook(project, parts)],
         lambda: [_people(project)],
+        lambda: _inside("messages", parts.messages),
     )
     with ThreadPoolExecutor(len(looks), thread_name_prefix="examine") as pool:
         found = [finding for findings in pool.map(_listed, looks) for finding in findings]

@@ -8,6 +8,9 @@ TRACKER, MESSENGER, HOST = "tracker", "messenger", "host"
 
 _SIDES = {
     Errand.MESSAGE: MESSENGER,
+    Errand.POST: MESSENGER,
+    Errand.MEND: MESSENGER,
+    Errand.HEAR: MESSENGER,
     Errand.ISSUE_COMMENT: TRACKER,
     Errand.ISSUE_STATE: TRACKER,
     Errand.ISSUE_ASSIGNEE: TRACKER,

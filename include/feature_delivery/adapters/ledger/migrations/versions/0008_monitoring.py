@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -13,7 +13,7 @@ ENVIRONMENT, TALLY = "fd_environment", "fd_tally"
 BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
-def upgrade():
+def upgrade() -> None:
     with op.batch_alter_table(ENVIRONMENT) as table:
         table.add_column(sa.Column("metrics_path", sa.Text(), nullable=False, server_default=""))
         table.add_column(sa.Column("health_path", sa.Text(), nullable=False, server_default=""))
@@ -35,8 +35,8 @@ def upgrade():
         op.execute(statement)
 
 
-def counted():
-    """Return what counts the steps and webhooks there are."""
+def counted() -> list[sa.Insert]:
+    """Return what counts the steps, webhooks, decisions and deployments there are."""
     feature = sa.table("fd_feature", sa.column("id"), sa.column("project"))
     names = ("feature_id", "step", "state", "granted_at", "ended_at")
     permit = sa.table("fd_permit", *(sa.column(name) for name in names))
@@ -91,7 +91,7 @@ def counted():
     return [sa.insert(tally).from_select(columns, query) for query in (steps, webhooks, *plain)]
 
 
-def downgrade():
+def downgrade() -> None:
     op.drop_table(TALLY)
     with op.batch_alter_table(ENVIRONMENT) as table:
         table.drop_column("health_path")
