@@ -378,6 +378,21 @@ def test_the_app_and_its_environments_are_scraped(watched: Watched) -> None:
     assert watched.prometheus.query('http_requests_total{project="shop",environment="production"}')
 
 
+def test_doctor_looks_at_the_prometheus_that_is_configured(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    from feature_delivery.cli.doctor import examine_prometheus
+
+    monkeypatch.delenv("FEATURE_DELIVERY_PROMETHEUS_URL", raising=False)
+    (none,) = examine_prometheus()
+    assert (none.well, "None is configured" in none.sentence) == (True, True)
+    monkeypatch.setenv("FEATURE_DELIVERY_PROMETHEUS_URL", watched.prometheus.url + "/")
+    assert [one.well for one in examine_prometheus()] == [True, True]
+    # Alertmanager is no Prometheus, and a server that serves nothing of ours is none of ours.
+    monkeypatch.setenv("FEATURE_DELIVERY_PROMETHEUS_URL", watched.manager.url)
+    assert [one.well for one in examine_prometheus()] == [False]
+    monkeypatch.setenv("FEATURE_DELIVERY_PROMETHEUS_URL", "http://127.0.0.1:1")
+    assert [one.well for one in examine_prometheus()] == [False]
+
+
 def _feature(unit: Any, key: str) -> Feature:
     found = unit.books.feature(SHOP, feature_key(key))
     assert isinstance(found, Feature)

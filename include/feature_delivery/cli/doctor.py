@@ -74,10 +74,10 @@ def examine(home: Path) -> Iterator[Finding]:
             said = f"It is on {project.host.kind}: look at it from the running instance with '{command}'."
             yield Finding(f"{project.name}: repository", well=True, sentence=said)
     yield from _instance(home)
-    yield from _prometheus()
+    yield from examine_prometheus()
 
 
-def _prometheus() -> Iterator[Finding]:
+def examine_prometheus() -> Iterator[Finding]:
     """Look at the Prometheus that ``FEATURE_DELIVERY_PROMETHEUS_URL`` names, if there is one."""
     url = os.environ.get("FEATURE_DELIVERY_PROMETHEUS_URL", "").rstrip("/")
     if not url:
