@@ -101,7 +101,7 @@ def test_what_may_not_count_is_refused_with_the_sentence_that_was_shown_before(b
         "/projects/shop/features/SHOP-6/decisions", json={"gate": "review", "kind": "approve"}
     )
     assert answer.status_code == 409
-    assert shown == rest.json()["message"]
+    assert shown == rest.json()["message"].replace(Step.WAIT_FOR_REVIEW, "Review"), "the gate by its name, not its id"
     assert f"<bdi>{html.escape(shown)}</bdi>" in answer.text
     assert "I &lt;b&gt;like&lt;/b&gt; it</textarea>" in answer.text, "what was written is not lost"
     assert [d.accepted for d in decisions("SHOP-6") if d.source == "board" and d.comment] == [False]

@@ -183,7 +183,10 @@ def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, rea
         spans=found,
         timeline=charts.timeline(found, began=feature.created_at, ended=ended),
         totals={spent: journey.total_seconds(found, spent) for spent in charts.LANES},
-        suites=tuple(_block(result) for result in results if result.attempt == feature.attempt_number),
+        suites=tuple(
+            # What failed stands first.
+            sorted((_block(one) for one in results if one.attempt == feature.attempt_number), key=_is_green)
+        ),
         older_suites=tuple(_block(result) for result in results if result.attempt != feature.attempt_number),
         deployments=_deployments(unit, feature, places),
         messages=tuple(reversed(books.outbox(feature))),
@@ -262,6 +265,10 @@ def _station(row: Row, tasks: tuple[StepView, ...], *, here: str) -> Station:
     )
 
 
+_ORDER = (DecisionKind.APPROVE, DecisionKind.KEEP, DecisionKind.REJECT, DecisionKind.ROLL_BACK)
+"""What goes on stands before what goes back."""
+
+
 def _question(
     unit: WebUnit, project: ProjectConfig, feature: Feature, reader: str, places: Sequence[Environment]
 ) -> Question | None:
@@ -279,7 +286,7 @@ def _question(
         gate=gate.step,
         choices=tuple(
             _choice(unit, project, feature, decide.Say(person=PersonName(reader), gate=gate.step, kind=kind))
-            for kind in sorted(policy.kinds, key=list(DecisionKind).index)
+            for kind in sorted(policy.kinds, key=_ORDER.index)
         ),
         able=project.people.with_role(*policy.roles),
         given=tuple(sorted(given)),
@@ -308,6 +315,10 @@ def _block(result: SuiteResult) -> SuiteBlock:
         others=tuple(others[:CASES_SHOWN]),
         left_out=left_out,
     )
+
+
+def _is_green(block: SuiteBlock) -> bool:
+    return not block.result.red
 
 
 def _newest_first(results: Iterable[SuiteResult]) -> list[SuiteResult]:

@@ -141,12 +141,15 @@ async def changes(request: Request, _who: ReaderDep, revision: str = "") -> Stre
 def show_figures(who: ReaderDep, user: GetUserDep, project: str = "", weeks: int = 12) -> Response:
     """Show DORA's four figures, and where the time goes."""
     names, span = _asked(user, project, weeks)
+    projects = [settings.project(name) for name in sorted(visible(user))]
+    several = projects if len(names) > 1 else []
     answer = page(
         "figures.html",
         who,
         **figures_page(_figures(names, span), who.language, span),
+        by_project=[(one, _figures(frozenset({one.name}), span).total) for one in several],
         asked=project,
-        projects=[settings.project(name) for name in sorted(visible(user))],
+        projects=projects,
         spans=WEEKS,
     )
     return _remember_language(answer, who)

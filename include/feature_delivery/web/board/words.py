@@ -215,6 +215,37 @@ STATIONS: Mapping[str, str] = {
 
 assert {row.title for row in PROCESS} <= STATIONS.keys(), "a row of the process has no word"
 
+TASKS: Mapping[str, str] = {
+    Step.RESERVE_DEVELOPMENT: N_("reservation"),
+    Step.PROVISION_DEVELOPMENT: N_("infrastructure"),
+    Step.CHECK_SYNTAX: N_("syntax"),
+    Step.CHECK_UNIT: N_("unit"),
+    Step.CHECK_FUNCTIONAL: N_("functional"),
+    Step.WAIT_FOR_REVIEW: N_("review"),
+    Step.BUILD_CANDIDATE: N_("candidate"),
+    Step.RESERVE_PREPROD: N_("reservation"),
+    Step.PROVISION_PREPROD: N_("infrastructure"),
+    Step.WAIT_FOR_TURN: N_("turn"),
+    Step.REFRESH_CANDIDATE: N_("refresh"),
+    Step.PROMOTE: N_("promotion"),
+    Step.DEPLOY_PRODUCTION: N_("deploy"),
+    Step.TEST_PRODUCTION: N_("tests"),
+    Step.OBSERVE_PRODUCTION: N_("observation"),
+    Step.WAIT_FOR_VERDICT: N_("verdict"),
+    Step.DECIDE_ROLLBACK: N_("way on"),
+    Step.DEPLOY_ROLLBACK: N_("deploy"),
+    Step.TEST_ROLLBACK: N_("tests"),
+    Step.NOTIFY_ROLLBACK: N_("messages"),
+    Step.RELEASE_PREPROD: N_("release"),
+    Step.WAIT_FOR_REWORK: N_("rework"),
+    Step.DELETE_BRANCHES: N_("branches"),
+    Step.DESTROY_DEVELOPMENT: N_("development"),
+    Step.DESTROY_PREPROD: N_("pre-production"),
+}
+"""Tasks of stations that have more than one, short enough to stand side by side."""
+
+assert {step for row in PROCESS if len(row.steps) > 1 for step in row.steps} == TASKS.keys(), "a task has no word"
+
 WORDS: Mapping[str, Mapping[str, str]] = {
     "stage": STAGES,
     "gate": GATES,
@@ -222,6 +253,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "who": WHO,
     "station": STATIONS,
     "station_state": STATION_STATES,
+    "task": TASKS,
     "feature_state": FEATURE_STATES,
     "attempt_state": ATTEMPT_STATES,
     "promotion_state": PROMOTION_STATES,
