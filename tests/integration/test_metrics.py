@@ -210,6 +210,7 @@ def test_a_step_is_counted_when_its_result_comes(shown: Shop, scraped: httpx.Cli
 def test_errands_that_wait_are_told_by_side_and_age(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.web.transaction import begin
 
+    before = page(scraped)
     with begin() as unit:
         feature = unit.books.feature(SHOP, feature_key("SHOP-6"))
         assert feature is not None
@@ -228,8 +229,9 @@ def test_errands_that_wait_are_told_by_side_and_age(shown: Shop, scraped: httpx.
                 )
             )
     found = page(scraped)
-    assert value(found, "outbox", project="shop", side="messenger") == 2
-    assert value(found, "outbox_failing", project="shop", side="tracker") == 1
+    messenger, tracker = {"project": "shop", "side": "messenger"}, {"project": "shop", "side": "tracker"}
+    assert value(found, "outbox", **messenger) >= value(before, "outbox", **messenger) + 2
+    assert value(found, "outbox_failing", **tracker) == value(before, "outbox_failing", **tracker) + 1
     assert value(found, "outbox_oldest_seconds", project="shop", side="messenger") == pytest.approx(3 * 3600, abs=300)
 
 
