@@ -48,27 +48,22 @@ INSERT INTO fd_permit (feature_id, attempt, step, try_number, task_instance, gen
     granted_at, ended_at)
 SELECT f.id, 1, s.step, 1, 'x', 1, 'done', '{{}}', '{{}}', '', f.created_at, f.created_at + interval '20 seconds'
 FROM fd_feature f, unnest(array{steps}) s(step);
-INSERT INTO fd_gate (feature_id, step, attempt, state, outcome, blocked, opened_at, deadline, ended)
+INSERT INTO fd_gate (feature_id, step, attempt, state, outcome, blocked, reminders, opened_at, deadline, ended)
 SELECT id, (array['development.wait_for_code', 'review.wait_for_review', 'preprod.wait_for_acceptance',
-    'preprod.wait_for_confirmation'])[1 + id % 4], 1, 'open', '', '', now() - (id % 96) * interval '1 hour', NULL, true
+    'preprod.wait_for_confirmation'])[1 + id % 4], 1, 'open', '', '', 0, now() - (id % 96) * interval '1 hour', NULL, true
 FROM fd_feature WHERE state = 'active';
-INSERT INTO fd_decision (feature_id, step, attempt, person, kind, accepted, source, comment, reason, origin, at)
-SELECT f.id, s.step, 1, 'max', 'approve', true, 'board', '', '', '', f.created_at
-FROM fd_feature f, unnest(array['intake.wait_for_start', 'review.wait_for_review', 'preprod.wait_for_acceptance',
-    'preprod.wait_for_confirmation', 'production.wait_for_verdict']) s(step);
 INSERT INTO fd_environment (project, name, kind, feature_id, state, generation, address, metrics_path, health_path,
     commit, created_at)
 SELECT 'shop', k.kind || '-' || f.id, k.kind, f.id, CASE WHEN f.state = 'active' THEN 'ready' ELSE 'destroyed' END, 1,
     'http://127.0.0.1:8000', '/metrics', '/healthz', md5(f.id::text), f.created_at
 FROM fd_feature f, unnest(array['development', 'preprod']) k(kind);
-INSERT INTO fd_deployment (environment_id, feature_id, attempt, commit, generation, state, reason, started_at, ended_at)
-SELECT id, feature_id, 1, 'x', 1, 'done', '', created_at, created_at FROM fd_environment;
 INSERT INTO fd_promotion (project, feature_id, attempt, before, candidate, tree, state, irreversible, intended_at,
     moved_at, ended_at)
 SELECT 'shop', id, 1, 'a', 'b', 'c', CASE WHEN id % 20 = 1 THEN 'rolled_back' ELSE 'kept' END, false, created_at,
     ended_at, ended_at + interval '1 hour' FROM fd_feature WHERE state = 'delivered';
-INSERT INTO fd_outbox (project, feature_id, kind, payload, marker, created_at, due_at, sent_at, tries, error)
-SELECT 'shop', f.id, 'message', '{{}}', f.id || '-' || n, f.created_at, f.created_at,
+INSERT INTO fd_outbox (project, feature_id, kind, payload, marker, lane, created_at, due_at, sent_at, tries,
+    error)
+SELECT 'shop', f.id, 'message', '{{}}', f.id || '-' || n, '', f.created_at, f.created_at,
     CASE WHEN f.id % 100 > 0 THEN f.created_at END, 1, '' FROM fd_feature f, generate_series(1, 10) n;
 INSERT INTO fd_webhook (project, delivery_id, host, event, body, headers, ignored, received_at, processed_at, result,
     tries)

@@ -156,7 +156,7 @@ class Planted:
                 person=PersonName(person),
                 kind=kind,
                 accepted=not why,
-                source="board",
+                way="board",
                 comment=comment,
                 reason=why,
                 candidate=sha("candidate", self.feature.key, self.attempt),

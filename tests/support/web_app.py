@@ -253,3 +253,23 @@ def running_shop(directory: Path, patched: pytest.MonkeyPatch) -> Iterator[Shop]
         found = Shop(address, repository)
         yield found
         found.close()
+
+
+@contextmanager
+def whole_airflow(shop: Shop, patched: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Airflow's whole API server on the same tables, with the plugin's folder, in the place of the web app alone."""
+    from airflow import plugins_manager
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+
+    from feature_delivery.web import plugin, workers
+
+    workers.stop_all()
+    plugin.apps.cache_clear()
+    registered = (list(plugin.apps()), list(plugin.middlewares()))
+    patched.setattr(plugins_manager, "get_fastapi_plugins", lambda: registered)
+    purge_cached_app()
+    with serve(create_app(apps="core")) as address:
+        found = Shop(address, shop.repository)
+        yield found
+        found.close()
+    purge_cached_app()

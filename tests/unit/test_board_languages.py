@@ -28,11 +28,12 @@ BOARD = PACKAGE / "web" / "board"
 CATALOGUES = sorted(LOCALES.glob("*/LC_MESSAGES/board.po"))
 SOURCES = (
     "domain/people.py",
+    "domain/project.py",
     "domain/suites.py",
     "services/control/decide.py",
     "services/control/verdict.py",
     "services/control/flags.py",
-    "web/access.py",
+    "services/control/glass.py",
     "web/board/csrf.py",
     "web/board/routes.py",
 )

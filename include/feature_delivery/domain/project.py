@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.messages import MessagesConfig
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
 from feature_delivery.domain.people import People
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.freezes import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,10 @@ class TrackerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ProjectConfig:
-    """One project file, validated. ``repository`` is the address that tasks clone from and push to."""
+    """One project file, validated.
+
+    ``repository``: the address that tasks clone from and push to. ``freezes``: when nothing is promoted.
+    """
 
     name: ProjectName
     title: str
@@ -148,6 +154,11 @@ class ProjectConfig:
     slo: Slo = field(default_factory=Slo)
     messages: MessagesConfig = field(default_factory=MessagesConfig)
     settings: dict[str, Any] = field(default_factory=dict)
+    freezes: tuple[Window, ...] = ()
+
+    def stranger(self, name: str) -> str:
+        """Return why somebody who is no person of the project may do nothing in it."""
+        return f"{name[:80]} is nobody of {self.name}: add them to 'people' in its project file."
 
     @property
     def dag_id(self) -> str:

@@ -114,7 +114,8 @@ def _lines(cases: Iterable[object]) -> Iterable[str]:
             continue
         yield str(case.get("name", ""))
         # The end of what a test printed says more than its beginning.
-        yield from (f"  {line}" for line in str(case.get("message", "")).strip().splitlines()[-3:])
+        said = [line for line in str(case.get("message", "")).splitlines() if line.strip()]
+        yield from (f"  {line.rstrip()}" for line in said[-3:])
 
 
 def bounded(lines: Iterable[str]) -> list[str]:

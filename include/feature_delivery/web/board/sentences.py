@@ -28,7 +28,13 @@ PATTERNS: tuple[str, ...] = (
     N_("Attempt %(number)s of %(key)s is %(state)s: its sign-offs are closed."),
     N_("%(key)s has nothing in production that waits for a verdict: it is %(where)s."),
     N_("%(key)s is not deployed to production yet: wait for %(step)s."),
+    # services.control.glass
+    N_("%(person)s is no operator of %(project)s: %(able)s may break glass."),
+    N_("Breaking glass needs a reason: everybody is told, and it is kept."),
+    N_("An override stands for people, not for work or tests. %(why)s"),
+    N_("No freeze window keeps %(key)s from production: there is nothing to override."),
     # services.control.flags
+    N_("%(name)s freezes production until %(ends)s (%(zone)s). May override it, with a reason: %(able)s."),
     N_("Somebody to take %(key)s: assign it, move it to in progress, or approve the start."),
     N_("Keep or roll back: %(who)s may say so. %(evidence)s"),
     N_("A new commit on %(branch)s, or the cancellation of %(key)s."),

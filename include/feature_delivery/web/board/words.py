@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import PROCESS, Step, Who
 from feature_delivery.domain.records import AttemptState, Errand, FeatureState, PromotionState
+from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.board import Stage
 from feature_delivery.services.control.journey import Spent
 
@@ -109,6 +110,8 @@ DECISIONS: Mapping[str, str] = {
     DecisionKind.REJECT: N_("Reject"),
     DecisionKind.KEEP: N_("Keep"),
     DecisionKind.ROLL_BACK: N_("Roll back"),
+    DecisionKind.OVERRIDE: N_("Override"),
+    DecisionKind.FREE_LOCK: N_("Free the lock"),
 }
 
 DECIDED: Mapping[str, str] = {
@@ -116,15 +119,20 @@ DECIDED: Mapping[str, str] = {
     DecisionKind.REJECT: N_("rejected"),
     DecisionKind.KEEP: N_("kept"),
     DecisionKind.ROLL_BACK: N_("rolled back"),
+    DecisionKind.OVERRIDE: N_("overridden"),
+    DecisionKind.FREE_LOCK: N_("lock freed"),
 }
 
-SOURCES: Mapping[str, str] = {
-    "cli": N_("command line"),
-    "api": N_("REST"),
-    "airflow": N_("Airflow"),
-    "git": N_("review on the host"),
-    "board": N_("board"),
-    "slack": N_("Slack"),
+WAYS: Mapping[str, str] = {
+    Way.BOARD: N_("board"),
+    Way.SLACK: N_("Slack"),
+    Way.AIRFLOW: N_("Airflow"),
+    Way.REVIEW: N_("review on the host"),
+    Way.COMMENT: N_("comment on the host"),
+    Way.CLI: N_("command line"),
+    Way.REST: N_("REST"),
+    Way.BREAK_GLASS: N_("break glass"),
+    Way.DIRECT: N_("command line, without Airflow"),
 }
 
 PLACES: Mapping[str, str] = {
@@ -260,7 +268,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "deployment_state": DEPLOYMENT_STATES,
     "decision": DECISIONS,
     "decided": DECIDED,
-    "source": SOURCES,
+    "way": WAYS,
     "place": PLACES,
     "place_short": SHORT_PLACES,
     "suite": SUITES,

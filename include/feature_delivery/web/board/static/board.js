@@ -61,7 +61,8 @@
     line: line()?.scrollTop,
     open: new Set([...live.querySelectorAll("details[open][id]")].map((one) => one.id)),
     focus: live.contains(document.activeElement) ? document.activeElement : null,
-    form: live.querySelector("form.decide"),
+    form: live.querySelector("form.decide:not(.glass-form)"),
+    reason: document.getElementById("glass-reason")?.value,
   });
   const restore = (kept) => {
     for (const id of kept.open) {
@@ -69,7 +70,9 @@
       if (found) found.open = true;
     }
     if (kept.line !== undefined && line()) line().scrollTop = kept.line;
-    const form = live.querySelector("form.decide");
+    const form = live.querySelector("form.decide:not(.glass-form)");
+    const reason = document.getElementById("glass-reason");
+    if (reason && kept.reason) reason.value = kept.reason;
     const old = kept.form?.querySelector("textarea");
     const now = form?.querySelector("textarea");
     if (old && now) {
