@@ -50,7 +50,8 @@ SELECT f.id, 1, s.step, 1, 'x', 1, 'done', '{{}}', '{{}}', '', f.created_at, f.c
 FROM fd_feature f, unnest(array{steps}) s(step);
 INSERT INTO fd_gate (feature_id, step, attempt, state, outcome, blocked, reminders, opened_at, deadline, ended)
 SELECT id, (array['development.wait_for_code', 'review.wait_for_review', 'preprod.wait_for_acceptance',
-    'preprod.wait_for_confirmation'])[1 + id % 4], 1, 'open', '', '', 0, now() - (id % 96) * interval '1 hour', NULL, true
+    'preprod.wait_for_confirmation'])[1 + id % 4], 1, 'open', '', '', 0,
+    now() - (id % 96) * interval '1 hour', NULL, true
 FROM fd_feature WHERE state = 'active';
 INSERT INTO fd_environment (project, name, kind, feature_id, state, generation, address, metrics_path, health_path,
     commit, created_at)
