@@ -10,12 +10,13 @@ import pytest
 
 from feature_delivery.domain.hours import WorkingHours
 from feature_delivery.domain.messages import NotifierConfig, Reminding
+from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Errand, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.messenger import Press
-from feature_delivery.services.control import hearing, posting
+from feature_delivery.services.control import glass, hearing, posting
 from tests.fakes.hosts.common import Answer
 from tests.fakes.messenger import FakeMessenger
 from tests.support.chat_stage import ChatStage, chat_stage
@@ -151,7 +152,7 @@ def test_an_address_that_another_organisation_has_given_is_nobodys(stage: ChatSt
     stage.slack.teams["U0FAKE"] = "T0ELSEWHERE"
     stage.press("fake", stage.question(ACCEPTANCE), "Approve")
     assert "Nobody of shop has your account" in stage.slack.whispers("U0FAKE")[0]
-    assert decisions(stage) == []
+    assert not any(accepted for _, _, accepted, _ in decisions(stage))
 
 
 def test_an_old_button_decides_nothing_about_a_newer_attempt(stage: ChatStage) -> None:
@@ -386,6 +387,17 @@ def test_a_channel_that_is_down_keeps_no_other_waiting(stage: ChatStage) -> None
     stage.at(ACCEPTANCE)
     assert any("test it" in one.text for one in mail.sent)
     assert stage.slack.said() == []
+
+
+def test_broken_glass_is_shown_in_the_channel_itself(stage: ChatStage) -> None:
+    stage.at(VERDICT)
+    with stage.begin() as unit:
+        assert glass.free_lock(unit, stage.project, "The shop burns.", person=PersonName("olga"))
+    stage.errands()
+    said = stage.last("BREAK GLASS")
+    assert said.broadcast
+    assert "<@U0MAX>" in said.text
+    assert "The shop burns." in said.text
 
 
 def test_a_word_for_everybody_is_told_once_in_every_channel(stage: ChatStage) -> None:

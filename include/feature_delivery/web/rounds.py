@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 FINISH_AGAIN_SECONDS = 0.05
 OUTBOX_PAUSE_SECONDS = 30.0
+LANE_ROUNDS, LANES_SECONDS = 20, 30.0
 PARKED_FOR = timedelta(seconds=10)
 """A question is shown so long after its task parked: the executor's word of it comes up to 5.2 s late."""
 
@@ -256,9 +257,20 @@ def housekeeping() -> dict[str, int]:
     counts["reconciled"] = len(reconcile_all())
     ask_people()
     counts["people_told"] = remind_people()
-    drained = [outbox.drain(control(), limit=500, kinds=kinds) for kinds in (OTHERS, HEARINGS, POSTS)]
+    drained = [outbox.drain(control(), limit=500, kinds=kinds) for kinds in (OTHERS, HEARINGS)]
+    drained += _drain_lanes()
     counts["errands_run"], counts["errands_failed"] = (sum(one) for one in zip(*drained, strict=True))
     return counts
+
+
+def _drain_lanes() -> list[tuple[int, int]]:
+    """Send what waits for channels: of each lane the next one is due when the one before has been sent."""
+    drained, begun = [], time.monotonic()
+    for _ in range(LANE_ROUNDS):
+        drained.append(outbox.drain(control(), limit=500, kinds=POSTS))
+        if not drained[-1][0] or time.monotonic() - begun > LANES_SECONDS:
+            break  # nothing is left, or a chat is slow: nobody waits for it here
+    return drained
 
 
 def remind_people() -> int:

@@ -123,7 +123,8 @@ def bounded(lines: Iterable[str]) -> list[str]:
     # Masked before it is cut: half a secret is one, too.
     text = masked("\n".join(lines)).splitlines()
     cut = [line[:LINE_LIMIT] for line in text[:LINES_LIMIT]]
-    return [*cut, f"… {len(text) - LINES_LIMIT} lines more"] if len(text) > LINES_LIMIT else cut
+    more = len(text) - LINES_LIMIT
+    return [*cut, f"… {more} more line{'s' if more > 1 else ''}"] if more > 0 else cut
 
 
 def _is_decided(books: Books, feature: Feature, step: Step) -> bool:

@@ -98,7 +98,7 @@ def _shout(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> No
     roles = {*TOLD, *(policy.roles if policy is not None else ())}
     record(unit, feature, "broke_glass", text, person=say.person, step=say.gate)
     said = len(unit.books.decisions(feature))
-    notify(unit, feature, f"glass:{said}", text, to=project.people.with_role(*roles))
+    notify(unit, feature, f"glass:{said}", text, to=project.people.with_role(*roles), loud=True)
     tell_request(unit, feature, f"glass:{said}", text)
 
 

@@ -145,7 +145,8 @@ def milestone(
     """Write one line into the history that is worth telling in the project's channels; the board has it as history."""
     record(unit, feature, kind, text, person=person, step=step)
     if project.messages.channels(MessageKind.NOTE):
-        about = {"to": [], "text": f"{feature.key}: {text}", "milestone": True}
+        told = text if feature.key in text else f"{feature.key}: {text}"
+        about = {"to": [], "text": told, "milestone": True}
         send(unit, feature, Errand.MESSAGE, f"milestone:{kind}:{step or ''}", about)
 
 

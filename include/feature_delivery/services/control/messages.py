@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from feature_delivery.domain.masking import masked
 from feature_delivery.domain.messages import MessageKind
 from feature_delivery.domain.names import CommitSha, FeatureKey, PersonName, ProjectName
 from feature_delivery.domain.people import DecisionKind
@@ -199,7 +200,7 @@ def facts(books: Books, project: ProjectConfig, feature: Feature, gate: Step) ->
     newest = {one.step: one for one in books.suite_results(feature) if one.attempt == feature.attempt_number}
     for result in newest.values():
         where = result.step.partition(".")[0]
-        count = f"{result.executed} tests passed" if not result.red else result.red
+        count = f"{result.executed} tests passed" if not result.red else masked(result.red)
         lines.append(f"{where}, {result.suite}: {count} ({result.seconds:.1f} s)")
     given = [d for d in books.decisions(feature, feature.attempt_number) if d.accepted and d.withdrawn_at is None]
     lines += [_word(d) for d in given if d.kind is DecisionKind.APPROVE and d.step in sign_offs(project)]
