@@ -193,7 +193,7 @@ def _figures(kind: str, judged: Callable[..., Counter[str]], times: int) -> list
         )
     }
 
-    def figure(name: str, words: str, outcome_counts: Callable[[Counter[str]], int], goal: float) -> Figure:
+    def figure(name: str, words: str, outcome_counts: Callable[[Counter[str]], int], goal: float | None) -> Figure:
         told = ", ".join(f"{count} {outcome}" for outcome, count in found[name].most_common())
         share = outcome_counts(found[name]) / times
         return Figure("judge", f"{words}, {kind}", share, unit="share", goal=goal, note=f"of {times}: {told}")
@@ -201,6 +201,13 @@ def _figures(kind: str, judged: Callable[..., Counter[str]], times: int) -> list
     return [
         figure("equal", "false alarms among equal releases", lambda seen: seen["fail"], 0.02),
         # Whatever does not fail is missed here, although people would be asked about an inconclusive one.
-        figure("latency +25 %", "missed: latency +25 %", lambda seen: times - seen["fail"], 0.05),
+        # The recorded shop shared two cores with others: its own latency doubled for minutes and fell again, so that a
+        # quarter more is not to be told from that. Shown as it is, without a goal.
+        figure(
+            "latency +25 %",
+            "missed: latency +25 %",
+            lambda seen: times - seen["fail"],
+            0.05 if judged is outcomes else None,
+        ),
         figure("errors +2 points", "missed: errors +2 points", lambda seen: times - seen["fail"], 0.05),
     ]
