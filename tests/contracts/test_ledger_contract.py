@@ -31,6 +31,7 @@ from feature_delivery.domain.records import (
     Gate,
     GateState,
     HeardComment,
+    Observation,
     OutboxEntry,
     PermitRecord,
     Promotion,
@@ -393,6 +394,35 @@ def test_production_executed_what_shipped_and_kept_code_executed(begin: Begin) -
         a_result(books, old, "unit", "a", 9)  # cleared and run again, long after a newer feature shipped
         assert books.executed_in_production(SHOP) == {"unit": 12, "integration": 21, "load": 2}
         assert books.executed_in_production(OTHER) == {}
+
+
+def test_the_load_of_the_release_that_was_kept_last_is_found(begin: Begin) -> None:
+    with begin() as books:
+        old, new, undone = (a_feature(books, key) for key in ("SHOP-1", "SHOP-2", "SHOP-3"))
+        for feature in (old, new, undone):
+            an_attempt(books, feature, commit="a")
+            for outcome in ("inconclusive", "pass"):
+                books.add(
+                    Observation(
+                        feature_id=feature.id,
+                        attempt=1,
+                        step=Step.TEST_LOAD,
+                        commit=sha("c"),
+                        outcome=outcome,
+                        report={"measured": {"source": feature.key}},
+                    )
+                )
+        a_promotion(books, old, state=PromotionState.KEPT)
+        a_promotion(books, new, state=PromotionState.KEPT, candidate=sha("e"))
+        a_promotion(books, undone, state=PromotionState.ROLLED_BACK)
+        found = books.load_in_production(SHOP)
+        assert found is not None
+        assert (found.report, found.outcome) == ({"measured": {"source": "SHOP-2"}}, "pass")
+        assert books.load_in_production(OTHER) is None
+        assert books.observation(old, 1, Step.OBSERVE_PRODUCTION) is None
+        newest = books.observation(old, 1, Step.TEST_LOAD)
+        assert newest is not None
+        assert newest.outcome == "pass"
 
 
 def test_a_resolved_gate_is_not_open_even_before_the_transaction_ends(begin: Begin) -> None:
