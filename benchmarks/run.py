@@ -18,13 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dag_import
+import metrics
 import startup
 from figures import Figure, report, show
 from rich.console import Console
 
 Measure = Callable[[], list[Figure]]
 ON_A_STAGE = ("delivery", "store", "webhooks", "board", "waiting")
-ALONE = ("import", "startup")
+ALONE = ("import", "metrics", "startup")
 ON_REQUEST = ("real_shop",)
 """Needs a package index, and minutes for each release."""
 
@@ -41,6 +42,9 @@ def main() -> int:
     if "import" in wanted:
         console.print("import …")
         figures += dag_import.measure(rounds=asked.rounds)
+    if "metrics" in wanted:
+        console.print("metrics …")
+        figures += metrics.measure(rounds=asked.rounds)
     if "startup" in wanted:
         console.print("startup …")
         figures += startup.measure(port=asked.port)

@@ -290,6 +290,19 @@ class FakeBooks:
     def prune_webhooks(self, *, bodies_before: datetime, rows_before: datetime) -> int:
         raise NotImplementedError
 
+    def tally(
+        self,
+        project: ProjectName,
+        name: str,
+        first: str,
+        second: str,
+        *,
+        place: int = 0,
+        count: int = 1,
+        total: float = 0.0,
+    ) -> None:
+        """Counts are for those who look from outside: no rule reads them."""
+
     def outbox_due(
         self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
     ) -> Sequence[OutboxEntry]:

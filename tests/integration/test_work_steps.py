@@ -140,7 +140,7 @@ class TestEnvironments:
         head = push(bench)
         bench.run(Step.PROVISION_DEVELOPMENT, environment=environment("development"))
         done = bench.run(Step.DEPLOY_DEVELOPMENT, environment=environment("development", 2))
-        assert done == Deployed(address="http://development-shop-1.shop.test", commit=head)
+        assert done == Deployed(address="http://development-shop-1.shop.test", commit=head, health_path="/healthz")
 
     def test_a_stalled_task_of_an_older_generation_does_not_deploy(self, bench: Bench) -> None:
         push(bench)

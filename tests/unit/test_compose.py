@@ -90,3 +90,19 @@ def test_compose_itself_takes_the_file(tmp_path: Path) -> None:
     command = [compose, "--env-file", str(settings), "-f", str(ROOT / "docker-compose.yaml"), "config", "-q"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_file_that_is_mounted_is_there() -> None:
+    mounts = [str(mount).split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])]
+    files = [mount for mount in mounts if mount.startswith("./")]
+    assert len(files) >= 7
+    assert not [mount for mount in files if not (ROOT / mount).exists()]
+
+
+def test_prometheus_is_told_every_address_within_the_stack() -> None:
+    script = SERVICES["prometheus"]["entrypoint"][-1]
+    moved = dict(re.findall(r"s/(localhost:\d+)/([a-z-]+):\d+/", script))
+    assert set(re.findall(r"localhost:\d+", (ROOT / "include/monitoring/prometheus.yml").read_text("utf-8"))) <= set(
+        moved
+    )
+    assert set(moved.values()) <= set(SERVICES)

@@ -17,7 +17,7 @@ from feature_delivery.domain.freezes import Window, always, window
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
-from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
+from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, Slo, TrackerConfig
 
 SKIPPABLE = frozenset({Step.WAIT_FOR_START, *SIGN_OFFS})
 
@@ -92,6 +92,15 @@ class TrackerPart(Strict):
     issue_type: str = ""
 
 
+class SloPart(Strict):
+    """What production promises; the meaning is in ``domain.project.Slo``."""
+
+    availability: float = Field(default=0.999, gt=0, lt=1)
+    latency: float = Field(default=0.95, gt=0, lt=1)
+    latency_within: Duration = timedelta(milliseconds=500)
+    preprod_slower_at_most: float = Field(default=1.5, ge=1)
+
+
 class FreezePart(Strict):
     """One freeze window; ``domain.freezes`` says how ``when`` is written."""
 
@@ -121,6 +130,7 @@ class ProjectFile(Strict):
     gates: dict[str, GatePart] = Field(default_factory=dict)
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
+    slo: SloPart = SloPart()
     freezes: FreezesPart = FreezesPart()
     messages: MessagesPart = MessagesPart()
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -188,6 +198,7 @@ def _config(file: ProjectFile) -> ProjectConfig:
         branches=branches,
         people=people,
         choices=Choices(**file.choices.model_dump()),
+        slo=Slo(**file.slo.model_dump()),
         messages=messages_config(file.messages, people=people),
         settings=dict(file.settings),
         freezes=_freezes(file.freezes),

@@ -21,7 +21,15 @@ from feature_delivery.cli import signals
 from feature_delivery.cli.embedded.home import Home, write_private
 from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.cli.embedded.supervisor import PartEvent
-from feature_delivery.cli.shop import DELIVERY_FILE, Say, Shop, local_platform, production_of, webhook_secret
+from feature_delivery.cli.shop import (
+    DELIVERY_FILE,
+    Say,
+    Shop,
+    local_platform,
+    metrics_token,
+    production_of,
+    webhook_secret,
+)
 from feature_delivery.domain.errors import Error, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName, person_name
 from feature_delivery.ports.platform import EnvironmentStatus, Release
@@ -103,6 +111,7 @@ def running(
                 secret=webhook_secret(place, shop.project.name),
                 project=shop.project.name,
             )
+        metrics_token(place)
         production = {name: future.result() for name, future in coming.items()}
         _remember_user(place, shops)
         yield Running(instance=instance, shops=shops, production=production)

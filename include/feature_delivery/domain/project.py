@@ -72,6 +72,23 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
+class Slo:
+    """What production promises; alerts fire when its error budget burns too fast.
+
+    Attributes:
+        availability: Share of requests that do not fail, and of probes that are answered; below 1.
+        latency: Share of requests that are answered within ``latency_within``; below 1.
+        latency_within: A bucket's bound of the shop's histogram.
+        preprod_slower_at_most: How many times as slow as production pre-production may be.
+    """
+
+    availability: float = 0.999
+    latency: float = 0.95
+    latency_within: timedelta = timedelta(milliseconds=500)
+    preprod_slower_at_most: float = 1.5
+
+
+@dataclass(frozen=True, slots=True)
 class HostConfig:
     """Where merge requests are.
 
@@ -134,6 +151,7 @@ class ProjectConfig:
     branches: Branches
     people: People
     choices: Choices = field(default_factory=Choices)
+    slo: Slo = field(default_factory=Slo)
     messages: MessagesConfig = field(default_factory=MessagesConfig)
     settings: dict[str, Any] = field(default_factory=dict)
     freezes: tuple[Window, ...] = ()

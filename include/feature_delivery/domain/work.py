@@ -126,11 +126,13 @@ class EnvironmentReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed:
-    """The commit answers at the address."""
+    """The commit answers at the address; where on it metrics and health are, as far as its ``delivery.yaml`` says."""
 
     kind: Literal["deployed"] = "deployed"
     address: str
     commit: CommitSha
+    metrics_path: str = ""
+    health_path: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,6 +198,19 @@ class Books(Protocol):
         Returns how many rows were changed or forgotten.
         """
 
+    def tally(
+        self,
+        project: ProjectName,
+        name: str,
+        first: str,
+        second: str,
+        *,
+        place: int = 0,
+        count: int = 1,
+        total: float = 0.0,
+    ) -> None:
+        """Add to a count that only grows; others who add to the same one wait for the end of this transaction."""
+
     def outbox_due(
         self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
     ) -> Sequence[OutboxEntry]:

@@ -36,7 +36,7 @@ from feature_delivery.domain.work import (
     Result,
     SuiteDone,
 )
-from feature_delivery.services.control import alerts, attempts, production, turn, verdict
+from feature_delivery.services.control import alerts, attempts, production, tallies, turn, verdict
 from feature_delivery.services.control.asking import ask
 from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import last_failure, missing_sign_offs, production_evidence, sign_offs
@@ -87,6 +87,7 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
     interim = task.step is Step.REFRESH_CANDIDATE and not isinstance(result, Done | Failed) and not problem
     if not interim:
         permit.state, permit.reason, permit.ended_at = "failed" if problem else "done", problem, now()
+        tallies.step_ended(unit.books, project.name, permit)
         if problem:
             record(unit, feature, "failed", problem, step=task.step)
             if not (isinstance(result, Failed) and result.cause in DECIDED_BY_GIT):
@@ -200,6 +201,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
     unit, feature = scene.unit, scene.feature
     found = _written(scene, permit)
     found.state, found.address, found.commit = EnvironmentState.READY, result.address, result.commit
+    found.metrics_path, found.health_path = result.metrics_path, result.health_path
     unit.books.add(
         Deployment(
             environment_id=found.id,
@@ -212,6 +214,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
             ended_at=now(),
         )
     )
+    tallies.deployed(unit.books, scene.project.name, found.kind, "done")
     text = f"{result.commit[:10]} runs at {result.address} ({found.name})."
     milestone(unit, scene.project, feature, "deployed", text, step=scene.step)
     if scene.step is Step.DEPLOY_PRODUCTION:
@@ -428,6 +431,7 @@ def _deploy_failed(scene: Scene, permit: PermitRecord, reason: str) -> None:
                 ended_at=now(),
             )
         )
+        tallies.deployed(unit.books, project.name, found.kind, "failed")
     if scene.step is Step.DEPLOY_PRODUCTION:
         promotion = _promotion(scene)
         if promotion.state not in {PromotionState.MOVED, PromotionState.DEPLOYED, PromotionState.UNCERTAIN}:

@@ -49,9 +49,15 @@ def deploy_commit(job: Job, commit: CommitSha, *, migrate_back: DeliveryPlan | N
     """Bring ``commit`` to the environment of the permit."""
     ref = job.environment()
     job.say(f"Deploy {commit[:10]} to {ref.name}")
-    status = job.platform.deploy(ref, job.release(commit), say=job.say, migrate_back=migrate_back)
+    release = job.release(commit)
+    status = job.platform.deploy(ref, release, say=job.say, migrate_back=migrate_back)
     job.say(f"{commit[:10]} answers at {status.address}")
-    return Deployed(address=status.address, commit=commit)
+    return Deployed(
+        address=status.address,
+        commit=commit,
+        metrics_path=release.plan.metrics_path or "",
+        health_path=release.plan.health.path,
+    )
 
 
 def deploy_production(job: Job) -> Deployed:
