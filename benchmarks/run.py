@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dag_import
+import judge
 import metrics
 import startup
 from figures import Figure, report, show
@@ -25,7 +26,7 @@ from rich.console import Console
 
 Measure = Callable[[], list[Figure]]
 ON_A_STAGE = ("delivery", "store", "webhooks", "board", "waiting")
-ALONE = ("import", "metrics", "startup")
+ALONE = ("import", "metrics", "startup", "judge")
 ON_REQUEST = ("real_shop",)
 """Needs a package index, and minutes for each release."""
 
@@ -48,6 +49,9 @@ def main() -> int:
     if "startup" in wanted:
         console.print("startup …")
         figures += startup.measure(port=asked.port)
+    if "judge" in wanted:
+        console.print("judge …")
+        figures += judge.measure()
     if "real_shop" in wanted:
         import real_shop  # noqa: PLC0415 - the others do not need Airflow
 

@@ -32,6 +32,7 @@ from feature_delivery.cli.shop import (
 )
 from feature_delivery.domain.errors import Error, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName, person_name
+from feature_delivery.domain.project import WATCHED_HERE
 from feature_delivery.ports.platform import EnvironmentStatus, Release
 from feature_delivery.services.delivery_file import read_delivery_file
 
@@ -83,6 +84,7 @@ def running(
         extra_environment=_environment(place),
         port=port,
         preload=PRELOADED,
+        triggerer=any(shop.project.choices.observe_for > WATCHED_HERE for shop in shops),
         on_event=on_event,
         on_failure=on_failure,
     )

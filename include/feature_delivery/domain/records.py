@@ -199,6 +199,26 @@ class SuiteResult:
     id: int = 0
 
 
+@dataclass(eq=False, kw_only=True)
+class Observation:
+    """What was measured at a step, and how it was judged.
+
+    Attributes:
+        step: ``promote``: production before; ``observe``: after; ``load_test``: the load in pre-production.
+        outcome: Of the judgement; empty where nothing was judged.
+        report: ``judgement`` and ``measured``, as ``domain.judging`` and ``domain.watching`` have them.
+    """
+
+    feature_id: int
+    attempt: int
+    step: Step
+    commit: CommitSha
+    outcome: str = ""
+    report: dict[str, Any] = field(default_factory=dict)
+    at: datetime = field(default_factory=now)
+    id: int = 0
+
+
 class GateState(StrEnum):
     """Life of a gate, for one attempt."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         FeatureState,
         Gate,
         HeardComment,
+        Observation,
         OutboxEntry,
         PermitRecord,
         Post,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         | Environment
         | Deployment
         | SuiteResult
+        | Observation
         | Gate
         | Decision
         | HeardComment
@@ -117,6 +119,12 @@ class Books(Protocol):
 
     def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
         """Return every suite result of a feature, oldest first."""
+
+    def observation(self, feature: Feature, attempt: int, step: Step) -> Observation | None:
+        """Return the newest observation of a step in an attempt."""
+
+    def load_in_production(self, project: ProjectName) -> Observation | None:
+        """Return what the load found of the release that was kept last, before it shipped."""
 
     def executed_in_production(self, project: ProjectName) -> dict[str, int]:
         """Return, per suite, the tests executed by the last green run on code that was shipped and kept."""

@@ -230,6 +230,19 @@ suite_result = table(
     Index("ix_fd_suite_result_feature_id_attempt_step", "feature_id", "attempt", "step"),
 )
 
+observation = table(
+    "fd_observation",
+    ident(),
+    of_feature(),
+    number("attempt"),
+    Column("step", word(Step), nullable=False),
+    short("commit", SHA),
+    short("outcome", 20),
+    Column("report", json_dict(), nullable=False),
+    moment("at"),
+    Index("ix_fd_observation_feature_id_attempt_step", "feature_id", "attempt", "step"),
+)
+
 gate = table(
     "fd_gate",
     ident(),

@@ -30,7 +30,7 @@ def commit_for(job: Job) -> CommitSha:
     """Return the commit that the step's environment runs or shall run."""
     work = job.work
     match work.step:
-        case Step.DEPLOY_PREPROD | Step.TEST_PREPROD | Step.REFRESH_CANDIDATE:
+        case Step.DEPLOY_PREPROD | Step.TEST_PREPROD | Step.TEST_LOAD | Step.REFRESH_CANDIDATE:
             return job.needs(work.candidate, "a candidate").commit
         case Step.DEPLOY_PRODUCTION | Step.TEST_PRODUCTION | Step.OBSERVE_PRODUCTION:
             return job.needs(work.promotion, "a promotion").candidate
