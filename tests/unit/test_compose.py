@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from feature_delivery.orchestration.build import LOCAL_QUEUE
 from scripts.make_env import filled
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +66,7 @@ def test_heartbeats_and_board_streams_have_servers_of_their_own() -> None:
 
 
 def test_local_shops_have_one_worker_and_every_queue_is_taken() -> None:
-    assert option("worker-local", "--queues") == LOCAL_QUEUE
+    assert option("worker-local", "--queues") == "feature_delivery_local"  # as tests/dags say of the tasks
     assert option("worker", "--queues") == "default"
     assert "replicas" not in SERVICES["worker-local"]["deploy"]
 
