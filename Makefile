@@ -12,13 +12,14 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench install install-dev clean
+.PHONY: help env backup restore demo test check fix bench install install-dev clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo     a feature goes to production before your eyes"
 	@echo "make test     every test; make check: formatting, lint, types, imports; make fix: repairs what can be"
 	@echo "make bench    the figures; make install: only installs; make clean: removes what was installed"
+	@echo "make env      secrets for docker-compose.yaml; make backup; make restore FROM=backups/..."
 
 demo: $(VENV)/.installed
 	@$(BIN)/feature-delivery demo $(ARGS)
@@ -40,6 +41,14 @@ fix: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# A server needs nothing installed for these; docs/production.md.
+env:
+	@python3 scripts/make_env.py
+backup:
+	@scripts/backup.sh
+restore:
+	@scripts/restore.sh "$(FROM)"
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -212,6 +212,14 @@ def test_every_field_of_the_form_is_explained_and_known_to_the_control_plane(dag
     assert set(dag.params) == known
 
 
+def test_tasks_of_local_shops_and_their_housekeeping_go_to_the_one_worker_that_has_the_shops(projects: Path) -> None:
+    for dag in bag().dags.values():
+        assert {task.queue for task in dag.tasks} == {"feature_delivery_local"}, dag.dag_id
+    for file in projects.glob("*.yaml"):
+        file.unlink()
+    assert {task.queue for task in bag().dags["feature_delivery_housekeeping"].tasks} == {"default"}
+
+
 def test_housekeeping_comes_every_minute_and_never_twice_at_once(projects: Path) -> None:
     dag = bag().dags["feature_delivery_housekeeping"]
     assert dag.schedule == timedelta(minutes=1)

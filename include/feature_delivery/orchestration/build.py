@@ -23,12 +23,18 @@ from feature_delivery.orchestration.operators import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow.sdk import BaseOperator
 
     from feature_delivery.domain.project import ProjectConfig
 
 MAX_ACTIVE_RUNS = 2000
 """A feature at a gate is an active run; Airflow's default of 16 would make the 17th feature wait for no reason."""
+
+LOCAL_QUEUE = "feature_delivery_local"
+"""Tasks of shops on the platform ``local``: their environments are processes of one machine, so with Celery one worker,
+and no other, takes this queue. The LocalExecutor knows no queues and takes everything."""
 
 MINUTES = timedelta(minutes=1)
 
@@ -185,6 +191,7 @@ def _task(project: ProjectConfig, step: Step, group: TaskGroup) -> BaseOperator:
         # Results go to the ledger; what is in XCom decides nothing, so nothing is put there.
         "do_xcom_push": False,
         **retry_arguments(),
+        **queue_arguments([project]),
     }
     if step is Step.DECIDE_ROLLBACK:
         return DecideRollbackOperator(**arguments)
@@ -199,6 +206,11 @@ def _task(project: ProjectConfig, step: Step, group: TaskGroup) -> BaseOperator:
     if step is Step.OBSERVE_PRODUCTION:
         return ObserveOperator(step=step, window=project.choices.observe_for, **arguments)
     return StepOperator(step=step, **arguments)
+
+
+def queue_arguments(projects: Iterable[ProjectConfig]) -> dict[str, str]:
+    """Return the operator's ``queue`` where a task touches the machine of local shops; else Airflow's default holds."""
+    return {"queue": LOCAL_QUEUE} if any(each.platform == "local" for each in projects) else {}
 
 
 def _time_limit(project: ProjectConfig, step: Step) -> timedelta:

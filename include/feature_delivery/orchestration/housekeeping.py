@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
 
+from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.orchestration.build import queue_arguments
 from feature_delivery.orchestration.operators import HousekeepingOperator
 
 DAG_ID = "feature_delivery_housekeeping"
@@ -21,8 +24,8 @@ run says what is wrong; the next one tries again.
 """
 
 
-def build_housekeeping_dag() -> DAG:
-    """Return the DAG."""
+def build_housekeeping_dag(projects: Iterable[ProjectConfig] = ()) -> DAG:
+    """Return the DAG; with local shops among ``projects`` it runs where they do, since it reaps and restarts them."""
     with DAG(
         DAG_ID,
         dag_display_name="Feature delivery: housekeeping",
@@ -41,5 +44,6 @@ def build_housekeeping_dag() -> DAG:
             execution_timeout=timedelta(minutes=20),
             do_xcom_push=False,
             doc_md="Has the control plane do its rounds, then reaps.",
+            **queue_arguments(projects),
         )
     return dag

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Puts a backup into a stack whose database is empty: scripts/restore.sh FOLDER
+# Read "Back up and restore" in docs/production.md first: the instance the backup was taken from must not run any more.
+set -eu
+cd "$(dirname "$0")/.."
+compose=${COMPOSE:-docker compose}
+folder=${1:?the folder that scripts/backup.sh printed}
+for file in database.dump state.tar.gz; do
+    [ -s "$folder/$file" ] || { echo "'$folder' is no backup: it has no '$file'." >&2; exit 1; }
+done
+$compose up -d postgres
+tries=60
+until $compose exec -T postgres psql -h 127.0.0.1 -U airflow -d airflow -qtAc 'select 1' >/dev/null 2>&1; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || { echo "PostgreSQL does not answer. Look at '$compose logs postgres'." >&2; exit 1; }
+    sleep 1
+done
+tables=$($compose exec -T postgres psql -h 127.0.0.1 -U airflow -d airflow -qtAc "select count(*) from pg_tables where schemaname = 'public'")
+if [ "$tables" != 0 ]; then
+    echo "The database holds $tables tables; a backup goes into an empty one only. Nothing was changed." >&2
+    exit 1
+fi
+$compose exec -T postgres pg_restore -U airflow -d airflow --no-owner --single-transaction --exit-on-error <"$folder/database.dump"
+$compose run --rm -T --no-deps --entrypoint tar migrations -C /opt/airflow/state -xzf - <"$folder/state.tar.gz"
+echo "Restored. Start it with '$compose up -d'."

@@ -1,0 +1,107 @@
+"""What every service of docker-compose.yaml must have, so that it can be trusted for years."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.make_env import filled
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yaml").read_text("utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+LASTING = sorted(set(SERVICES) - {"migrations"})
+
+
+def option(service: str, name: str) -> str:
+    command = SERVICES[service]["command"]
+    return str(command[command.index(name) + 1])
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_service_is_watched_limited_restarted_and_its_log_rotated(name: str) -> None:
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"], f"{name}: say in docker-compose.yaml how it is asked whether it works"
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+    assert service["restart"] == "unless-stopped"
+    assert service["logging"]["options"]["max-size"]
+
+
+def test_every_image_has_a_version() -> None:
+    images = {name: service["image"] for name, service in SERVICES.items()}
+    assert not [name for name, image in images.items() if ":" not in image or image.endswith(":latest")]
+
+
+def test_only_the_proxy_is_open_to_others() -> None:
+    open_to_all = {
+        name for name, service in SERVICES.items() for port in service.get("ports", []) if "127.0.0.1:" not in port
+    }
+    assert open_to_all == {"proxy"}
+
+
+def test_every_volume_is_named_and_used() -> None:
+    mounts = {str(mount).split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])}
+    assert {mount for mount in mounts if not mount.startswith((".", "$"))} == set(COMPOSE["volumes"])
+
+
+def test_everything_of_airflow_starts_after_the_migrations() -> None:
+    ours = [name for name, each in SERVICES.items() if "feature-delivery" in each["image"] and name != "migrations"]
+    assert len(ours) == 8
+    for name in ours:
+        assert SERVICES[name]["depends_on"]["migrations"] == {"condition": "service_completed_successfully"}
+
+
+def test_heartbeats_and_board_streams_have_servers_of_their_own() -> None:
+    environment = SERVICES["worker"]["environment"]
+    assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].startswith("http://api-execution:")
+    assert "http://api-core:" in environment["AIRFLOW_CONN_FEATURE_DELIVERY"]
+    assert (option("api-core", "--apps"), option("api-execution", "--apps")) == ("core", "execution")
+
+
+def test_local_shops_have_one_worker_and_every_queue_is_taken() -> None:
+    assert option("worker-local", "--queues") == "feature_delivery_local"  # as tests/dags say of the tasks
+    assert option("worker", "--queues") == "default"
+    assert "replicas" not in SERVICES["worker-local"]["deploy"]
+
+
+def test_every_setting_is_in_the_example_and_no_secret_has_a_default() -> None:
+    used = set(re.findall(r"\$\{([A-Z_]+)", TEXT))
+    known = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
+    assert used - set(known) == {"AUTH_MANAGER", "IMAGE", "PROJECTS"}
+    assert not set(known) - used
+    for name in (name for name, value in known.items() if value.startswith("generate:")):
+        assert not re.search(rf"\${{{name}(?!:\?)", TEXT), f"{name} must stop compose when it is missing"
+
+
+def test_compose_itself_takes_the_file(tmp_path: Path) -> None:
+    compose = shutil.which("docker-compose")
+    if compose is None:
+        pytest.skip("docker-compose is not installed: Debian's package of that name checks docker-compose.yaml here.")
+    settings = tmp_path / "settings"
+    settings.write_text(filled((ROOT / ".env.example").read_text("utf-8"), ""), "utf-8")
+    command = [compose, "--env-file", str(settings), "-f", str(ROOT / "docker-compose.yaml"), "config", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_file_that_is_mounted_is_there() -> None:
+    mounts = [str(mount).split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])]
+    files = [mount for mount in mounts if mount.startswith("./")]
+    assert len(files) >= 7
+    assert not [mount for mount in files if not (ROOT / mount).exists()]
+
+
+def test_prometheus_is_told_every_address_within_the_stack() -> None:
+    script = SERVICES["prometheus"]["entrypoint"][-1]
+    moved = dict(re.findall(r"s/(localhost:\d+)/([a-z-]+):\d+/", script))
+    assert set(re.findall(r"localhost:\d+", (ROOT / "include/monitoring/prometheus.yml").read_text("utf-8"))) <= set(
+        moved
+    )
+    assert set(moved.values()) <= set(SERVICES)
