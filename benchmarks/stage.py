@@ -57,6 +57,7 @@ choices:
   start_on_push: false
   automatic_verdict: {automatic}
   observe_for: 0s
+  load_for: 0s
 """
 
 

@@ -136,7 +136,7 @@ def project_file(
             name: {"roles": [role], "emails": [f"{name}@shop.test"], "logins": [logins.get(name, name)]}
             for name, role in PEOPLE.items()
         },
-        "choices": {"open_request": True, "observe_for": "1s", "look_every": "20s"},
+        "choices": {"open_request": True, "observe_for": "1s", "load_for": "1s", "look_every": "20s"},
     }
 
 

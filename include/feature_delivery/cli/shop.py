@@ -244,6 +244,7 @@ choices:
   start_gate: false      # wait until somebody takes the issue
   open_request: true     # open the merge request when the checks are green
   start_on_push: true    # a push to feature/KEY-… starts its delivery
+  observe_for: 10s       # production is watched so long after a deploy; 10m is for shops with customers
 """
 
 
