@@ -18,6 +18,7 @@ from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
 from tests import shops
+from tests.contracts.kubernetes_bench import KubernetesBench, fake_server
 from tests.fakes.fake_platform import FakePlatform
 
 PROJECT = ProjectName("demo_store")
@@ -78,10 +79,15 @@ def port_range() -> range:
     return range(23000 + 100 * worker, 23100 + 100 * worker)
 
 
-@pytest.fixture(params=["fake", "local"])
+@pytest.fixture(params=["fake", "local", "kubernetes"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param == "fake":
         yield FakeBench()
+        return
+    if request.param == "kubernetes":
+        server = fake_server()
+        yield KubernetesBench(server)
+        server.close()
         return
     local = LocalBench(tmp_path / "environments")
     yield local
