@@ -1,4 +1,4 @@
-"""``KubernetesPlatform`` on a cluster: the fake one with the rights of ``rbac.yaml``, or a real one where one is given."""
+"""``KubernetesPlatform`` on a cluster: the fake one with the rights of ``rbac.yaml``, or a real one that is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from kubernetes import client
 from kubernetes.config import new_client_from_config_dict
 
 from feature_delivery.adapters.platforms.kubernetes import KubernetesPlatform, Settings
@@ -17,6 +16,7 @@ from feature_delivery.adapters.platforms.kubernetes.waiting import Waits, WaitsH
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import Release
+from kubernetes import client
 from tests import shops
 from tests.fakes.kubernetes.cluster import COMMIT, Fate
 from tests.fakes.kubernetes.server import FakeApiServer, Rules

@@ -79,8 +79,8 @@ class ClusterConfig:
         runtime: Image that commits are cloned into and started in.
         clone_image: Image with ``git`` and ``sh`` that clones.
         git_secret: Secret with ``username`` and ``password`` for the clone.
-        build: Command that builds and pushes the image before a deploy; runs on the worker, ``{commit}`` and ``{image}``
-            are filled in.
+        build: Command that builds and pushes the image before a deploy; runs on the worker in a checkout, ``{commit}``
+            and ``{image}`` are filled in.
         pull_secret: Secret of type ``kubernetes.io/dockerconfigjson``.
         secrets: Secrets whose entries become variables of the shop.
         secrets_from: Namespace that the Secrets are copied from into each temporary environment.

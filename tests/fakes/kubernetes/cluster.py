@@ -217,7 +217,7 @@ def _hopeless(pod: Object) -> bool:
     return (pod.get("status") or {}).get("x-hopeless") is True
 
 
-def _status(fate: Fate, container: Object) -> Object:
+def _status(fate: Fate, container: Object) -> Object:  # noqa: C901 - one case for each fate
     base: Object = {"name": container["name"], "image": container["image"], "restartCount": 0, "ready": False}
     ended: Object = {"terminated": {"exitCode": fate.code, "reason": "Error"}}
 

@@ -1,7 +1,7 @@
 """Server-side apply: who owns which field, what a new apply removes, which values conflict.
 
-The rules of structured-merge-diff for the objects that deliveries write: maps are merged, the lists below by their keys,
-every other list is one value.
+The rules of structured-merge-diff for the objects that deliveries write: maps are merged, the lists below by their
+keys, every other list is one value.
 """
 
 from __future__ import annotations
@@ -111,8 +111,12 @@ def apply(live: Object, config: Object, *, manager: str, force: bool) -> Object:
         if clash and not force:
             raise FieldConflictError(f"conflict with {entry['manager']!r}: {', '.join(sorted(clash)[:3])}")
         entry["fieldsV1"] = {"paths": sorted(owned - clash)}
-    others = {p for e in entries if (e["manager"], e["operation"]) != (manager, "Apply") for p in e["fieldsV1"]["paths"]}
-    before = {p for e in entries if (e["manager"], e["operation"]) == (manager, "Apply") for p in e["fieldsV1"]["paths"]}
+    others = {
+        p for e in entries if (e["manager"], e["operation"]) != (manager, "Apply") for p in e["fieldsV1"]["paths"]
+    }
+    before = {
+        p for e in entries if (e["manager"], e["operation"]) == (manager, "Apply") for p in e["fieldsV1"]["paths"]
+    }
     made: Object = live
     for text in before - {repr(path) for path in wanted} - others:
         if text in names:

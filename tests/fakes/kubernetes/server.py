@@ -136,13 +136,13 @@ class FakeApiServer:
                     handler.close_connection = True
                     handler.connection.close()
                     return
-                raise _Answer(fault.code, status(fault.code, "Injected", fault.message), fault.headers)
+                raise _AnswerError(fault.code, status(fault.code, "Injected", fault.message), fault.headers)
         if handler.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise StatusError(401, "Unauthorized", "Unauthorized")
         if parts.path == "/version":
-            raise _Answer(200, {"gitVersion": self.version}, {})
+            raise _AnswerError(200, {"gitVersion": self.version}, {})
         if parts.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
-            raise _Answer(201, self._review(json.loads(body)), {})
+            raise _AnswerError(201, self._review(json.loads(body)), {})
         found = _PATH.fullmatch(parts.path)
         if found is None:
             raise StatusError(404, "NotFound", "the server could not find the requested resource")
@@ -178,12 +178,10 @@ class FakeApiServer:
             return
         if method == "GET" and not name:
             version = "v1" if not group else f"{group}/{found['version']}"
-            raise _Answer(200, self._list(resource, namespace, query, version), {})
-        raise _Answer(*self._one(handler, method, key, query, body), {})
+            raise _AnswerError(200, self._list(resource, namespace, query, version), {})
+        raise _AnswerError(*self._one(handler, method, key, query, body), {})
 
-    def _one(
-        self, handler: _Handler, method: str, key: Key, query: dict[str, str], body: bytes
-    ) -> tuple[int, Object]:
+    def _one(self, handler: _Handler, method: str, key: Key, query: dict[str, str], body: bytes) -> tuple[int, Object]:
         manager = query.get("fieldManager", "unknown")
         match method:
             case "GET":
@@ -297,7 +295,7 @@ def status(code: int, reason: str, message: str, **details: Any) -> Object:
     }
 
 
-class _Answer(Exception):
+class _AnswerError(Exception):
     def __init__(self, code: int, body: Object, headers: dict[str, str]) -> None:
         super().__init__(code)
         self.code, self.body, self.headers = code, body, headers
@@ -315,7 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server_of.answer(self, self.command, body)
         except StatusError as error:
             self._send(error.code, status(error.code, error.reason, error.message, **error.details), {})
-        except _Answer as answer:
+        except _AnswerError as answer:
             self._send(answer.code, answer.body, answer.headers)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True

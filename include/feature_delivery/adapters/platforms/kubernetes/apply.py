@@ -1,10 +1,10 @@
 """Server-side apply that an older attempt cannot win: each write names the object that it has looked at.
 
 Every object of ours carries the generation that wrote it. A write reads the object, compares instance and generation,
-and applies with the ``resourceVersion`` that it has read; who wrote in between makes it look again. What is not there yet
-is created by a plain POST, which fails when somebody was quicker: an apply would overwrite what that one has made. Fields
-of a POST belong to an *update*, which an apply would never remove again, so that they are made fields of an apply at once,
-as client-go's ``csaupgrade`` does it.
+and applies with the ``resourceVersion`` that it has read; who wrote in between makes it look again. What is not there
+yet is created by a plain POST, which fails when somebody was quicker: an apply would overwrite what that one has made.
+Fields of a POST belong to an *update*, which an apply would never remove again, so that they are made fields of an
+apply at once, as client-go's ``csaupgrade`` does it.
 """
 
 from __future__ import annotations

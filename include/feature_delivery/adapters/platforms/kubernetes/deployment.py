@@ -1,7 +1,7 @@
 """One deploy: take over, migrate, apply, wait for the rollout, switch the record; or bring back what ran before.
 
-The cluster itself keeps the old version serving until the new one is ready (``maxUnavailable: 0``), and a deploy that is
-interrupted anywhere is taken up where it stood: its release has the same id, so that what is there already is found.
+The cluster itself keeps the old version serving until the new one is ready (``maxUnavailable: 0``), and a deploy that
+is interrupted anywhere is taken up where it stood: its release has the same id, so that what is there already is found.
 """
 
 from __future__ import annotations

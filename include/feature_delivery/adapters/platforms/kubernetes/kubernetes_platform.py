@@ -31,7 +31,7 @@ from feature_delivery.domain.names import FeatureKey, ProjectName, project_name
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, EnvironmentStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from feature_delivery.adapters.platforms.kubernetes.api import Cluster
@@ -142,7 +142,7 @@ class KubernetesPlatform:
         """Return every environment of the project found on the clusters, foreign ones marked."""
         return tuple(sorted(self._found(project_name(project)), key=lambda status: status.ref.name))
 
-    def examine(self) -> list[Finding]:
+    def examine(self) -> Sequence[Finding]:
         """Look at version, rights and production's namespace of each cluster."""
         return rights.examine(self.settings, self._cluster, self._production)
 
@@ -210,7 +210,7 @@ class KubernetesPlatform:
             unsettled=found.unsettled.commit if found.unsettled else None,
         )
 
-    def _serves(self, place: Place, manifests: list[Manifest]) -> bool:
+    def _serves(self, place: Place, manifests: Sequence[Manifest]) -> bool:
         """Say whether every workload has a pod whose health path answers: that is what readiness asks."""
         for each in workloads_in(manifests):
             found = place.cluster.get(resource_of(each), each["metadata"]["name"], namespace=place.namespace)

@@ -130,7 +130,7 @@ class PodRun:
             hear(line)
 
     def _until(self, asked: Callable[[Manifest | None], PodEnd | None], limit: timedelta) -> PodEnd | None:
-        """Ask until there is an answer, ``None``: time is over. An API server that is away for a while is waited for."""
+        """Ask until there is an answer, ``None``: time is over. An API server away for a while is waited for."""
         end, away_since = self._now() + limit.total_seconds(), None
         while True:
             try:

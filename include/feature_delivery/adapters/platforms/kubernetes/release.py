@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.manifests.own import WORKLOADS, adapt, read_manifests
-from feature_delivery.adapters.platforms.kubernetes.manifests.workload import SHOP, Shop, address_of, pod_of, workload
+from feature_delivery.adapters.platforms.kubernetes.manifests.workload import Shop, address_of, pod_of, workload
 from feature_delivery.adapters.platforms.kubernetes.names import digest
 from feature_delivery.adapters.platforms.kubernetes.record import ReleaseRecord, pack
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
@@ -17,6 +17,8 @@ from feature_delivery.domain.names import commit_sha
 from feature_delivery.ports.platform import EnvironmentKind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from feature_delivery.adapters.platforms.kubernetes.place import Place
     from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
     from feature_delivery.domain.cluster import BackingService
@@ -66,7 +68,7 @@ def make_release(place: Place, release: Release) -> ReleaseRecord:
     return ReleaseRecord(id=marked, commit=shop.commit, plan=release.plan, packed=pack(objects), pod=template)
 
 
-def workloads_in(objects: list[Manifest]) -> list[Manifest]:
+def workloads_in(objects: Sequence[Manifest]) -> list[Manifest]:
     """Return the objects whose rollout is waited for."""
     return [each for each in objects if resource_of(each) in WORKLOADS]
 

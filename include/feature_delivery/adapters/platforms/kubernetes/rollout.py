@@ -1,4 +1,4 @@
-"""What a rollout has come to, and why it fails: pure rules over what the API server says of workloads and their pods."""
+"""What a rollout has come to, and why it fails: pure rules over what the API server says of workloads and pods."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def judge(workloads: Sequence[Manifest], pods: Sequence[Manifest]) -> Judgement:
     states = [_workload(each) for each in workloads]
     failed = next((state for state in states if state.outcome is Outcome.FAILED), None)
     if failed is not None:
-        why, pod, name = _hindrance(pods)
-        return Judgement(Outcome.FAILED, f"{why}; {failed.reason}" if why else failed.reason, pod, name)
+        why, pod_name, container = _hindrance(pods)
+        return Judgement(Outcome.FAILED, f"{why}; {failed.reason}" if why else failed.reason, pod_name, container)
     waiting = next((state for state in states if state.outcome is Outcome.WAITING), None)
     return waiting or Judgement(Outcome.READY)
 
@@ -66,9 +66,11 @@ def pod_fault(pod: Manifest) -> Judgement | None:
     ):
         return None
     for one in _containers(status):
-        waiting = (one.get("state") or {}).get("waiting") or {}
-        ended = (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated") or {}
-        reason, said = waiting.get("reason", ""), _short(waiting.get("message", ""))
+        waiting: Manifest = (one.get("state") or {}).get("waiting") or {}
+        ended: Manifest = (
+            (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated") or {}
+        )
+        reason, said = str(waiting.get("reason", "")), _short(str(waiting.get("message", "")))
         if reason in _IMAGE:
             return Judgement(Outcome.FAILED, f"the image {one.get('image', '')!r} cannot be pulled ({reason}): {said}")
         if reason in _CONFIG:

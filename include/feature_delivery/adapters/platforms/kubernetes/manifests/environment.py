@@ -82,11 +82,12 @@ def service_account(place: str, config: ClusterConfig) -> Manifest:
 def network_policies(ref: EnvironmentRef, place: str, config: ClusterConfig) -> list[Manifest]:
     """Return the walls: nothing comes in or goes out but what is named here.
 
-    Out: names, the shop's own parts, and everything outside the cluster's private networks (package registries, payment
-    providers' test systems). In: the shop's own parts, the ingress controller and the namespaces that the project names.
+    Out: names, the shop's own parts, and everything outside the cluster's private networks (package registries, test
+    systems of payment providers). In: the shop's own parts, the ingress controller and the namespaces that the project
+    names.
     """
     let_in = {*config.allow_from, *([config.ingress.namespace] if config.ingress else [])}
-    own = [{"podSelector": {}}]
+    own: list[Manifest] = [{"podSelector": {}}]
     outside = [{"ipBlock": block} for block in (*OUTSIDE, *({"cidr": cidr} for cidr in config.reach))]
     dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
     entrance = [

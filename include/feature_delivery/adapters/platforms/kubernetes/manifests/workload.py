@@ -1,8 +1,8 @@
 """The shop of one commit: Deployment, Service, Ingress, and the pod template that suites and commands share.
 
-Two ways to the code: an image per commit that was built elsewhere, or a runtime image into which init containers clone the
-commit and run the install commands. Nothing of the shop's words reaches a shell: addresses and commits are variables,
-commands are argument lists.
+Two ways to the code: an image per commit that was built elsewhere, or a runtime image into which init containers clone
+the commit and run the install commands. Nothing of the shop's words reaches a shell: addresses and commits are
+variables, commands are argument lists.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Shop:
 
     def variables(self) -> dict[str, str]:
         """Return what every container of the shop is told."""
-        given = {}
+        given: dict[str, str] = {}
         for service in self.services:
             values = {"host": service.name, "port": str(service.port)}
             given |= {name: value.format_map(_Filled(values)) for name, value in service.gives.items()}
@@ -204,7 +204,7 @@ def workload(shop: Shop, *, release: str, template: Manifest) -> list[Manifest]:
 
 def entrance(*, ref: EnvironmentRef, app: str, namespace: str, settings: Settings) -> list[Manifest]:
     """Return what gives an environment its address, whatever runs behind it: Service and Ingress."""
-    meta = {"name": app, "namespace": namespace}
+    meta: Manifest = {"name": app, "namespace": namespace}
     service: Manifest = {
         "apiVersion": "v1",
         "kind": "Service",
