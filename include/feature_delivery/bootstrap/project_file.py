@@ -5,41 +5,21 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from feature_delivery.bootstrap.cluster_file import KubernetesPart
+from feature_delivery.bootstrap.file_parts import Duration, Strict
+from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 SKIPPABLE = frozenset({Step.WAIT_FOR_START, *SIGN_OFFS})
-
-
-def _seconds(value: object) -> object:
-    """Read ``30s``, ``10m``, ``4h``, ``14d`` or a number of seconds."""
-    if isinstance(value, bool):
-        raise ValueError("write a duration like 30s, 10m, 4h or 14d")  # noqa: TRY004 - pydantic wants ValueError
-    if isinstance(value, int | float):
-        return timedelta(seconds=value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a duration like 30s, 10m, 4h or 14d")
-    return timedelta(seconds=float(match[1]) * UNITS[match[2]])
-
-
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
-
-
-class Strict(BaseModel):
-    """A part of the file: unknown fields are faults, not silence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class BranchesPart(Strict):
@@ -120,7 +100,7 @@ class ProjectFile(Strict):
     repository: str
     host: Literal["local"] | HostPart = "local"
     tracker: Literal["local"] | TrackerPart = "local"
-    platform: Literal["local"] = "local"
+    platform: Literal["local"] | KubernetesPart = "local"
     branches: BranchesPart = BranchesPart()
     people: dict[str, PersonPart] = Field(min_length=1)
     gates: dict[str, GatePart] = {}
@@ -187,12 +167,24 @@ def _config(file: ProjectFile) -> ProjectConfig:
         repository=file.repository,
         host=host,
         tracker=_tracker(file.tracker, host),
-        platform=file.platform,
+        platform=file.platform if isinstance(file.platform, str) else file.platform.kind,
+        cluster=_cluster(file.platform, file.repository),
         branches=branches,
         people=_people(file),
         choices=Choices(**file.choices.model_dump()),
         settings=dict(file.settings),
     )
+
+
+def _cluster(part: Literal["local"] | KubernetesPart, repository: str) -> ClusterConfig | None:
+    if isinstance(part, str):
+        return None
+    if part.runtime and not re.match(r"https?://[^@/]+/", repository):
+        raise Refused(
+            "'platform.runtime' has commits cloned inside the cluster, which takes a repository by http(s) without a "
+            "password in its address. Name an 'image' for each commit instead, or a 'git_secret' with the password."
+        )
+    return part.value()
 
 
 def _host(part: Literal["local"] | HostPart, repository: str, branches: Branches) -> HostConfig:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
 from feature_delivery.domain.people import People
 
@@ -116,7 +117,13 @@ class TrackerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ProjectConfig:
-    """One project file, validated. ``repository`` is the address that tasks clone from and push to."""
+    """One project file, validated.
+
+    Attributes:
+        repository: The address that tasks clone from and push to.
+        platform: ``local`` or ``kubernetes``.
+        cluster: What the file says of the cluster; only with ``kubernetes``.
+    """
 
     name: ProjectName
     title: str
@@ -127,6 +134,7 @@ class ProjectConfig:
     branches: Branches
     people: People
     choices: Choices = field(default_factory=Choices)
+    cluster: ClusterConfig | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property

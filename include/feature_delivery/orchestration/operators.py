@@ -22,6 +22,7 @@ from feature_delivery.orchestration.link import link, task_ref
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
     from feature_delivery.domain.work import Work
 
 RETRIES = 5
@@ -59,8 +60,10 @@ def is_last_try(context: Context) -> bool:
     return int(ti.try_number) > int(ti.max_tries)
 
 
-def attempt_step(operator: BaseOperator, context: Context, *, project: str, step: Step) -> Work:
-    """Do the operator's step under its permit and return the permit.
+def attempt_step(
+    operator: BaseOperator, context: Context, *, project: str, step: Step, waits: Waits | None = None
+) -> Work:
+    """Do the operator's step under its permit and return the permit; ``waits``: how to wait for a cluster.
 
     Raises:
         Error: As the step raises it.
@@ -74,7 +77,7 @@ def attempt_step(operator: BaseOperator, context: Context, *, project: str, step
         return carry_out(
             way.control,
             task,
-            ProjectTools(read_project(project), task, way.channel),
+            ProjectTools(read_project(project), task, way.channel, waits=waits),
             say=lambda line: operator.log.info("%s", line),
             last_try=is_last_try(context),
             time_limit=AirflowTaskTimeout,

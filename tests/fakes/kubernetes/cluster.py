@@ -167,7 +167,12 @@ class Cluster:
             self.store.set_status(key, {"phase": "Running", "containerStatuses": [running]})
             threading.Thread(target=self._run, args=(key, pod), daemon=True).start()
             return
-        self.store.set_status(key, _status(fate, container))
+        found = _status(fate, container)
+        if pod["spec"].get("restartPolicy") == "Never" and any(
+            "terminated" in one.get("state", {}) for one in _all(found)
+        ):
+            found["phase"] = "Failed" if fate.code else "Succeeded"
+        self.store.set_status(key, found)
 
     def _run(self, key: Key, pod: Object) -> None:
         """Run a pod's command as a process of this machine; its volumes are folders of their own."""
@@ -200,6 +205,11 @@ class Cluster:
         ended = {"name": container["name"], "state": {"terminated": {"exitCode": done.returncode}}, "restartCount": 0}
         phase = "Failed" if done.returncode else "Succeeded"
         self.store.set_status(key, {"phase": phase, "containerStatuses": [ended]})
+
+
+def _all(status: Object) -> list[Object]:
+    found: list[Object] = status.get("containerStatuses") or []
+    return found
 
 
 def _owner(pod: Object) -> str:

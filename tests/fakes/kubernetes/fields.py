@@ -21,6 +21,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "imagePullSecrets": ("name",),
     "conditions": ("type",),
 }
+_FOUND_BY = {"name", "mountPath", "type", "containerPort", "port", "protocol"}
 NOT_OWNED = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
 SYSTEM = {"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields"}
 
@@ -86,7 +87,12 @@ def without(live: Any, path: Path) -> Any:
         for item in live:
             left = item
             if _key(first[0], item) == first:
-                left = without(item, rest) if rest else None
+                names = {"containerPort", "port", "protocol"} if first[0] == "ports" else set(KEYS[first[0]])
+                if rest and rest[0] in names:
+                    # What an item is found by goes with the item, once nobody owns anything else of it.
+                    left = None if set(item) <= names else item
+                else:
+                    left = without(item, rest) if rest else None
             if left not in ({}, None):
                 kept.append(left)
         return kept
@@ -118,9 +124,9 @@ def apply(live: Object, config: Object, *, manager: str, force: bool) -> Object:
         p for e in entries if (e["manager"], e["operation"]) == (manager, "Apply") for p in e["fieldsV1"]["paths"]
     }
     made: Object = live
-    for text in before - {repr(path) for path in wanted} - others:
-        if text in names:
-            made = without(made, names[text])
+    gone = [names[text] for text in before - {repr(path) for path in wanted} - others if text in names]
+    for path in sorted(gone, key=lambda path: path[-1] in _FOUND_BY):
+        made = without(made, path)
     made = merged(made, config)
     kept = [e for e in entries if (e["manager"], e["operation"]) != (manager, "Apply") and e["fieldsV1"]["paths"]]
     kept.append({"manager": manager, "operation": "Apply", "fieldsV1": {"paths": _encoded(set(wanted))}})

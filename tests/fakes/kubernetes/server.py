@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +18,9 @@ import yaml
 
 from tests.fakes.kubernetes.cluster import Cluster
 from tests.fakes.kubernetes.store import Key, Object, StatusError, Store
+
+LOST = -1
+"""In place of a code: the server does what it is asked, and its answer is lost."""
 
 TOKEN = "the-token-of-deliveries"
 _PATH = re.compile(
@@ -102,7 +105,7 @@ class FakeApiServer:
         headers: dict[str, str] | None = None,
         message: str = "injected",
     ) -> None:
-        """Answer ``times`` requests that fit with ``code``; 0: no answer at all."""
+        """Answer ``times`` requests that fit with ``code``; 0: no answer at all; ``LOST``: done, and no answer."""
 
         def matches(found: str, where: str) -> bool:
             return method in ("", found) and re.search(path, where) is not None
@@ -132,11 +135,18 @@ class FakeApiServer:
         for fault in self.faults:
             if fault.times and fault.matches(method, parts.path):
                 fault.times -= 1
-                if not fault.code:
+                if fault.code == LOST:
+                    with suppress(StatusError, _AnswerError):
+                        self._serve(handler, method, query, body)
+                if fault.code in {0, LOST}:
                     handler.close_connection = True
                     handler.connection.close()
                     return
                 raise _AnswerError(fault.code, status(fault.code, "Injected", fault.message), fault.headers)
+        self._serve(handler, method, query, body)
+
+    def _serve(self, handler: _Handler, method: str, query: dict[str, str], body: bytes) -> None:
+        parts = urlsplit(handler.path)
         if handler.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise StatusError(401, "Unauthorized", "Unauthorized")
         if parts.path == "/version":

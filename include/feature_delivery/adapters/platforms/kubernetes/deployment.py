@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.errands import Errands
+from feature_delivery.adapters.platforms.kubernetes.manifests.backing import BACKING
 from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
@@ -108,7 +109,7 @@ class Deployment:
         self.say(f"Wait until {names} answer{'s' if len(services) == 1 else ''}.")
         workloads = tuple(("apps/v1", "Deployment", service.name) for service in services)
         seconds = self.place.settings.start_allowance.total_seconds()
-        rollout = Rollout(self.place.cluster.name, self.place.namespace, "", workloads, seconds)
+        rollout = Rollout(self.place.cluster.name, self.place.namespace, BACKING, workloads, seconds)
         found = self.waits.rollout(self.place.cluster, rollout)
         if found.outcome is Outcome.FAILED:
             raise self._refusal(f"{names} did not start: {found.reason}", found)

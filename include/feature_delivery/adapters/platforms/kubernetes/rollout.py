@@ -129,7 +129,7 @@ def _hindrance(pods: Sequence[Manifest]) -> tuple[str, str, str]:
             if waiting.get("reason") not in {None, "PodInitializing", "ContainerCreating"}:
                 text = f"container {one['name']!r} waits ({waiting['reason']}: {_short(waiting.get('message', ''))})"
                 return text, "", ""
-            if (one.get("state") or {}).get("running") and not one.get("ready"):
+            if "running" in (one.get("state") or {}) and not one.get("ready"):
                 return f"container {one['name']!r} runs, but its health check fails", name, one["name"]
     return "", "", ""
 

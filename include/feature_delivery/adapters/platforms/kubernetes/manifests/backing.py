@@ -13,16 +13,19 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.parts import (
     variables,
     words,
 )
-from feature_delivery.adapters.platforms.kubernetes.names import NAME, ROLE
+from feature_delivery.adapters.platforms.kubernetes.names import NAME, RELEASE, ROLE
 
 if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
     from feature_delivery.domain.cluster import BackingService
 
+BACKING = "backing"
+"""What stands for the release in pods of backing services: they outlive all of the shop's."""
+
 
 def backing(service: BackingService, namespace: str) -> list[Manifest]:
     """Return the Deployment and the Service of a backing service."""
-    chosen = {NAME: service.name, ROLE: "backing"}
+    chosen = {NAME: service.name, ROLE: BACKING}
     places = tuple(dict.fromkeys(place for place in (TEMPORARY, service.data, *service.scratch) if place))
     volumes, mounts = scratch(*places)
     check = {"exec": {"command": words(service.ready)}} if service.ready else {"tcpSocket": {"port": service.port}}
@@ -48,7 +51,7 @@ def backing(service: BackingService, namespace: str) -> list[Manifest]:
             "progressDeadlineSeconds": 600,
             "selector": {"matchLabels": chosen},
             "template": {
-                "metadata": {"labels": chosen},
+                "metadata": {"labels": {**chosen, RELEASE: BACKING}},
                 "spec": pod_spec([serving], user=service.run_as, volumes=volumes),
             },
         },
