@@ -59,6 +59,13 @@ class Cluster:
         self._queue.put(None)
         self._thread.join(10)
 
+    def serve(self, namespace: str) -> None:
+        """Let every pod of a namespace serve that has waited so far."""
+        for pod in self.store.list("pods", namespace):
+            self.store.set_status(
+                ("pods", namespace, pod["metadata"]["name"]), _status(SERVES, pod["spec"]["containers"][0])
+            )
+
     def _hear(self, change: Change) -> None:
         resource, namespace, _ = change.key
         if resource in {"deployments", "statefulsets", "namespaces"}:
@@ -159,11 +166,11 @@ class Cluster:
         owned = bool(_owner(pod))
         fate = self.fate(pod) or (SERVES if owned else RUNS)
         container = pod["spec"]["containers"][0]
-        name, log_key = container["name"], (key[1], key[2], container["name"])
+        log_key = (key[1], key[2], container["name"])
         if fate.log:
             self.logs[log_key] = fate.log.encode()
         if fate.kind == "runs":
-            running = {"name": name, "state": {"running": {"startedAt": stamp()}}, "ready": True, "restartCount": 0}
+            running = {**_base(container), "state": {"running": {"startedAt": stamp()}}, "ready": True}
             self.store.set_status(key, {"phase": "Running", "containerStatuses": [running]})
             threading.Thread(target=self._run, args=(key, pod), daemon=True).start()
             return
@@ -202,9 +209,15 @@ class Cluster:
             )
         with self.store.lock:
             self.logs[key[1], key[2], container["name"]] = done.stdout
-        ended = {"name": container["name"], "state": {"terminated": {"exitCode": done.returncode}}, "restartCount": 0}
+        ended = {**_base(container), "state": {"terminated": {"exitCode": done.returncode}}}
         phase = "Failed" if done.returncode else "Succeeded"
         self.store.set_status(key, {"phase": phase, "containerStatuses": [ended]})
+
+
+def _base(container: Object) -> Object:
+    """Return what every container's status has."""
+    named = {"name": container["name"], "image": container["image"], "imageID": ""}
+    return {**named, "restartCount": 0, "ready": False, "started": True}
 
 
 def _all(status: Object) -> list[Object]:
@@ -228,7 +241,7 @@ def _hopeless(pod: Object) -> bool:
 
 
 def _status(fate: Fate, container: Object) -> Object:  # noqa: C901 - one case for each fate
-    base: Object = {"name": container["name"], "image": container["image"], "restartCount": 0, "ready": False}
+    base = _base(container)
     ended: Object = {"terminated": {"exitCode": fate.code, "reason": "Error"}}
 
     def running(**one: Any) -> Object:
@@ -257,6 +270,8 @@ def _status(fate: Fate, container: Object) -> Object:  # noqa: C901 - one case f
         case "unschedulable":
             said = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: Insufficient memory"}
             return {"phase": "Pending", "conditions": [said], "x-hopeless": True}
+        case "pending":
+            return {"phase": "Pending"}
         case "evicted":
             return {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
         case "ends":

@@ -276,8 +276,15 @@ class FakeApiServer:
 def selected(found: Object, query: dict[str, str]) -> bool:
     labels = found["metadata"].get("labels") or {}
     for term in filter(None, query.get("labelSelector", "").split(",")):
-        name, negated, value = re.fullmatch(r"([^!=]+?)(!?)==?(.*)", term).groups()  # type: ignore[union-attr]
-        if (labels.get(name) == value) == bool(negated):
+        matched = re.fullmatch(r"(?P<absent>!)?(?P<name>[^!=]+)(?:(?P<sign>!?=)=?(?P<value>.*))?", term)
+        if matched is None:
+            raise StatusError(400, "BadRequest", f"unable to parse requirement: {term}")
+        name, sign = matched["name"], matched["sign"]
+        if sign is None:
+            fits = (name in labels) != bool(matched["absent"])
+        else:
+            fits = (labels.get(name) == matched["value"]) == (sign == "=")
+        if not fits:
             return False
     for term in filter(None, query.get("fieldSelector", "").split(",")):
         name, _, value = term.partition("=")
