@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError
 
 from feature_delivery.bootstrap.cluster_file import KubernetesPart
 from feature_delivery.bootstrap.file_parts import Duration, Strict
@@ -92,6 +92,13 @@ class TrackerPart(Strict):
     issue_type: str = ""
 
 
+# Told apart by shape, so that errors speak of the alternative that was meant; what is in brackets stays out of them.
+PlatformPart = Annotated[
+    Annotated[Literal["local"], Tag("[local]")] | Annotated[KubernetesPart, Tag("[kubernetes]")],
+    Discriminator(lambda value: "[local]" if isinstance(value, str) else "[kubernetes]"),
+]
+
+
 class ProjectFile(Strict):
     """A whole project file."""
 
@@ -100,7 +107,7 @@ class ProjectFile(Strict):
     repository: str
     host: Literal["local"] | HostPart = "local"
     tracker: Literal["local"] | TrackerPart = "local"
-    platform: Literal["local"] | KubernetesPart = "local"
+    platform: PlatformPart = "local"
     branches: BranchesPart = BranchesPart()
     people: dict[str, PersonPart] = Field(min_length=1)
     gates: dict[str, GatePart] = {}
