@@ -212,6 +212,39 @@ def _statuses(pod: Object) -> list[Object]:
     return found
 
 
+class TestBuilding:
+    def test_an_image_is_built_from_the_commit_before_it_is_deployed(
+        self, bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "not for builds")
+        script = "ls; echo build {image}; env | grep -c FERNET; test -f shop.py"
+        with_config(bench, build=("sh", "-c", script))
+        bench.platform.provision(REF)
+        said: list[str] = []
+        one = shops.release("one")
+        assert bench.platform.deploy(REF, one, say=said.append).healthy
+        assert {"shop.py", f"build registry.test/shop:{one.commit}", "0"} <= set(said)
+
+    def test_a_build_that_fails_or_hangs_is_refused_and_the_old_version_serves_on(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(REF)
+        before = bench.platform.deploy(REF, shops.release("one"), say=ignore)
+        cases: list[tuple[tuple[str, ...], type[Error], str]] = [
+            (("sh", "-c", "echo no space; exit 5"), Refused, r"'sh' exited with 5. It ended with:\nno space"),
+            (("sh", "-c", "sleep 60 & sleep 60"), Refused, "did not end within 0.3 seconds"),
+            (("no-such-builder",), Misconfigured, "Install it on the worker"),
+        ]
+        for command, kind, why in cases:
+            slow = platform(
+                connect(bench.server.kubeconfig()),
+                instance="here",
+                config=replace(CONFIG, build=command),
+                build_timeout=timedelta(seconds=0.3),
+            )
+            with pytest.raises(kind, match=why):
+                slow.deploy(REF, shops.release("two"), say=ignore)
+            assert bench.platform.status(REF) == before
+
+
 class TestFences:
     def test_an_older_writer_that_has_looked_cannot_write_any_more(self, bench: KubernetesBench) -> None:
         """A task that stalls between its look and its write meets what a newer attempt has written."""

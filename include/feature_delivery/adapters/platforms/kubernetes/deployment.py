@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from feature_delivery.adapters.platforms.kubernetes.building import build
 from feature_delivery.adapters.platforms.kubernetes.errands import Errands
 from feature_delivery.adapters.platforms.kubernetes.manifests.backing import BACKING
 from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
@@ -49,6 +50,7 @@ class Deployment:
             Refused: The commit's own manifests are wrong.
         """
         self.place = place
+        self.release = release
         self.waits = waits
         self.say = say
         self.migrate_back = migrate_back
@@ -70,6 +72,7 @@ class Deployment:
             self._settle()
             return
         try:
+            self._build(record)
             self._prepare_data(record)
             self._roll_out(self.target)
         except (Refused, NotFound) as error:
@@ -91,6 +94,16 @@ class Deployment:
         with suppress(NotFound):
             return look(self.place.cluster, self._rollout(current)).outcome is Outcome.READY
         return False
+
+    def _build(self, record: EnvironmentRecord) -> None:
+        """Have the image built, once for each deploy: one that is taken up again finds it."""
+        settings = self.place.settings
+        command, built = settings.config.build, self.target.id
+        if not command or record.built == built:
+            return
+        image = settings.config.image.replace("{commit}", self.target.commit)
+        build(command, self.release, image=image, limit=settings.build_timeout, say=self.say)
+        self.place.change(lambda known: known.changed(built=built), launch=self.launch)
 
     def _prepare_data(self, record: EnvironmentRecord) -> None:
         """Bring backing services up and the data to what the release expects."""

@@ -65,6 +65,7 @@ class EnvironmentRecord(_Record):
         unsettled: A release whose forward migration was begun and neither switched to nor taken back.
         migrated: The forward migration of ``unsettled`` ended well.
         seeded: Backing services hold their data to test with.
+        built: The last release whose image was built here.
         launch: The deploy under way. Whoever began last owns the environment; the others find it out before they
             change anything.
         leaving: Destruction has begun.
@@ -82,6 +83,7 @@ class EnvironmentRecord(_Record):
     unsettled: ReleaseRecord | None = None
     migrated: bool = False
     seeded: bool = False
+    built: str = ""
     launch: str = ""
     leaving: bool = False
 

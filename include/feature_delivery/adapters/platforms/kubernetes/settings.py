@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ class Settings:
         look_every: How often a blocking wait looks again; tasks of a delivery defer instead.
         install_timeout: For each migration or command without a limit of its own.
         start_allowance: What a rollout may take beyond the shop's own health time-out: images, clone, install.
+        build_timeout: For the project's own build of an image.
         destroy_timeout: How long a namespace may take to go before its finalizers are reported.
     """
 
@@ -36,4 +37,4 @@ class Settings:
     install_timeout: timedelta = timedelta(minutes=15)
     start_allowance: timedelta = timedelta(minutes=10)
     destroy_timeout: timedelta = timedelta(minutes=5)
-    suite_start_timeout: timedelta = field(default=timedelta(minutes=10))
+    build_timeout: timedelta = timedelta(minutes=60)
