@@ -19,6 +19,7 @@ from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
 from tests import shops
 from tests.contracts.kubernetes_bench import KubernetesBench, fake_server
+from tests.contracts.real_cluster import VARIABLE, RealBench, RealCluster, given
 from tests.fakes.fake_platform import FakePlatform
 
 PROJECT = ProjectName("demo_store")
@@ -79,8 +80,20 @@ def port_range() -> range:
     return range(23000 + 100 * worker, 23100 + 100 * worker)
 
 
-@pytest.fixture(params=["fake", "local", "kubernetes"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+@pytest.fixture(scope="session")
+def given_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster | None]:
+    """The cluster that the environment names, with the rights of ``rbac.yaml`` and a node where it has none."""
+    place = given()
+    if place is None:
+        yield None
+        return
+    made = RealCluster(place, tmp_path_factory.mktemp("cluster"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["fake", "local", "kubernetes", "real_cluster"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path, given_cluster: RealCluster | None) -> Iterator[Bench]:
     if request.param == "fake":
         yield FakeBench()
         return
@@ -88,6 +101,12 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         server = fake_server()
         yield KubernetesBench(server)
         server.close()
+        return
+    if request.param == "real_cluster":
+        if given_cluster is None:
+            pytest.skip(f"No cluster is given: set {VARIABLE} to the path of a kubeconfig.")
+        yield RealBench(given_cluster)
+        given_cluster.clean()
         return
     local = LocalBench(tmp_path / "environments")
     yield local

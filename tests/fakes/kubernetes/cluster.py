@@ -63,7 +63,7 @@ class Cluster:
         """Let every pod of a namespace serve that has waited so far."""
         for pod in self.store.list("pods", namespace):
             self.store.set_status(
-                ("pods", namespace, pod["metadata"]["name"]), _status(SERVES, pod["spec"]["containers"][0])
+                ("pods", namespace, pod["metadata"]["name"]), status_of(SERVES, pod["spec"]["containers"][0])
             )
 
     def _hear(self, change: Change) -> None:
@@ -170,11 +170,10 @@ class Cluster:
         if fate.log:
             self.logs[log_key] = fate.log.encode()
         if fate.kind == "runs":
-            running = {**_base(container), "state": {"running": {"startedAt": stamp()}}, "ready": True}
-            self.store.set_status(key, {"phase": "Running", "containerStatuses": [running]})
+            self.store.set_status(key, running(container))
             threading.Thread(target=self._run, args=(key, pod), daemon=True).start()
             return
-        found = _status(fate, container)
+        found = status_of(fate, container)
         if pod["spec"].get("restartPolicy") == "Never" and any(
             "terminated" in one.get("state", {}) for one in _all(found)
         ):
@@ -182,42 +181,52 @@ class Cluster:
         self.store.set_status(key, found)
 
     def _run(self, key: Key, pod: Object) -> None:
-        """Run a pod's command as a process of this machine; its volumes are folders of their own."""
-        container = pod["spec"]["containers"][0]
         self.ran.append(pod)
-        with tempfile.TemporaryDirectory() as root:
-            mounts = [mount["mountPath"] for mount in container.get("volumeMounts") or []]
-            for mount in mounts:
-                Path(root, mount.strip("/")).mkdir(parents=True, exist_ok=True)
-
-            def here(text: str) -> str:
-                for mount in mounts:
-                    text = text.replace(f"{mount}/", f"{root}{mount}/") if text.startswith(f"{mount}/") else text
-                return text.replace("$$(", "$(")
-
-            told = {entry["name"]: here(entry.get("value", "")) for entry in container.get("env") or []}
-            folder = Path(root, (container.get("workingDir") or "/tmp").strip("/"))  # noqa: S108
-            folder.mkdir(parents=True, exist_ok=True)
-            done = subprocess.run(
-                [here(word) for word in container["command"]],
-                env={**told, "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"},
-                cwd=folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=60,
-                check=False,
-            )
+        container = pod["spec"]["containers"][0]
+        code, said = run_for_real(pod)
         with self.store.lock:
-            self.logs[key[1], key[2], container["name"]] = done.stdout
-        ended = {**_base(container), "state": {"terminated": {"exitCode": done.returncode}}}
-        phase = "Failed" if done.returncode else "Succeeded"
-        self.store.set_status(key, {"phase": phase, "containerStatuses": [ended]})
+            self.logs[key[1], key[2], container["name"]] = said
+        self.store.set_status(key, ended(container, code))
 
 
-def _base(container: Object) -> Object:
-    """Return what every container's status has."""
-    named = {"name": container["name"], "image": container["image"], "imageID": ""}
-    return {**named, "restartCount": 0, "ready": False, "started": True}
+def run_for_real(pod: Object) -> tuple[int, bytes]:
+    """Run a pod's command as a process of this machine; its volumes are folders of their own."""
+    container = pod["spec"]["containers"][0]
+    with tempfile.TemporaryDirectory() as root:
+        mounts = [mount["mountPath"] for mount in container.get("volumeMounts") or []]
+        for mount in mounts:
+            Path(root, mount.strip("/")).mkdir(parents=True, exist_ok=True)
+
+        def here(text: str) -> str:
+            for mount in mounts:
+                text = text.replace(f"{mount}/", f"{root}{mount}/") if text.startswith(f"{mount}/") else text
+            return text.replace("$$(", "$(")
+
+        told = {entry["name"]: here(entry.get("value", "")) for entry in container.get("env") or []}
+        folder = Path(root, (container.get("workingDir") or "/tmp").strip("/"))  # noqa: S108
+        folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [here(word) for word in container["command"]],
+            env={**told, "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"},
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=False,
+        )
+    return done.returncode, done.stdout
+
+
+def running(container: Object) -> Object:
+    """Return the status of a pod whose command runs."""
+    one = {**_base(container), "state": {"running": {"startedAt": stamp()}}, "ready": True}
+    return {"phase": "Running", "containerStatuses": [one]}
+
+
+def ended(container: Object, code: int) -> Object:
+    """Return the status of a pod whose command has ended."""
+    one = {**_base(container), "state": {"terminated": {"exitCode": code}}}
+    return {"phase": "Failed" if code else "Succeeded", "containerStatuses": [one]}
 
 
 def _all(status: Object) -> list[Object]:
@@ -240,23 +249,29 @@ def _hopeless(pod: Object) -> bool:
     return (pod.get("status") or {}).get("x-hopeless") is True
 
 
-def _status(fate: Fate, container: Object) -> Object:  # noqa: C901 - one case for each fate
-    base = _base(container)
-    ended: Object = {"terminated": {"exitCode": fate.code, "reason": "Error"}}
+def _base(container: Object) -> Object:
+    """Return what every container's status has."""
+    named = {"name": container["name"], "image": container["image"], "imageID": ""}
+    return {**named, "restartCount": 0, "ready": False, "started": True}
 
-    def running(**one: Any) -> Object:
+
+def status_of(fate: Fate, container: Object) -> Object:  # noqa: C901 - one case for each fate
+    base = _base(container)
+    died: Object = {"terminated": {"exitCode": fate.code, "reason": "Error"}}
+
+    def runs(**one: Any) -> Object:
         return {"phase": "Running", "containerStatuses": [{**base, **one}]}
 
     waiting: Object = {"phase": "Pending", "containerStatuses": [base]}
     match fate.kind:
         case "serves":
-            return running(state={"running": {}}, ready=True)
+            return runs(state={"running": {}}, ready=True)
         case "crashes":
             back_off = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
-            return running(state=back_off, lastState=ended, restartCount=2)
+            return runs(state=back_off, lastState=died, restartCount=2)
         case "out_of_memory":
             killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
-            return running(state=killed, restartCount=1)
+            return runs(state=killed, restartCount=1)
         case "no_image":
             said = {"reason": "ImagePullBackOff", "message": "manifest unknown"}
             return {**waiting, "containerStatuses": [{**base, "state": {"waiting": said}}]}
@@ -264,9 +279,9 @@ def _status(fate: Fate, container: Object) -> Object:  # noqa: C901 - one case f
             said = {"reason": "CreateContainerConfigError", "message": 'secret "shop" not found'}
             return {**waiting, "containerStatuses": [{**base, "state": {"waiting": said}}]}
         case "unhealthy":
-            return running(state={"running": {}}, lastState={"terminated": {"exitCode": 137}}, restartCount=1)
+            return runs(state={"running": {}}, lastState={"terminated": {"exitCode": 137}}, restartCount=1)
         case "not_ready":
-            return {**running(state={"running": {}}), "x-hopeless": True}
+            return {**runs(state={"running": {}}), "x-hopeless": True}
         case "unschedulable":
             said = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: Insufficient memory"}
             return {"phase": "Pending", "conditions": [said], "x-hopeless": True}
