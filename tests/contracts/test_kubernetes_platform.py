@@ -372,6 +372,18 @@ class TestGoing:
             bench.platform.destroy(replace(REF, generation=2))
         assert bench.server.store.get(("namespaces", "", PLACE))
 
+    def test_an_older_teardown_does_not_delete_what_a_newer_attempt_has_just_begun(
+        self, bench: KubernetesBench
+    ) -> None:
+        bench.server.fail(500, method="POST", path="/configmaps")
+        with pytest.raises(Unavailable):
+            bench.platform.provision(replace(REF, generation=5))
+        with pytest.raises(Conflict, match="generation 5"):
+            bench.platform.destroy(replace(REF, generation=4))
+        assert bench.platform.status(REF) is not None
+        bench.platform.destroy(replace(REF, generation=6))
+        assert bench.platform.status(REF) is None
+
     def test_a_half_made_environment_is_completed_by_the_next_try(self, bench: KubernetesBench) -> None:
         for path in ("/configmaps", "/resourcequotas", "/networkpolicies", "/services"):
             bench.server.fail(500, method="POST", path=path)
@@ -431,6 +443,19 @@ class TestData:
             bench.platform.deploy(REF, bad, say=said.append)
         assert [line for line in said if line in {"up", "down"}] == ["up", "down"]
         assert bench.platform.status(REF) == before
+
+    def test_a_migration_pod_of_an_earlier_deploy_is_not_taken_for_this_ones(self, bench: KubernetesBench) -> None:
+        """A task was killed after its migration; the same release comes again, after a rollback."""
+        bench.platform.provision(REF)
+        one, two = shops.release("one"), shops.release("two", forward=("echo", "up"), back=("echo", "down"))
+        bench.platform.deploy(REF, one, say=ignore)
+        bench.server.fail(500, times=99, method="DELETE", path="/pods/")  # What ended well stays behind.
+        bench.platform.deploy(replace(REF, generation=2), two, say=ignore)
+        bench.server.faults.clear()
+        bench.platform.deploy(replace(REF, generation=3), one, say=ignore, migrate_back=two.plan)
+        bench.platform.deploy(replace(REF, generation=4), two, say=ignore)
+        commands = [pod["spec"]["containers"][0]["command"] for pod in bench.server.cluster.ran]
+        assert commands == [["echo", "up"], ["echo", "down"], ["echo", "up"]]
 
     def test_a_rollback_takes_the_migration_back_in_the_code_that_goes(self, bench: KubernetesBench) -> None:
         bench.platform.provision(REF)

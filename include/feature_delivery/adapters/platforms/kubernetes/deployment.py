@@ -57,7 +57,7 @@ class Deployment:
         self.target = make_release(place, release)
         self.short = self.target.commit[:12]
         self.launch = f"{self.target.id}@{place.ref.generation}"
-        self.errands = Errands(place, waits, say)
+        self.errands = Errands(place, waits, say, token=str(place.ref.generation))
 
     def run(self) -> None:
         """Do it, or leave everything as it was.
@@ -82,10 +82,16 @@ class Deployment:
         self.say(f"{self.short} has taken over in {self.place.title}.")
 
     def _take_over(self) -> EnvironmentRecord:
-        def mine(known: EnvironmentRecord) -> EnvironmentRecord:
-            return known.changed(generation=self.place.ref.generation, launch=self.launch)
+        generation = self.place.ref.generation
 
-        return self.place.change(mine)
+        def mine(known: EnvironmentRecord) -> EnvironmentRecord:
+            resumed = known.launch.startswith(f"{self.target.id}@")
+            begun = known.begun if resumed else generation
+            return known.changed(generation=generation, launch=self.launch, begun=begun)
+
+        record = self.place.change(mine)
+        self.errands = Errands(self.place, self.waits, self.say, token=str(record.begun))
+        return record
 
     def _runs_already(self, record: EnvironmentRecord) -> bool:
         current = record.current

@@ -25,14 +25,15 @@ _LAST_LINES = 12
 class Errands:
     """Runs errands in one environment."""
 
-    def __init__(self, place: Place, waits: Waits, say: Callable[[str], None]) -> None:
-        """Nothing happens yet."""
+    def __init__(self, place: Place, waits: Waits, say: Callable[[str], None], *, token: str) -> None:
+        """Nothing happens yet; ``token``: a pod with another one is of another undertaking, and not taken for ours."""
         self.place = place
         self.waits = waits
         self.say = say
+        self.token = token
 
     def run(
-        self, release: ReleaseRecord, command: Command, *, role: str, limit: timedelta, token: str = ""
+        self, release: ReleaseRecord, command: Command, *, role: str, limit: timedelta
     ) -> tuple[PodEnd, tuple[str, ...]]:
         """Run ``command``; return how it ended and its last lines.
 
@@ -46,7 +47,7 @@ class Errands:
                 last.append(line)
             self.say(line)
 
-        meant = digest("\0".join([release.id, role, token, *command]))
+        meant = digest("\0".join([release.id, role, self.token, *command]))
         pod = once(
             release,
             command,

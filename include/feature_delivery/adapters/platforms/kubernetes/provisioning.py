@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes import record
+from feature_delivery.adapters.platforms.kubernetes.apply import admit
 from feature_delivery.adapters.platforms.kubernetes.failures import LostRaceError
 from feature_delivery.adapters.platforms.kubernetes.manifests.backing import backing
 from feature_delivery.adapters.platforms.kubernetes.manifests.environment import (
@@ -152,7 +153,9 @@ def destroy(
         return
     admit_ours(place, found)
     if not found["metadata"].get("deletionTimestamp"):
-        if place.look() is not None:
+        if place.look() is None:
+            admit(found, place.ref)  # Nothing but the namespace has been made yet: its own generation counts.
+        else:
             place.change(lambda known: known.changed(generation=place.ref.generation, leaving=True))
         uid = found["metadata"]["uid"]
         place.cluster.delete(NAMESPACE, place.namespace, preconditions={"uid": uid})

@@ -68,6 +68,7 @@ class EnvironmentRecord(_Record):
         built: The last release whose image was built here.
         launch: The deploy under way. Whoever began last owns the environment; the others find it out before they
             change anything.
+        begun: Generation at which it was begun; one that is taken up again keeps it, and finds its pods by it.
         leaving: Destruction has begun.
     """
 
@@ -85,6 +86,7 @@ class EnvironmentRecord(_Record):
     seeded: bool = False
     built: str = ""
     launch: str = ""
+    begun: int = 0
     leaving: bool = False
 
     @property
