@@ -8,7 +8,7 @@ from airflow.sdk.bases.operator import chain
 with DAG("bare_chain", schedule=None, catchup=False, is_paused_upon_creation=False):
     chain(
         *(
-            task(lambda: None, task_id=f"task_{number:02}")()
+            task(task_id=f"task_{number:02}")(lambda: None)()
             for number in range(int(os.environ["BENCHMARK_CHAIN_LENGTH"]))
         )
     )

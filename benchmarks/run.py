@@ -2,6 +2,7 @@
 
 python benchmarks/run.py                                  all of it, about half an hour
 python benchmarks/run.py delivery webhooks --rounds 3     some of it
+python benchmarks/run.py real_shop --rounds 3             the lock on production with a real Django shop
 python benchmarks/run.py --json figures.json              for programs, too
 """
 
@@ -24,6 +25,8 @@ from rich.console import Console
 Measure = Callable[[], list[Figure]]
 ON_A_STAGE = ("delivery", "store", "webhooks", "waiting")
 ALONE = ("import", "startup")
+ON_REQUEST = ("real_shop",)
+"""Needs a package index, and minutes for each release."""
 
 
 def main() -> int:
@@ -41,6 +44,11 @@ def main() -> int:
     if "startup" in wanted:
         console.print("startup …")
         figures += startup.measure(port=asked.port)
+    if "real_shop" in wanted:
+        import real_shop  # noqa: PLC0415 - the others do not need Airflow
+
+        console.print("real_shop …")
+        figures += real_shop.measure(port=asked.port, rounds=asked.rounds)
     if any(name in ON_A_STAGE for name in wanted):
         figures += _on_a_stage(wanted, asked, console)
     console.print()
@@ -54,7 +62,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure deliveries; prints figures beside their goals.")
     parser.add_argument(
-        "benchmarks", nargs="*", choices=[*ALONE, *ON_A_STAGE], metavar="NAME", help="some of: %(choices)s"
+        "benchmarks", nargs="*", choices=[*ALONE, *ON_A_STAGE, *ON_REQUEST], metavar="NAME", help="some of: %(choices)s"
     )
     parser.add_argument("--rounds", type=int, default=5, help="how often each is repeated (default: %(default)s)")
     parser.add_argument("--waiting", type=int, nargs="+", default=[100, 300, 1000], help="features that wait")

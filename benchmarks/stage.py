@@ -21,15 +21,21 @@ from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.cli.api import Api, find_login
 from feature_delivery.cli.embedded.instance import Instance
-from feature_delivery.cli.up import CHECKOUT, PRELOADED, Shop, local_platform, production_up, webhook_secret
+from feature_delivery.cli.shop import Shop, local_platform, webhook_secret
+from feature_delivery.cli.up import CHECKOUT, PRELOADED, production_up
 from feature_delivery.domain.names import branch_name
 from feature_delivery.domain.process import Step
 from feature_delivery.orchestration.build import ROLLBACK, WAY
 
 HERE = Path(__file__).parent
 PERSON = "bench"
-EMPTY, STORE = "bench_empty", "demo_store"
-SHOPS: Mapping[str, Path] = {EMPTY: HERE / "shop", STORE: CHECKOUT / "include" / "demo_store"}
+EMPTY, STORE, REAL = "bench_empty", "demo_store", "oscar_shop"
+SHOPS: Mapping[str, Path] = {
+    EMPTY: HERE / "shop",
+    STORE: CHECKOUT / "include" / "demo_store",
+    REAL: HERE / "oscar_shop",
+}
+USUAL = (EMPTY, STORE)
 BARE_DAG = "bare_chain"
 CHAIN_LENGTH = sum(1 for place in WAY if place not in {Step.RESTORE_BRANCH, *ROLLBACK})
 """Tasks on a kept delivery's critical path: what runs in parallel counts once, what is skipped not at all."""
@@ -88,13 +94,14 @@ class Stage:
             time.sleep(LOOK_EVERY_SECONDS)
         return thing
 
-    def push(self, project: str, key: str) -> str:
-        """Push one commit of a feature as its developer; returns the branch."""
+    def push(self, project: str, key: str, files: Mapping[str, str] | None = None) -> str:
+        """Push one commit of a feature as its developer, with these files besides a line; returns the branch."""
         clone = self.clones.setdefault(project, self._clone(project))
         branch = f"feature/{key}-bench"
         git(clone, "fetch", "--quiet", "origin")
         git(clone, "checkout", "--quiet", "-B", branch, "origin/production")
-        (clone / f"{key}.txt").write_text(f"{key}\n", encoding="utf-8")
+        for path, line in {f"{key}.txt": f"{key}\n", **(files or {})}.items():
+            (clone / path).write_text(line, encoding="utf-8")
         git(clone, "add", "--all")
         git(clone, "commit", "--quiet", "--message", f"{key}: a line")
         git(clone, "push", "--quiet", "origin", branch)
@@ -161,8 +168,12 @@ def git(directory: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def _bare(home: Path, name: str) -> Path:
+    return home / "repositories" / f"{name}.git"
+
+
 def _shop(home: Path, name: str, *, automatic: bool) -> Shop:
-    bare = home / "repositories" / f"{name}.git"
+    bare = _bare(home, name)
     create_bare(bare, branch_name("production"))
     seed = home / "seed" / name
     seed.parent.mkdir(parents=True, exist_ok=True)
@@ -201,10 +212,10 @@ def _instance(home: Path, *, port: int) -> Instance:
 
 
 @contextmanager
-def running(home: Path, *, port: int) -> Iterator[Stage]:
-    """Run everything in the fresh directory ``home`` until the block ends, exactly as ``feature-delivery up`` does."""
+def running(home: Path, *, port: int, names: Sequence[str] = USUAL) -> Iterator[Stage]:
+    """Run these shops in the fresh directory ``home`` until the block ends, exactly as ``feature-delivery up`` does."""
     with ExitStack() as stack:
-        shops = {name: _shop(home, name, automatic=name == EMPTY) for name in SHOPS}
+        shops = {name: _shop(home, name, automatic=name == EMPTY) for name in names}
         instance = _instance(home, port=port)
         stack.callback(instance.stop)
         instance.start(dag_ids=[BARE_DAG, *(shop.project.dag_id for shop in shops.values())])
@@ -213,7 +224,7 @@ def running(home: Path, *, port: int) -> Iterator[Stage]:
             stack.callback(platform.stop_all, shop.project.name)
             production_up(platform, shop, lambda _line: None)
             install_post_receive(
-                shop.repository,
+                _bare(home, name),
                 url=f"{instance.address}{URL_PREFIX}/webhooks/{name}",
                 secret=webhook_secret(home, shop.project.name),
                 project=shop.project.name,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GOAL_RATIO = 1.1
 AT_ONCE = 10
-COPIED = {
+COPIED: dict[str, dict[str, str | None]] = {
     "dag_run": {"id": None, "run_id": "'WAIT-' || n"},
     "task_instance": {"id": "gen_random_uuid()", "run_id": "'WAIT-' || n"},
     "hitl_detail": {
@@ -49,7 +49,7 @@ def park(stage: Stage, first: int, last: int) -> None:
     for number in range(first, last + 1):
         stage.post(EMPTY, "/features", {"key": f"WAIT-{number}", "title": "Waits"})
         if number % AT_ONCE == 0 or number == last:
-            stage.until(f"{number} features at their gate", lambda reached=number: _waiting(stage) >= reached)
+            _until_waiting(stage, f"{number} features at their gate", number)
     asked = "SELECT count(*) FROM fd_gate g JOIN fd_feature f ON f.id = g.feature_id WHERE g.requested_at IS NULL"
     stage.until("their questions", lambda: stage.rows(f"{asked} AND f.key LIKE 'WAIT-%'")[0][0] == 0)
 
@@ -76,6 +76,10 @@ def _waiting(stage: Stage) -> int:
     return int(stage.rows(query)[0][0])
 
 
+def _until_waiting(stage: Stage, what: str, number: int) -> None:
+    stage.until(what, lambda: _waiting(stage) == number)
+
+
 def measure(stage: Stage, *, rounds: int, levels: Sequence[int], real: int) -> list[Figure]:
     """Deliver features with more and more others waiting, and again with none at the end: machines tire, too."""
     deliver_empty(stage)
@@ -89,7 +93,7 @@ def measure(stage: Stage, *, rounds: int, levels: Sequence[int], real: int) -> l
         if level > max(there, real):
             copy(stage, max(there, real) + 1, level)
         there = level
-        stage.until("the shelf", lambda level=level: _waiting(stage) == level)
+        _until_waiting(stage, "the shelf", level)
         _deliveries(stage, rounds, took, used, level=level)
         if _waiting(stage) != level:
             raise RuntimeError("A feature that waits was woken.")

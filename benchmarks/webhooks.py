@@ -22,7 +22,7 @@ from figures import Figure, percentile
 from stage import EMPTY
 
 from feature_delivery.bootstrap.settings import URL_PREFIX
-from feature_delivery.cli.up import webhook_secret
+from feature_delivery.cli.shop import webhook_secret
 
 if TYPE_CHECKING:
     from stage import Stage

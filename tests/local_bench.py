@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,22 +17,17 @@ import psutil
 from feature_delivery.adapters.platforms.local import LocalPlatform, Settings
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef
+from tests.support.ports import port_range
 
 PROJECT = ProjectName("demo_store")
 
 
-def port_range() -> range:
-    """Workers that run side by side get ports of their own."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    return range(24000 + 100 * worker, 24100 + 100 * worker)
-
-
-def settings(root: Path, **changes: object) -> Settings:
+def settings(root: Path, *, ports: range | None = None, **changes: object) -> Settings:
     """Return settings with short patience."""
     short = Settings(
         root=root,
         instance="here",
-        ports=port_range(),
+        ports=ports or port_range(),
         drain_timeout=timedelta(seconds=10),
         stop_timeout=timedelta(seconds=3),
     )
@@ -93,12 +89,13 @@ class Bench:
     """A local platform in a directory of its own."""
 
     root: Path
+    ports: range = field(default_factory=port_range)
     said: list[str] = field(default_factory=list)
 
     @property
     def platform(self) -> LocalPlatform:
         """A new object each time: nothing may live in memory."""
-        return LocalPlatform(settings(self.root))
+        return LocalPlatform(settings(self.root, ports=self.ports))
 
     def say(self, line: str) -> None:
         """Collect progress."""
@@ -116,6 +113,14 @@ class Bench:
         """Return the processes of the root that are no forwarder."""
         forwarders = self.running("forwarder")
         return [process for process in processes_of(self.root) if process not in forwarders]
+
+    def is_installing(self, code: str) -> bool:
+        """Say whether an install runs whose Python code begins so; one that has just ended has no command line."""
+        for process in self.running("install"):
+            with suppress(psutil.Error):
+                if "".join(process.cmdline()[-1:]).startswith(code):
+                    return True
+        return False
 
     def running(self, role: str) -> list[psutil.Process]:
         """Return the processes that are marked for something: ``forwarder``, ``release``, ``install``, ``suite``."""

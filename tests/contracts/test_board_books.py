@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from feature_delivery.adapters.ledger import SqlBooks, ledger_begin
 from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
-from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Event, FeatureState, PromotionState, now
 from tests.fakes.ledger import memory_ledger
@@ -83,12 +83,13 @@ def test_everything_that_a_card_shows_changes_the_revision(begin: Begin) -> None
         board = SqlBoardBooks(session)
         seen = [board.revision()]
         planted = plant(books, "SHOP-1", Step.WAIT_FOR_REVIEW)
-        for act in (
+        acts: tuple[Callable[[], None], ...] = (
             lambda: planted.event("decided", "rita: approve"),
             lambda: planted.work(Step.BUILD_CANDIDATE, goes_on=True),
             lambda: planted.said(Step.WAIT_FOR_REVIEW, "rita"),
             lambda: planted.waited(Step.WAIT_FOR_ACCEPTANCE, HOUR),
-        ):
+        )
+        for act in acts:
             seen.append(board.revision())
             act()
         seen.append(board.revision())
@@ -144,10 +145,10 @@ def test_environments_belong_to_their_feature_and_production_to_the_project(begi
         busy_shop(books)
         facts = SqlBoardBooks(session).facts(ended_per_project=50)
         ids = {feature.key: feature.id for feature in facts.features}
-    assert [place.kind for place in facts.places[ids["SHOP-8"]]] == ["development", "preprod"]
+    assert [place.kind for place in facts.places[ids[FeatureKey("SHOP-8")]]] == ["development", "preprod"]
     assert facts.production[SHOP].address == "http://127.0.0.1:8999"
-    assert ids["SHOP-17"] not in facts.places, "destroyed ones are not there"
-    assert facts.projects[SHOP].queue == (ids["SHOP-12"], ids["SHOP-13"])
+    assert ids[FeatureKey("SHOP-17")] not in facts.places, "destroyed ones are not there"
+    assert facts.projects[SHOP].queue == (ids[FeatureKey("SHOP-12")], ids[FeatureKey("SHOP-13")])
 
 
 def test_figures_are_of_the_projects_and_the_time_that_were_asked_for(begin: Begin) -> None:

@@ -24,8 +24,9 @@ from tests.contracts.github_world import (
     github_world,
     sha,
 )
-from tests.fakes.hosts.common import Answer
+from tests.fakes.hosts.common import Answer, Call
 from tests.fakes.hosts.described import description
+from tests.fakes.hosts.github_api import Actor
 
 DOWN = Answer(503, b"<html>Unicorn!</html>", {"Content-Type": "text/html"})
 
@@ -113,9 +114,9 @@ def test_an_opening_whose_answer_was_lost_is_found_again(world: GitHubWorld) -> 
     host.find_request(FEATURE)
     real = world.fake.api.open
 
-    def lost(call: object, actor: object) -> object:
+    def lost(call: Call, actor: Actor) -> Answer:
         world.server.faults.lost_answers = 1
-        return real(call, actor)  # type: ignore[arg-type]
+        return real(call, actor)
 
     world.fake.api.routes.replace("POST", "/pulls", lost)
     with pytest.raises(Unavailable, match="did not answer"):

@@ -138,7 +138,7 @@ def test_a_rate_limit_says_how_long_to_wait_by_githubs_own_clock(
     with pytest.raises(RateLimited) as caught:
         world.host().find_request(FEATURE)
     assert caught.value.retry_after_seconds == pytest.approx(seconds, abs=2)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15, "it has waited itself"
 
 
 def test_a_limit_that_is_used_up_in_the_middle_of_a_listing_is_told(world: GitHubWorld) -> None:
@@ -153,11 +153,11 @@ def test_a_limit_that_is_used_up_in_the_middle_of_a_listing_is_told(world: GitHu
 
 def test_a_host_that_is_slow_or_not_there_is_unavailable(world: GitHubWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "TIMEOUT_SECONDS", 0.2)
-    world.server.faults.delay_seconds = 1.0
+    world.server.faults.delay_seconds = 10.0
     began = time.monotonic()
     with pytest.raises(Unavailable, match="did not answer"):
         world.host().find_request(FEATURE)
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 9
     assert len(world.server.exchanges) == 1
     world.server.faults.delay_seconds = 0
     with socket.socket() as taken:
@@ -384,7 +384,12 @@ def test_no_token_is_in_a_log_an_error_an_address_or_the_arguments_of_a_process(
     caplog.set_level(logging.DEBUG, logger="github")  # PyGithub's own, which is not as quiet then
     seen: list[str] = []
     over = threading.Event()
-    watcher = threading.Thread(target=lambda: [seen.append(arguments_of_processes()) for _ in iter(over.is_set, True)])
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append(arguments_of_processes())
+
+    watcher = threading.Thread(target=watch)
     watcher.start()
     shown: list[Any] = []
     try:

@@ -144,12 +144,11 @@ def test_protection_against_force_and_deletion_is_welcome(world: GitHubWorld) ->
 
 
 def test_a_restriction_on_pushing_must_name_us(world: GitHubWorld) -> None:
-    nobody = {"users": [], "teams": [], "apps": []}
+    some: dict[str, list[object]] = {"users": [], "teams": [], "apps": []}
     links = {f"{name}_url": "https://x.test/" for name in ("users", "teams", "apps")}
-    protection = {"restrictions": {"url": "https://x.test/", **links, **nobody}}
-    world.fake.protection["production"] = protection
+    world.fake.protection["production"] = {"restrictions": {"url": "https://x.test/", **links, **some}}
     assert "some people, teams and Apps only" in findings(world)["branch 'production'"].sentence
-    protection["restrictions"]["users"] = [world.fake.shapes.user("Root")]
+    some["users"].append(world.fake.shapes.user("Root"))
     assert findings(world)["branch 'production'"].well
 
 
@@ -160,10 +159,10 @@ def test_a_protection_that_the_token_may_not_see_is_told(world: GitHubWorld) -> 
 
 
 def test_rules_are_found_unless_we_may_bypass_them(world: GitHubWorld) -> None:
-    checks = {"required_status_checks": [{"context": "ci/build"}], "strict_required_status_checks_policy": True}
+    checks = [{"context": "ci/build"}]
     world.fake.rules["production"] = [
         rule("pull_request", required_approving_review_count=1),
-        rule("required_status_checks", **checks),
+        rule("required_status_checks", required_status_checks=checks, strict_required_status_checks_policy=True),
         rule("update", ruleset=6),
         rule("deletion"),
     ]

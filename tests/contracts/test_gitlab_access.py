@@ -184,11 +184,13 @@ def test_reading_is_repeated_once_when_the_connection_breaks_and_writing_never(s
     host._client._wire.hooks["response"] = []
     stage.fake.server.faults.rules.clear()
 
-    def lose(*_: Any) -> None:
-        stage.fake.server.faults.lost_answers = 1
-
     original = host._client.post
-    host._client.post = lambda *given, **more: (lose(), original(*given, **more))[1]  # type: ignore[method-assign]
+
+    def then_ask(*given: Any, **more: Any) -> Any:
+        stage.fake.server.faults.lost_answers = 1
+        return original(*given, **more)
+
+    host._client.post = then_ask  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         host.comment(number, "second", marker="b")
     assert len(stage.fake.server.calls("POST", "/notes$")) == notes + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +20,7 @@ from tests import shops
 from tests.contracts.kubernetes_bench import KubernetesBench, fake_server
 from tests.contracts.real_cluster import VARIABLE, RealBench, RealCluster, given
 from tests.fakes.fake_platform import FakePlatform
+from tests.support.ports import port_range
 
 PROJECT = ProjectName("demo_store")
 
@@ -72,12 +72,6 @@ class LocalBench:
 
     def of_instance(self, instance: str) -> Platform:
         return LocalPlatform(Settings(root=self.root, instance=instance, ports=port_range()))
-
-
-def port_range() -> range:
-    """Workers that run side by side get ports of their own."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    return range(23000 + 100 * worker, 23100 + 100 * worker)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ import pytest
 
 from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.domain.errors import Conflict, Misconfigured
-from tests.support.airflow_instance import TRIVIAL_DAG, free_port, running_instance
+from tests.support.airflow_instance import TRIVIAL_DAG, running_instance
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 LONG_TIME_SECONDS = 180
@@ -97,7 +98,9 @@ def test_a_stop_leaves_no_process_and_the_next_start_knows_the_past(tmp_path: Pa
         with closing(instance.client("alice")) as client:
             client.post("/api/v2/dags/slow/dagRuns", json={"logical_date": None, "dag_run_id": "interrupted"})
             task = "/api/v2/dags/slow/dagRuns/interrupted/taskInstances/greet"
+            deadline = time.monotonic() + LONG_TIME_SECONDS
             while client.get(task).json()["state"] != "running":
+                assert time.monotonic() < deadline, "the slow task does not start"
                 time.sleep(0.1)
         processes = family(instance)
     assert not [process for process in processes if is_running(process)]

@@ -23,8 +23,8 @@ from feature_delivery.cli.shop import webhook_secret
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.names import ProjectName
 from tests.e2e.hosts import Shop, branch, environment, on_gitea, on_github, on_gitlab, written
-from tests.support.airflow_instance import free_port
 from tests.support.command_line import PROGRAM
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 PATIENCE_SECONDS = 180

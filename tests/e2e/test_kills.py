@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -20,7 +21,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 def kill(*processes: psutil.Process) -> None:
     for process in processes:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # the one before took it along
+            process.kill()
     assert processes
     psutil.wait_procs(processes, timeout=30)
 

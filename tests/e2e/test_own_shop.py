@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from tests.support.airflow_instance import free_port
-from tests.support.command_line import PROGRAM, Answer, git
+from tests.support.command_line import git
+from tests.support.newcomer import Newcomer
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-LONG_TIME_SECONDS = 240
-
 APP = """
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,92 +38,6 @@ def test_the_front_page_is_a_number():
     with urllib.request.urlopen(os.environ["BASE_URL"]) as answer:
         assert int(answer.read())
 """
-
-
-@dataclass
-class Newcomer:
-    """Somebody with a shop, a terminal and this package."""
-
-    home: Path
-    checkout: Path
-    port: int
-    up: subprocess.Popen[bytes] | None = None
-    key: int = 0
-
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("FEATURE_DELIVERY")}
-        return kept | {"FEATURE_DELIVERY_HOME": str(self.home)}
-
-    def run(self, *arguments: str) -> Answer:
-        done = subprocess.run(
-            [*PROGRAM, *arguments], env=self.environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
-
-    def start(self, *more: str) -> str:
-        """Start ``up`` and return what it said when all was there."""
-        log = self.home.with_name("up.log")
-        with log.open("wb") as output:
-            self.up = subprocess.Popen(
-                [*PROGRAM, "up", "--repository", str(self.checkout), "--port", str(self.port), *more],
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-            )
-        self.until(lambda: "Ctrl-C stops everything" in log.read_text() or self.up.poll() is not None)
-        assert self.up.poll() is None, log.read_text()
-        return log.read_text()
-
-    def stop(self, number: signal.Signals) -> int:
-        assert self.up is not None
-        self.up.send_signal(number)
-        return self.up.wait(60)
-
-    def push(self, branch: str, message: str, files: dict[str, str]) -> None:
-        for name, text in files.items():
-            (self.checkout / name).write_text(text)
-        git(self.checkout, "add", "--all")
-        git(self.checkout, "commit", "--quiet", "--message", message)
-        git(self.checkout, "push", "--quiet", "delivery", f"HEAD:{branch}")
-
-    def feature(self, key: str) -> dict[str, Any]:
-        answer = self.run("status", key, "--json")
-        return dict(json.loads(answer.out)) if answer.code == 0 else {}
-
-    def until(self, holds: Callable[[], object]) -> None:
-        deadline = time.monotonic() + LONG_TIME_SECONDS
-        while not holds():
-            assert time.monotonic() < deadline, self.run("status").out
-            time.sleep(0.5)
-
-    def until_gate(self, key: str, gate: str, *, blocked: str = "") -> None:
-        def there() -> bool:
-            at = self.feature(key).get("gate") or {}
-            return str(at.get("step", "")).endswith(f"wait_for_{gate}") and blocked in at.get("blocked", "")
-
-        self.until(there)
-
-    def decide(self, key: str, *gates: str) -> None:
-        for gate in gates:
-            self.until_gate(key, gate)
-            assert self.run("approve", key, "--gate", gate).code == 0
-
-    def processes(self, *parts: str) -> list[psutil.Process]:
-        """Everything that runs on account of this home; with ``parts``, only command lines that hold one of them."""
-        mark = str(self.home)
-        found = []
-        for process in psutil.process_iter():
-            try:
-                line = " ".join(process.cmdline())
-                said = " ".join([line, *process.environ().values()])
-                # Our own children are the commands that a test has just called.
-                if mark in said and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                    found += [process] if not parts or any(part in line for part in parts) else []
-            except psutil.Error:  # it has ended meanwhile
-                continue
-        return found
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from feature_delivery.domain.process import PROCESS
-from tests.support.airflow_instance import free_port
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 

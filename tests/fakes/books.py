@@ -15,12 +15,14 @@ from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, Pro
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
+    Alert,
     Attempt,
     CandidateRecord,
     Decision,
     Deployment,
     Environment,
     EnvironmentState,
+    Errand,
     Event,
     Feature,
     FeatureState,
@@ -29,6 +31,7 @@ from feature_delivery.domain.records import (
     HeardComment,
     OutboxEntry,
     PermitRecord,
+    Post,
     Project,
     Promotion,
     PromotionState,
@@ -55,6 +58,8 @@ UNIQUE: dict[type, Callable[[Any], object]] = {
     QueuePlace: lambda r: r.feature_id,
     HeardComment: lambda r: (r.project, r.comment),
     OutboxEntry: lambda r: (r.project, r.marker),
+    Post: lambda r: (r.project, r.channel, r.marker),
+    Alert: lambda r: (r.feature_id, r.step) if r.resolved_at is None else None,
 }
 
 
@@ -276,8 +281,19 @@ class FakeBooks:
     def prune_webhooks(self, *, bodies_before: datetime, rows_before: datetime) -> int:
         raise NotImplementedError
 
-    def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
-        return [o for o in self.of(OutboxEntry) if o.sent_at is None and o.due_at <= at][:limit]
+    def outbox_due(
+        self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
+    ) -> Sequence[OutboxEntry]:
+        wanted = frozenset(Errand if kinds is None else kinds)
+        first: dict[tuple[str, int, str], int] = {}
+        found = []
+        for o in self.of(OutboxEntry):
+            if o.sent_at is not None:
+                continue
+            head = first.setdefault((o.project, o.feature_id, o.lane), o.id)
+            if o.due_at <= at and o.kind in wanted and (not o.lane or head == o.id):
+                found.append(o)
+        return found[:limit]
 
     def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
         return next((o for o in self.of(OutboxEntry) if o.id == entry_id), None)
@@ -285,11 +301,30 @@ class FakeBooks:
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         return next((o for o in self.of(OutboxEntry) if o.project == project and o.marker == marker), None)
 
-    def outbox_next(self) -> datetime | None:
-        return min((o.due_at for o in self.of(OutboxEntry) if o.sent_at is None), default=None)
+    def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
+        wanted = frozenset(Errand if kinds is None else kinds)
+        return min((o.due_at for o in self.of(OutboxEntry) if o.sent_at is None and o.kind in wanted), default=None)
+
+    def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
+        for o in self.of(OutboxEntry):
+            if (o.project, o.lane) == (project, lane) and o.sent_at is None:
+                o.due_at = max(o.due_at, until)
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]
+
+    def posts_open(self, feature: Feature, channel: str) -> Sequence[Post]:
+        return [p for p in self.of(Post) if p.feature_id == feature.id and p.channel == channel and not p.settled]
+
+    def post(self, project: ProjectName, channel: str, marker: str) -> Post | None:
+        wanted = (project, channel, marker)
+        return next((p for p in self.of(Post) if (p.project, p.channel, p.marker) == wanted), None)
+
+    def alert(self, alert_id: int) -> Alert | None:
+        return next((a for a in self.of(Alert) if a.id == alert_id), None)
+
+    def alerts_open(self, feature: Feature) -> Sequence[Alert]:
+        return [a for a in self.of(Alert) if a.feature_id == feature.id and a.resolved_at is None]
 
     def events(self, feature: Feature) -> Sequence[Event]:
         return [e for e in self.of(Event) if e.feature_id == feature.id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -60,7 +59,7 @@ class World:
     def run(self) -> Any:
 
         with self.session() as opened:
-            run = opened.scalar(select(DagRun).where(DagRun.run_id == RUN.run_id))
+            run = opened.scalars(select(DagRun).where(DagRun.run_id == RUN.run_id)).one()
             assert run.note == "a note"
             return run
 
@@ -85,7 +84,7 @@ class World:
 
 
 @pytest.fixture
-def world(airflow_engine: Engine) -> Iterator[World]:
+def world(airflow_engine: Engine) -> World:
     found = World()
     with found.session() as opened:
         store_dag(opened, DAG)

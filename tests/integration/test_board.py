@@ -264,10 +264,14 @@ def test_many_open_pages_cost_one_small_query_a_beat(busy: Shop, rita: httpx.Cli
 
     clients = [browser(busy, "rita") for _ in range(12)]
     readies = [threading.Event() for _ in clients]
-    args = [{"until": "event: changed", "found": [], "ready": ready} for ready in readies]
+    heard: list[list[str]] = [[] for _ in clients]
     threads = [
-        threading.Thread(target=events, args=(client, "/changes?revision=old"), kwargs=kwargs)
-        for client, kwargs in zip(clients, args, strict=True)
+        threading.Thread(
+            target=events,
+            args=(client, "/changes?revision=old"),
+            kwargs={"until": "event: changed", "found": found, "ready": ready},
+        )
+        for client, found, ready in zip(clients, heard, readies, strict=True)
     ]
     event.listen(engine, "before_cursor_execute", note)
     for thread in threads:
@@ -278,7 +282,7 @@ def test_many_open_pages_cost_one_small_query_a_beat(busy: Shop, rita: httpx.Cli
     event.remove(engine, "before_cursor_execute", note)
     for client in clients:
         client.close()
-    assert all("event: changed" in kwargs["found"] for kwargs in args)
+    assert all("event: changed" in found for found in heard)
     assert len(beats) < len(clients), "each page asked for itself"
 
 

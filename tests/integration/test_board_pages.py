@@ -123,7 +123,8 @@ def test_what_is_not_there_is_a_page_with_a_sentence(rita: httpx.Client) -> None
 
 
 def test_every_link_leads_somewhere(rita: httpx.Client) -> None:
-    seen, left = set(), ["/", "/figures", "/shop/SHOP-8", "/shop/SHOP-16"]
+    seen: set[str] = set()
+    left = ["/", "/figures", "/shop/SHOP-8", "/shop/SHOP-16"]
     while left and len(seen) < 60:
         path = left.pop()
         if path in seen:

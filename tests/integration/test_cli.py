@@ -18,8 +18,8 @@ from feature_delivery.cli.shop import Shop, prepare
 from feature_delivery.domain.errors import Error, Misconfigured, NotFound, Refused, Unavailable
 from feature_delivery.services.delivery_file import read_delivery_file
 from feature_delivery.services.delivery_template import first_file
-from tests.support.airflow_instance import free_port
 from tests.support.command_line import Command, git
+from tests.support.ports import unanswered_port
 
 
 def shop_at(directory: Path, *, branch: str = "main", delivery: bool = True) -> Path:
@@ -38,7 +38,8 @@ def made(home: Path, repository: Path | str, *, name: str = "", branch: str = ""
     return prepare(home, repository=str(repository), name=name, branch=branch, say=lambda _text: None)
 
 
-def heads(repository: Path) -> dict[str, str]:
+def heads(repository: Path | None) -> dict[str, str]:
+    assert repository, "only a shop on a host has no repository here"
     lines = git(repository, "for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads").splitlines()
     return dict(line.split() for line in lines)
 
@@ -125,7 +126,8 @@ def bad_repositories(place: Path) -> Iterator[tuple[str, str, type[Error], str]]
     git(several, "branch", "two")
     yield "no main branch", str(several), Misconfigured, "--branch"
     yield "preprod alone", str(shop_at(place / "pre", branch="preprod")), Misconfigured, "preprod"
-    yield "nobody answers", f"http://127.0.0.1:{free_port()}/shop.git", Unavailable, "did not answer"
+    with unanswered_port() as port:
+        yield "nobody answers", f"http://127.0.0.1:{port}/shop.git", Unavailable, "did not answer"
     yield "a program", "ext::sh -c touch% /tmp/x", Misconfigured, "not allowed"
     yield "an option", "--upload-pack=touch", Misconfigured, "not the address"
     yield "characters", "a\nshop", Misconfigured, "not the address"
@@ -142,8 +144,8 @@ def test_what_is_no_usable_repository_gives_one_sentence_and_leaves_nothing(tmp_
 
 def test_a_password_in_the_address_is_never_said_nor_kept(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with pytest.raises(Error) as caught:
-        made(home, f"http://nina:s3cret-word@127.0.0.1:{free_port()}/shop.git", name="shop")
+    with unanswered_port() as port, pytest.raises(Error) as caught:
+        made(home, f"http://nina:s3cret-word@127.0.0.1:{port}/shop.git", name="shop")
     assert "s3cret-word" not in str(caught.value)
 
 
@@ -271,9 +273,10 @@ def test_a_direct_rollback_without_its_database_says_so(command: Command, tmp_pa
     home = tmp_path / "home"
     made(home, shop_at(tmp_path / "shop"))
     (home / "airflow").mkdir()
-    nobody = f"postgresql+psycopg2://u:p@127.0.0.1:{free_port()}/x"
-    (home / "airflow" / "airflow.cfg").write_text(f"[database]\nsql_alchemy_conn = {nobody}\n")
-    command("rollback", "SHOP-1", "--direct", "--home", home).refused("does not answer", "Start the instance")
+    with unanswered_port() as port:
+        nobody = f"postgresql+psycopg2://u:p@127.0.0.1:{port}/x"
+        (home / "airflow" / "airflow.cfg").write_text(f"[database]\nsql_alchemy_conn = {nobody}\n")
+        command("rollback", "SHOP-1", "--direct", "--home", home).refused("does not answer", "Start the instance")
 
 
 @pytest.fixture

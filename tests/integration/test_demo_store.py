@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -20,8 +20,9 @@ import pytest
 
 from feature_delivery.cli.demo.overlay import apply_overlay, read_feature
 from feature_delivery.domain.errors import Conflict, Misconfigured, NotFound, Refused
-from feature_delivery.domain.plan import Suite
+from feature_delivery.domain.plan import DeliveryPlan, Suite
 from feature_delivery.services.delivery_file import read_delivery_file
+from tests.support.ports import free_port
 
 INCLUDE = Path(__file__).parents[2] / "include"
 STORE = INCLUDE / "demo_store"
@@ -33,20 +34,20 @@ RED_IN_PRODUCTION = {("loyalty-points", 1)}
 DOES_NOT_START_IN_PRODUCTION = {("slow-start", 1)}
 
 
-def git(directory, *arguments, check=True):
+def git(directory: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     identity = ("-c", "user.name=Dev", "-c", "user.email=dev@example.org", "-c", "commit.gpgsign=false")
     return subprocess.run(
         ["git", *identity, "-C", str(directory), *arguments], check=check, capture_output=True, text=True, timeout=60
     )
 
 
-def commit(directory, message="change"):
+def commit(directory: Path, message: str = "change") -> None:
     git(directory, "add", "--all")
     git(directory, "commit", "--quiet", "--message", message)
 
 
 @pytest.fixture
-def clone(tmp_path):
+def clone(tmp_path: Path) -> Path:
     """The shop's repository, production checked out."""
     directory = tmp_path / "clone"
     shutil.copytree(STORE, directory, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", "data", "reports"))
@@ -56,7 +57,7 @@ def clone(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def venv(tmp_path_factory):
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One environment for all runs, filled by the shop's own install command."""
     directory = tmp_path_factory.mktemp("venv")
     uv = str(Path(sys.executable).with_name("uv"))
@@ -70,17 +71,15 @@ def venv(tmp_path_factory):
     return directory
 
 
-def plan_of(directory):
+def plan_of(directory: Path) -> DeliveryPlan:
     return read_delivery_file((directory / "delivery.yaml").read_bytes(), where="the shop's delivery.yaml")
 
 
 class Run:
     """One commit in one environment."""
 
-    def __init__(self, directory, venv, environment, data):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+    def __init__(self, directory: Path, venv: Path, environment: str, data: Path) -> None:
+        self.port = free_port()
         self.directory = directory
         self.plan = plan_of(directory)
         self.data = data
@@ -95,18 +94,19 @@ class Run:
             **self.plan.variables,
         }
 
-    def call(self, command):
+    def call(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command, cwd=self.directory, env=self.variables, timeout=120, capture_output=True, text=True, check=False
         )
 
-    def migrate(self, command):
+    def migrate(self, command: Sequence[str] | None) -> str:
+        assert command, "the shop's plan has no such migration"
         done = self.call(command)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     @contextmanager
-    def served(self):
+    def served(self) -> Iterator[None]:
         """Serve until the end of the block; the server must stop by itself when asked."""
         process = subprocess.Popen(
             self.plan.start,
@@ -124,7 +124,7 @@ class Run:
             said, _ = process.communicate(timeout=30)
         assert process.returncode == 0, said
 
-    def wait_until_healthy(self, process):
+    def wait_until_healthy(self, process: subprocess.Popen[str]) -> None:
         deadline = time.monotonic() + self.plan.health.timeout.total_seconds()
         while time.monotonic() < deadline:
             if process.poll() is not None:
@@ -136,7 +136,7 @@ class Run:
                 time.sleep(0.02)
         raise RuntimeError("never healthy")
 
-    def get(self, path):
+    def get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", path)
@@ -145,7 +145,7 @@ class Run:
         finally:
             connection.close()
 
-    def suite(self, suite):
+    def suite(self, suite: Suite) -> tuple[bool, int]:
         """Run a suite; return (green, tests executed)."""
         plan = self.plan.suites[suite]
         done = self.call(plan.command)
@@ -157,14 +157,15 @@ class Run:
         assert (done.returncode == 0) == (broken == 0), done.stdout[-2000:]
         return broken == 0, cases
 
-    def tables(self):
+    def tables(self) -> list[tuple[str]]:
         with sqlite3.connect(self.data / "shop.sqlite3") as database:
-            rows = database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY sql").fetchall()
+            query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY sql"
+            rows: list[tuple[str]] = database.execute(query).fetchall()
         database.close()
         return rows
 
 
-def develop(clone, name, *, upto):
+def develop(clone: Path, name: str, *, upto: int) -> None:
     """Apply the commits of a feature as its developer does, on a branch of its own."""
     git(clone, "switch", "--quiet", "--create", f"feature/{name}")
     for made in FEATURES[name].commits[:upto]:
@@ -175,7 +176,7 @@ def develop(clone, name, *, upto):
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_shop_itself_is_green_everywhere(clone, venv, tmp_path, environment):
+def test_the_shop_itself_is_green_everywhere(clone: Path, venv: Path, tmp_path: Path, environment: str) -> None:
     run = Run(clone, venv, environment, tmp_path / "data")
     run.migrate(run.plan.migration.forward)
     with run.served():
@@ -193,14 +194,14 @@ def test_the_shop_itself_is_green_everywhere(clone, venv, tmp_path, environment)
     assert git(clone, "status", "--porcelain").stdout == "", "running the shop must not change its checkout"
 
 
-def test_a_shop_without_tables_does_not_start_and_says_why(clone, venv, tmp_path):
+def test_a_shop_without_tables_does_not_start_and_says_why(clone: Path, venv: Path, tmp_path: Path) -> None:
     run = Run(clone, venv, "development", tmp_path / "data")
     with pytest.raises(RuntimeError, match=r"migrate up"), run.served():
         pass
 
 
 @pytest.mark.parametrize(("name", "number"), COMMITS)
-def test_a_feature_passes_its_development(clone, venv, tmp_path, name, number):
+def test_a_feature_passes_its_development(clone: Path, venv: Path, tmp_path: Path, name: str, number: int) -> None:
     base = Run(clone, venv, "development", tmp_path / "base")
     counted = {suite: base.suite(suite)[1] for suite in (Suite.SYNTAX, Suite.UNIT)}
     develop(clone, name, upto=number)
@@ -215,7 +216,9 @@ def test_a_feature_passes_its_development(clone, venv, tmp_path, name, number):
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("made", COMMITS, ids=str)
-def test_a_feature_passes_or_breaks_its_integration_as_its_scenario_needs(clone, venv, tmp_path, made, environment):
+def test_a_feature_passes_or_breaks_its_integration_as_its_scenario_needs(
+    clone: Path, venv: Path, tmp_path: Path, made: tuple[str, int], environment: str
+) -> None:
     name, number = made
     production = environment == "production"
     before = Run(clone, venv, environment, tmp_path / "data")
@@ -238,7 +241,7 @@ def test_a_feature_passes_or_breaks_its_integration_as_its_scenario_needs(clone,
     assert run.tables() == tables, "the way back must leave the schema as it was"
 
 
-def test_older_code_takes_a_rolled_back_feature_out_of_the_schema(clone, venv, tmp_path):
+def test_older_code_takes_a_rolled_back_feature_out_of_the_schema(clone: Path, venv: Path, tmp_path: Path) -> None:
     before = Run(clone, venv, "production", tmp_path / "data")
     before.migrate(before.plan.migration.forward)
     tables = before.tables()
@@ -253,7 +256,7 @@ def test_older_code_takes_a_rolled_back_feature_out_of_the_schema(clone, venv, t
     assert "nothing to do" in restored.migrate(restored.plan.migration.back)
 
 
-def test_the_testers_see_what_is_wrong_with_the_first_bulk_discount(clone, venv, tmp_path):
+def test_the_testers_see_what_is_wrong_with_the_first_bulk_discount(clone: Path, venv: Path, tmp_path: Path) -> None:
     seen = []
     for number in (1, 2):
         git(clone, "switch", "--quiet", "production")
@@ -271,8 +274,8 @@ def test_the_testers_see_what_is_wrong_with_the_first_bulk_discount(clone, venv,
     assert seen == [-600, -648]
 
 
-def test_the_superseding_wish_list_lacks_one_file_of_the_first(clone):
-    def files(ref):
+def test_the_superseding_wish_list_lacks_one_file_of_the_first(clone: Path) -> None:
+    def files(ref: str) -> set[str]:
         return set(git(clone, "diff", "--name-only", "production", ref).stdout.split())
 
     develop(clone, "wish-list", upto=1)
@@ -284,7 +287,7 @@ def test_the_superseding_wish_list_lacks_one_file_of_the_first(clone):
     assert git(clone, "rev-list", "--count", "production..feature/wish-list").stdout.strip() == "1"
 
 
-def test_the_fix_of_loyalty_points_is_only_a_small_part_of_the_feature(clone):
+def test_the_fix_of_loyalty_points_is_only_a_small_part_of_the_feature(clone: Path) -> None:
     develop(clone, "loyalty-points", upto=2)
     whole = git(clone, "diff", "--name-only", "production", "HEAD").stdout.split()
     fix = git(clone, "diff", "--name-only", "HEAD~1", "HEAD").stdout.split()
@@ -293,7 +296,7 @@ def test_the_fix_of_loyalty_points_is_only_a_small_part_of_the_feature(clone):
     assert len(fix) == 2
 
 
-def test_wrapping_merges_with_gift_cards_and_its_rival_does_not(clone, venv, tmp_path):
+def test_wrapping_merges_with_gift_cards_and_its_rival_does_not(clone: Path, venv: Path, tmp_path: Path) -> None:
     for name in ("gift-cards", "gift-wrap", "gift-wrap-clash"):
         git(clone, "switch", "--quiet", "production")
         develop(clone, name, upto=1)
@@ -309,7 +312,7 @@ def test_wrapping_merges_with_gift_cards_and_its_rival_does_not(clone, venv, tmp
         assert [run.suite(suite)[0] for suite in run.plan.suites] == [True] * 4
 
 
-def test_one_feature_after_the_other_fits_into_the_same_shop(clone, venv, tmp_path):
+def test_one_feature_after_the_other_fits_into_the_same_shop(clone: Path, venv: Path, tmp_path: Path) -> None:
     for name, number in COMMITS:
         made = FEATURES[name].commits[number - 1]
         if name in {"gift-wrap-clash", "slow-start"} or made.from_production:
@@ -323,14 +326,14 @@ def test_one_feature_after_the_other_fits_into_the_same_shop(clone, venv, tmp_pa
 
 
 @pytest.mark.parametrize("name", sorted(FEATURES))
-def test_an_overlay_that_is_there_already_changes_nothing(clone, name):
+def test_an_overlay_that_is_there_already_changes_nothing(clone: Path, name: str) -> None:
     apply_overlay(clone, FEATURES[name].commits[0].overlay)
     commit(clone)
     apply_overlay(clone, FEATURES[name].commits[0].overlay)
     assert git(clone, "status", "--porcelain").stdout == ""
 
 
-def test_a_patch_that_does_not_fit_leaves_the_tree_as_it_was(clone):
+def test_a_patch_that_does_not_fit_leaves_the_tree_as_it_was(clone: Path) -> None:
     apply_overlay(clone, FEATURES["gift-cards"].commits[0].overlay)
     commit(clone)
     with pytest.raises(Conflict, match=r"cart-option\.patch"):
@@ -338,7 +341,7 @@ def test_a_patch_that_does_not_fit_leaves_the_tree_as_it_was(clone):
     assert git(clone, "status", "--porcelain").stdout == ""
 
 
-def test_a_deleted_file_goes_and_a_missing_one_is_no_error(clone, tmp_path):
+def test_a_deleted_file_goes_and_a_missing_one_is_no_error(clone: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay" / "store"
     overlay.mkdir(parents=True)
     (overlay / "money.py.deleted").touch()
@@ -348,7 +351,7 @@ def test_a_deleted_file_goes_and_a_missing_one_is_no_error(clone, tmp_path):
     assert git(clone, "status", "--porcelain").stdout.split() == ["D", "store/money.py", "??", "store/new.py"]
 
 
-def test_an_overlay_is_not_written_over_changes_or_outside_a_repository(clone, tmp_path):
+def test_an_overlay_is_not_written_over_changes_or_outside_a_repository(clone: Path, tmp_path: Path) -> None:
     overlay = FEATURES["gift-cards"].commits[0].overlay
     (clone / "README.md").write_text("mine")
     with pytest.raises(Refused, match="Commit them first"):
@@ -361,14 +364,14 @@ def test_an_overlay_is_not_written_over_changes_or_outside_a_repository(clone, t
 
 
 @pytest.mark.parametrize("content", ["title: [", "title: x", "title: x\ndescription: y\ncommits: []", "[]"])
-def test_a_feature_file_that_is_wrong_is_one_sentence(tmp_path, content):
+def test_a_feature_file_that_is_wrong_is_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "feature.yaml").write_text(content)
     with pytest.raises(Misconfigured) as raised:
         read_feature(tmp_path)
     assert "\n" not in str(raised.value)
 
 
-def test_a_feature_without_its_overlay_or_itself_is_named(tmp_path):
+def test_a_feature_without_its_overlay_or_itself_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"feature\.yaml"):
         read_feature(tmp_path)
     (tmp_path / "feature.yaml").write_text("title: x\ndescription: y\ncommits: [{message: z}]")

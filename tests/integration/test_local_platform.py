@@ -278,7 +278,7 @@ def test_an_install_that_was_killed_is_made_again(bench: Bench) -> None:
     bench.platform.provision(reference())
     release = "shops.release('one', install=(('python', '-c', 'import time; time.sleep(600)'),))"
     other = deploying(bench, f"bench.platform.deploy(reference(), {release}, say=bench.say)")
-    wait_until(lambda: any(p.cmdline()[-1].startswith("import time") for p in bench.running("install")))
+    wait_until(lambda: bench.is_installing("import time"))
     kill(other)
     assert len(bench.servers()) == 1
     bench.platform.deploy(

@@ -204,15 +204,19 @@ def test_a_part_that_keeps_dying_stops_everything_with_its_last_words(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("program", "words"),
+    ("program", "patience", "words"),
     [
-        ("raise SystemExit('error: port is taken')", r'could not be started\. Its last words: "error: port is taken"'),
-        ("import time; time.sleep(600)", r"was not ready within 1 seconds\. The whole log is"),
+        (
+            "raise SystemExit('error: port is taken')",
+            60,
+            r'could not be started\. Its last words: "error: port is taken"',
+        ),
+        ("import time; time.sleep(600)", 1, r"was not ready within 1 seconds\. The whole log is"),
     ],
 )
-def test_a_part_that_does_not_start_says_why(tmp_path: Path, program: str, words: str) -> None:
+def test_a_part_that_does_not_start_says_why(tmp_path: Path, program: str, patience: int, words: str) -> None:
     with supervising(tmp_path) as supervisor:
-        supervisor.start(part(program, ready=lambda: False, start_timeout_seconds=1))
+        supervisor.start(part(program, ready=lambda: False, start_timeout_seconds=patience))
         with pytest.raises(Unavailable, match=words):
             supervisor.wait_ready()
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from sqlalchemy import func, select
 from feature_delivery.domain import errors as domain_errors
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import WebhookDelivery
+from feature_delivery.ports.runs import RunRef
 from feature_delivery.web import errors, rounds
 from feature_delivery.web.app import create_app
 from feature_delivery.web.transaction import begin, session
@@ -201,10 +203,13 @@ def test_no_wake_up_is_lost_however_asking_and_deciding_meet(shop: Shop) -> None
         for thread in threads:
             thread.join()
 
+    def done(key: str) -> bool:
+        return shop.state(Step.WAIT_FOR_START, run_id=key) == "success"
+
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(race, keys))
     for key in keys:
-        eventually(lambda key=key: shop.state(Step.WAIT_FOR_START, run_id=key) == "success")  # type: ignore[misc]
+        eventually(partial(done, key))
     with begin() as unit:
         assert [unit.runs.unshelve_stranded([]), len(unit.books.gates_to_end())] == [0, 0]
 
@@ -224,7 +229,8 @@ def test_answers_on_airflows_own_page_count_when_the_policy_allows(shop: Shop, m
     assert "tess is not developer" in found["waits_for"]
     assert shop.state(Step.WAIT_FOR_START) == "awaiting_input"
     eventually(lambda: rounds.ask_people() is None and questions() == 1)
-    for nonsense in ({"chosen_options": []}, {"chosen_options": ["drop tables"], "responded_by_user": {"id": "dora"}}):
+    empty: dict[str, object] = {"chosen_options": []}
+    for nonsense in (empty, {"chosen_options": ["drop tables"], "responded_by_user": {"id": "dora"}}):
         assert not shop.gate(Step.WAIT_FOR_START, nonsense)["outcome"]
     found = shop.gate(Step.WAIT_FOR_START, {**refused, "responded_by_user": {"id": "7", "name": "dora"}})
     assert found["outcome"] == "started"
@@ -284,16 +290,16 @@ def with_code(shop: Shop) -> str:
     at_the_start_gate(shop)
     shop.person("dora").post("/projects/shop/features/SHOP-1/decisions", json=ANSWER)
     head = shop.repository.push("feature/SHOP-1-cards", "first")
-    ready = {
-        "kind": "branch_ready",
-        "branch": "feature/SHOP-1-cards",
-        "head": head,
-        "production": shop.repository.main,
-        "created": False,
-        "ahead": True,
-        "authors": ["dora@shop.example"],
-    }
-    shop.perform(Step.CREATE_BRANCH, **ready)
+    shop.perform(
+        Step.CREATE_BRANCH,
+        kind="branch_ready",
+        branch="feature/SHOP-1-cards",
+        head=head,
+        production=shop.repository.main,
+        created=False,
+        ahead=True,
+        authors=["dora@shop.example"],
+    )
     return head
 
 
@@ -402,7 +408,7 @@ def test_a_gate_that_waits_off_the_shelf_is_put_back(shop: Shop) -> None:
     at_the_start_gate(shop)
     with begin() as unit:
         feature = unit.books.features()[0]
-        run = rounds.RunRef(feature.project, feature.run_id)
+        run = RunRef(feature.project, feature.run_id)
         unit.runs.unshelve(run)
     assert rounds.tidy_shelf() == 1
     assert rounds.tidy_shelf() == 0
@@ -412,7 +418,9 @@ def test_a_gate_that_waits_off_the_shelf_is_put_back(shop: Shop) -> None:
 
 def test_the_health_is_open_and_shows_the_workers(shop: Shop) -> None:
     found = shop.nobody.get("/health").json()
-    assert found["workers"] == dict.fromkeys(("finisher", "asker", "webhooks", "outbox", "shelf", "board"), True)
+    assert found["workers"] == dict.fromkeys(
+        ("finisher", "asker", "webhooks", "outbox", "messages", "hearing", "shelf", "board"), True
+    )
     assert found["instance"]
 
 

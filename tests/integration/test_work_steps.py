@@ -38,7 +38,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def push(bench: Bench, files: dict[str, str | None] | None = None, branch: str = BRANCH) -> CommitSha:
     base = bench.world.branches().get(branch) or bench.world.head(PRODUCTION)
-    return bench.world.commit(branch, files or {"cards.py": "cards = 1\n"}, on=base)  # type: ignore[arg-type]
+    return bench.world.commit(branch, files or {"cards.py": "cards = 1\n"}, on=base)
 
 
 def promotion(bench: Bench) -> PromotionWork:

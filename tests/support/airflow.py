@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anybody imports Airflow: it reads its configuration then. Nothing connects to this address.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="fd-airflow-"))
@@ -25,6 +26,9 @@ from sqlalchemy import Engine, create_engine, pool
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from tests.support.postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 MANAGER = "feature_delivery.web.database.LedgerDBManager"
 
@@ -81,7 +85,7 @@ def use_engine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "Session", scoped_session(sessions))
 
 
-def steps_dag(dag_id: str):  # type: ignore[no-untyped-def]
+def steps_dag(dag_id: str) -> DAG:
     """A chain of empty tasks by the names of the steps, with its setups, teardowns and the branch for rollbacks."""
     from airflow.providers.standard.operators.empty import EmptyOperator
     from airflow.sdk import DAG, Param, chain

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from feature_delivery.cli.embedded.instance import Instance
+from feature_delivery.cli.embedded.supervisor import PartEvent
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 USERS = {"admin": "admin", "alice": "user", "bob": "viewer"}
 TRIVIAL_DAG = '''"""An airflow dag that a test can run."""
@@ -28,24 +29,31 @@ with DAG("trivial", schedule=None):
 '''
 
 
-def free_port() -> int:
-    """A port nobody listens on; the next test gets another one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
-def running_instance(directory: Path, *, dag_ids: tuple[str, ...] = (), **options: Any) -> Iterator[Instance]:
-    """An instance below ``directory``; its DAG and plugin folders are made there unless named.
+def running_instance(
+    directory: Path,
+    *,
+    dag_ids: tuple[str, ...] = (),
+    port: int | None = None,
+    on_event: Callable[[PartEvent], None] = lambda _event: None,
+) -> Iterator[Instance]:
+    """An instance below ``directory``, with its DAG and plugin folders.
 
     Commits need not be on the disk before they return: nobody pulls the plug of a test.
     """
-    for name in ("dags_folder", "plugins_folder"):
-        options.setdefault(name, directory / name)
-        options[name].mkdir(parents=True, exist_ok=True)
-    settings = {"users": USERS, "port": free_port(), "durable": False, "parallelism": 3} | options
-    instance = Instance(directory / "home", **settings)
+    dags, plugins = directory / "dags_folder", directory / "plugins_folder"
+    for folder in (dags, plugins):
+        folder.mkdir(parents=True, exist_ok=True)
+    instance = Instance(
+        directory / "home",
+        dags_folder=dags,
+        plugins_folder=plugins,
+        users=USERS,
+        port=port or free_port(),
+        parallelism=3,
+        durable=False,
+        on_event=on_event,
+    )
     instance.start(dag_ids=dag_ids)
     try:
         yield instance

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from feature_delivery.adapters.git.repository import GitRepository
-from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey
+from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.upkeep import Found, ReapPlan
 from feature_delivery.domain.work import (
     CandidateBuilt,
     CandidateWork,
@@ -181,10 +183,10 @@ class FakeControl:
     def housekeeping(self) -> dict[str, int]:
         return {}
 
-    def plan_reaping(self, project: object, found: object) -> Any:
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
         raise NotImplementedError
 
-    def reaped(self, project: object, *, name: str, generation: int) -> None:
+    def reaped(self, project: ProjectName, *, name: str, generation: int) -> None:
         raise NotImplementedError
 
 

@@ -458,6 +458,7 @@ def crowd(session: Session, count: int, *, project: str = "shop", first: int = 1
             "blocked": "",
             "opened_at": begun + place * MINUTE,
             "ended": True,
+            "reminders": 0,
         }
         for place, key in enumerate(keys)
     ]

@@ -19,7 +19,7 @@ from feature_delivery.cli.demo.scenarios import CODE, START, Play
 from feature_delivery.cli.embedded.home import Home
 from feature_delivery.cli.up import Running, running
 from feature_delivery.domain.errors import Unavailable
-from tests.support.airflow_instance import free_port
+from tests.support.ports import free_port
 
 PATIENCE_SECONDS = 300
 """For one step: a bound against hanging, not a measure."""

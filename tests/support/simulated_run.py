@@ -13,6 +13,7 @@ from feature_delivery.domain.process import GATES, TEARDOWNS, Step
 from feature_delivery.ports.runs import RunRef
 
 if TYPE_CHECKING:
+    from airflow.models.taskinstance import TaskInstance
     from airflow.sdk import DAG
     from sqlalchemy.orm import Session
 
@@ -61,7 +62,7 @@ class SimulatedRun:
         from airflow.models.dagrun import DagRun
         from airflow.models.serialized_dag import SerializedDagModel
 
-        run = session.scalar(select(DagRun).where(DagRun.run_id == "SHOP-1"))
+        run = session.scalars(select(DagRun).where(DagRun.run_id == "SHOP-1")).one()
         run.dag = SerializedDagModel.get_dag(self.dag.dag_id, session=session)
         run._state = "running"
         before = run.state
@@ -71,7 +72,7 @@ class SimulatedRun:
         session.flush()
         return bool(ready) and run.state == before
 
-    def _end(self, session: Session, instance: object) -> None:
+    def _end(self, session: Session, instance: TaskInstance) -> None:
         step = Step(instance.task_id)
         self.order.append(step)
         state = self.ends.get(step) or (PARKED if step in GATES and step not in self.open else "success")

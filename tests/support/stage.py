@@ -14,9 +14,11 @@ from feature_delivery.domain.project import Choices, HostConfig, ProjectConfig, 
 from feature_delivery.domain.records import Errand, Feature, OutboxEntry
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.services.control import outbox
+from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control, Outside
 from feature_delivery.services.control.reconcile import reconcile
 from tests.fakes.git_host import PEOPLE, FakeGitHost, Page
+from tests.fakes.messenger import FakeMessenger
 from tests.fakes.tracker import FakeTracker
 from tests.support.cooperation import bring, now_of
 from tests.support.world import PREPROD, World, shop
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from feature_delivery.domain.hints import Hint
     from feature_delivery.domain.names import BranchName
-    from feature_delivery.ports.messenger import Message
+    from feature_delivery.ports.messenger import Messenger
     from feature_delivery.ports.repository import Repository
 
 STAFF = frozenset({"dan", "dora", "rob", "rita", "tom", "tina", "max", "mia", "olga"})
@@ -43,23 +45,15 @@ def outside_shop(**choices: object) -> ProjectConfig:
 
 
 @dataclass
-class Messages:
-    """A messenger that keeps what it was given."""
-
-    sent: list[Message] = field(default_factory=list)
-
-    def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-
-@dataclass
 class Stage(World):
     """``reconcile`` is what housekeeping or a webhook does, ``errands`` what the outbox's worker does."""
 
     project: ProjectConfig = field(default_factory=outside_shop)
     host: FakeGitHost = field(init=False)
     tracker: FakeTracker = field(default_factory=lambda: FakeTracker(people=STAFF))
-    messages: Messages = field(default_factory=Messages)
+    messages: FakeMessenger = field(default_factory=FakeMessenger)
+    channels: dict[str, Messenger] = field(default_factory=dict)
+    task_log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,6 +73,12 @@ class Stage(World):
             outside=lambda _: outside,
             alone=lambda _: nullcontext(),
             page=lambda project, run_id: f"https://airflow.example/dags/{project.dag_id}/runs/{run_id}",
+            channel=lambda _project, name: self.channels[name],
+            places=Places(
+                board=lambda project, key: f"https://board.example/{project.name}/{key}",
+                task=lambda _project, run_id, step: f"https://airflow.example/{run_id}/{step}",
+            ),
+            log=lambda *_about: tuple(self.task_log),
         )
 
     def reconcile(self, hints: Sequence[Hint] | None = None) -> list[str]:

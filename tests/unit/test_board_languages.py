@@ -72,7 +72,7 @@ def test_every_translation_is_there_with_the_same_placeholders(path: Path) -> No
     for message in catalogue(path):
         if not message.id:
             continue
-        forms = [message.string] if isinstance(message.string, str) else list(message.string)
+        forms = [message.string] if isinstance(message.string, str) else list(message.string or ())
         ids = [message.id] if isinstance(message.id, str) else list(message.id)
         wanted = set(PLACEHOLDER.findall(ids[-1]))
         for form in forms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import Step
+from feature_delivery.domain.process import CHECKS, ORDER, Step
 from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState, GateState
 from feature_delivery.ports.runs import RunRef
@@ -127,8 +127,8 @@ def test_a_step_that_fails_leads_to_a_gate_that_says_why(world: World) -> None:
     assert gate is not None
     assert gate.step is Step.WAIT_FOR_MERGE_REQUEST
     assert gate.blocked == "red in checks"
-    told = [o.payload["to"] for o in world.books.outbox(feature) if "blocked" in o.marker]
-    assert told == [["dan", "dora"]]
+    told = [(o.payload["step"], o.payload["to"]) for o in world.books.outbox(feature) if ":alert:" in o.marker]
+    assert told == [(step, ["dan"]) for step in sorted(CHECKS, key=ORDER.__getitem__)]
 
 
 def test_checks_that_turn_green_by_a_clear_open_the_gate_again(world: World) -> None:

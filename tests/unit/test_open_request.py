@@ -11,13 +11,14 @@ import pytest
 
 from feature_delivery.domain.names import BranchName
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Errand, Feature
 from feature_delivery.ports.git_host import GitHost, MergeRequest, RequestState
 from feature_delivery.services.control import outbox
 from feature_delivery.services.control.outside import Control, Outside
 from feature_delivery.services.control.requests import observe_request
 from tests.support.cooperation import bring, help_on
-from tests.support.world import Choices, World, shop
+from tests.support.world import World, shop
 
 OPENED, GATE = Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_MERGE_REQUEST
 

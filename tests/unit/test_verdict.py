@@ -84,7 +84,7 @@ def test_a_deploy_that_fails_after_the_branch_moved_keeps_the_lock_and_opens_the
     assert row is not None
     assert row.lock_feature_id == feature.id
     assert promotion_of(world, feature).state is PromotionState.UNCERTAIN
-    told = [o.payload["to"] for o in world.books.outbox(feature) if "uncertain" in o.marker]
+    told = [o.payload["to"] for o in world.books.outbox(feature) if "alert" in o.marker]
     assert told == [["max", "mia", "olga"]]
 
 

@@ -79,13 +79,13 @@ class ServicePart(Strict):
 
     image: Image
     port: int = Field(ge=1, le=65535)
-    variables: dict[Variable, str] = {}
-    gives: dict[Variable, str] = {}
-    command: Words = []
+    variables: dict[Variable, str] = Field(default_factory=dict)
+    gives: dict[Variable, str] = Field(default_factory=dict)
+    command: Words = Field(default_factory=list)
     data: Path | Literal[""] = ""
-    scratch: list[Path] = []
-    ready: Words = []
-    seed: Words = []
+    scratch: list[Path] = Field(default_factory=list)
+    ready: Words = Field(default_factory=list)
+    seed: Words = Field(default_factory=list)
     resources: ResourcesPart = ResourcesPart()
     run_as: int = Field(default=10001, ge=1)
 
@@ -115,7 +115,7 @@ class IngressPart(Strict):
     class_name: ObjectName | Literal[""] = ""
     tls_secret: ObjectName | Literal[""] = ""
     namespace: Name = "ingress-nginx"
-    annotations: dict[str, str] = {}
+    annotations: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _differs_by_environment(self) -> IngressPart:
@@ -145,21 +145,21 @@ class KubernetesPart(Strict):
     runtime: Image = ""
     clone_image: Image = ""
     git_secret: ObjectName | Literal[""] = ""
-    build: Words = []
+    build: Words = Field(default_factory=list)
     pull_secret: ObjectName | Literal[""] = ""
-    secrets: list[ObjectName] = []
+    secrets: list[ObjectName] = Field(default_factory=list)
     secrets_from: Name | Literal[""] = ""
     ingress: IngressPart | None = None
     replicas: int = Field(default=1, ge=1, le=20)
     resources: ResourcesPart = ResourcesPart()
     suite_resources: ResourcesPart = ResourcesPart(memory_limit="1Gi")
     run_as: int = Field(default=10001, ge=1)
-    services: dict[Name, ServicePart] = {}
+    services: dict[Name, ServicePart] = Field(default_factory=dict)
     manifests: Folder = ""
     service: Name | Literal[""] = ""
-    allow_from: list[Name] = []
-    reach: list[Network] = []
-    quota: dict[Annotated[str, Field(pattern=r"^[a-z0-9./-]{1,100}$")], Quantity] = {}
+    allow_from: list[Name] = Field(default_factory=list)
+    reach: list[Network] = Field(default_factory=list)
+    quota: dict[Annotated[str, Field(pattern=r"^[a-z0-9./-]{1,100}$")], Quantity] = Field(default_factory=dict)
     expires_after: Duration = timedelta(days=30)
 
     @model_validator(mode="after")

@@ -8,11 +8,12 @@ from feature_delivery.domain.errors import Misconfigured
 from feature_delivery.domain.login import Login
 
 
-def login(connection: str) -> Login:
+def login(connection: str, *, kind: str = "HTTP") -> Login:
     """Return a Connection: in a task, in the API server or from the command line.
 
     Type HTTP: ``host`` is the address (with or without ``https://``; ``schema`` says which, https by default),
-    ``password`` the token, ``login`` the user where one is needed, ``extra`` whatever the adapter documents.
+    ``password`` the token, ``login`` the user where one is needed, ``extra`` whatever the adapter documents. ``kind``:
+    another type, where a provider has one.
 
     Raises:
         Misconfigured: There is no such Connection.
@@ -23,7 +24,7 @@ def login(connection: str) -> Login:
         found: Any = BaseHook.get_connection(connection)
     except Exception as error:  # the SDK's own errors differ by where the code runs
         raise Misconfigured(
-            f"There is no Airflow Connection {connection!r} ({type(error).__name__}). Add one of type HTTP."
+            f"There is no Airflow Connection {connection!r} ({type(error).__name__}). Add one of type {kind}."
         ) from error
     return Login(
         connection=connection,

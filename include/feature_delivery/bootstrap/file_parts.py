@@ -1,4 +1,4 @@
-"""What all parts of a project file are made of."""
+"""What every part of a project file is made of."""
 
 from __future__ import annotations
 

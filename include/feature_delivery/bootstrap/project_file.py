@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError
 
 from feature_delivery.bootstrap.cluster_file import KubernetesPart
 from feature_delivery.bootstrap.file_parts import Duration, Strict
+from feature_delivery.bootstrap.messages_part import MessagesPart, messages_config
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import branch_name, person_name, project_name
@@ -35,8 +36,8 @@ class PersonPart(Strict):
     """One person; the key above is the Airflow user name."""
 
     roles: list[Literal["developer", "reviewer", "tester", "manager", "operator"]]
-    emails: list[str] = []
-    logins: list[str] = []
+    emails: list[str] = Field(default_factory=list)
+    logins: list[str] = Field(default_factory=list)
     deputy: str | None = None
 
 
@@ -77,7 +78,7 @@ class HostPart(Strict):
     kind: HostKind
     connection: str = ""
     repository: str = ""
-    labels: list[str] = []
+    labels: list[str] = Field(default_factory=list)
 
 
 class TrackerPart(Strict):
@@ -87,7 +88,7 @@ class TrackerPart(Strict):
     connection: str = ""
     project: str = ""
     prefix: str = Field(default="", pattern=r"^([A-Z][A-Z0-9_]{0,19})?$")
-    states: dict[Literal["open", "in_progress", "done"], list[str]] = {}
+    states: dict[Literal["open", "in_progress", "done"], list[str]] = Field(default_factory=dict)
     resolution: str = ""
     issue_type: str = ""
 
@@ -110,10 +111,11 @@ class ProjectFile(Strict):
     platform: PlatformPart = "local"
     branches: BranchesPart = BranchesPart()
     people: dict[str, PersonPart] = Field(min_length=1)
-    gates: dict[str, GatePart] = {}
+    gates: dict[str, GatePart] = Field(default_factory=dict)
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
-    settings: dict[str, Any] = {}
+    messages: MessagesPart = MessagesPart()
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 def read_project_file(path: Path) -> ProjectConfig:
@@ -167,7 +169,7 @@ def _config(file: ProjectFile) -> ProjectConfig:
     )
     if branches.production == branches.preprod or branches.feature_prefix == branches.candidate_prefix:
         raise Refused("production, preprod, features and candidates need branches of their own: two have one name.")
-    host = _host(file.host, file.repository, branches)
+    host, people = _host(file.host, file.repository, branches), _people(file)
     return ProjectConfig(
         name=project_name(file.name),
         title=file.title or file.name,
@@ -177,8 +179,9 @@ def _config(file: ProjectFile) -> ProjectConfig:
         platform=file.platform if isinstance(file.platform, str) else file.platform.kind,
         cluster=_cluster(file.platform, file.repository),
         branches=branches,
-        people=_people(file),
+        people=people,
         choices=Choices(**file.choices.model_dump()),
+        messages=messages_config(file.messages, people=people),
         settings=dict(file.settings),
     )
 

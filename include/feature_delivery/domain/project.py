@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from feature_delivery.domain.cluster import ClusterConfig
+from feature_delivery.domain.messages import MessagesConfig
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
 from feature_delivery.domain.people import People
 
@@ -135,6 +136,7 @@ class ProjectConfig:
     people: People
     choices: Choices = field(default_factory=Choices)
     cluster: ClusterConfig | None = None
+    messages: MessagesConfig = field(default_factory=MessagesConfig)
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property

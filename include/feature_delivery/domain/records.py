@@ -204,7 +204,10 @@ class GateState(StrEnum):
 
 @dataclass(eq=False, kw_only=True)
 class Gate:
-    """One gate of one feature. ``ended`` says whether the parked task has been ended after the resolution."""
+    """One gate of one feature.
+
+    ``ended``: the parked task has been ended after the resolution. ``reminders``: a stage, see ``domain.messages``.
+    """
 
     feature_id: int
     step: Step
@@ -218,6 +221,7 @@ class Gate:
     ended: bool = True
     requested_at: datetime | None = None
     reminded_at: datetime | None = None
+    reminders: int = 0
     id: int = 0
 
 
@@ -385,22 +389,82 @@ class Errand(StrEnum):
     COMMIT_STATUS = "commit_status"
     LEVEL_PREPROD = "level_preprod"
     SHOW = "show"
+    POST = "post"  # a message, to one channel
+    MEND = "mend"  # messages in the chat that say what is over by now
+    HEAR = "hear"  # what somebody pressed in the chat
+
+
+POSTS = frozenset({Errand.POST, Errand.MEND})
+HEARINGS = frozenset({Errand.HEAR})
+OTHERS = frozenset(Errand) - POSTS - HEARINGS
+"""Errands by who runs them: a chat that is slow keeps neither hosts nor decisions waiting."""
 
 
 @dataclass(eq=False, kw_only=True)
 class OutboxEntry:
-    """Something to say to the outside, told after the transaction that decided it; ``marker`` makes repeats safe."""
+    """Something to say to the outside, told after the transaction that decided it; ``marker`` makes repeats safe.
+
+    Attributes:
+        feature_id: 0: it is about the project as a whole.
+        lane: Entries of a feature with the same lane are run in the order of their numbers, each after the one before
+            has succeeded; empty: in any order.
+    """
 
     project: ProjectName
     feature_id: int
     kind: Errand
     payload: dict[str, Any]
     marker: str
+    lane: str = ""
     created_at: datetime = field(default_factory=now)
     due_at: datetime = field(default_factory=now)
     sent_at: datetime | None = None
     tries: int = 0
     error: str = ""
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Post:
+    """One message in a channel, from the moment it is about to be sent.
+
+    Attributes:
+        channel: Name of the channel (``slack``, or of a notifier).
+        marker: The message's id; unique in the channel.
+        place: Where it is there; empty: not known yet, it may or may not have arrived.
+        ts: Its id there.
+        digest: What it says now, to tell whether it must be mended.
+        settled: What it says will not change any more.
+    """
+
+    project: ProjectName
+    feature_id: int
+    channel: str
+    marker: str
+    place: str = ""
+    ts: str = ""
+    digest: str = ""
+    settled: bool = True
+    at: datetime = field(default_factory=now)
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Alert:
+    """One failure of a feature's step, told once; open until the step has succeeded, or the feature has ended.
+
+    ``details``: what failed in particular, bounded and without secrets.
+    """
+
+    project: ProjectName
+    feature_id: int
+    attempt: int
+    step: Step
+    text: str
+    details: list[str] = field(default_factory=list)
+    opened_at: datetime = field(default_factory=now)
+    resolved_at: datetime | None = None
+    resolution: str = ""
     id: int = 0
 
 

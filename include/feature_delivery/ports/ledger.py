@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.process import Step
     from feature_delivery.domain.records import (
+        Alert,
         Attempt,
         CandidateRecord,
         Decision,
         Deployment,
         Environment,
+        Errand,
         Event,
         Feature,
         FeatureState,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         HeardComment,
         OutboxEntry,
         PermitRecord,
+        Post,
         Project,
         Promotion,
         QueuePlace,
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
         | QueuePlace
         | WebhookDelivery
         | OutboxEntry
+        | Post
+        | Alert
         | Event
     )
 
@@ -190,8 +195,13 @@ class Books(Protocol):
         Returns how many rows were changed or forgotten.
         """
 
-    def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
-        """Return unsent entries that are due, oldest first; rows that another process holds are passed over."""
+    def outbox_due(
+        self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
+    ) -> Sequence[OutboxEntry]:
+        """Return unsent entries that are due, oldest first, of ``kinds`` when named.
+
+        Rows that another process holds are passed over; of each lane of a feature there is only the oldest.
+        """
 
     def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
         """Return one entry of the outbox."""
@@ -199,11 +209,26 @@ class Books(Protocol):
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         """Return the entry of a marker as it is now, locked until the end of the transaction."""
 
-    def outbox_next(self) -> datetime | None:
-        """Return when the next unsent entry is due, which may be past."""
+    def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
+        """Return when the next unsent entry is due, of ``kinds`` when named; it may be past."""
+
+    def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
+        """Make nothing of a project's lane due before ``until``, whatever feature it is about."""
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""
+
+    def posts_open(self, feature: Feature, channel: str) -> Sequence[Post]:
+        """Return messages of a feature in a channel that say something which may be over one day, oldest first."""
+
+    def post(self, project: ProjectName, channel: str, marker: str) -> Post | None:
+        """Return a message in a channel."""
+
+    def alert(self, alert_id: int) -> Alert | None:
+        """Return an alert by its number."""
+
+    def alerts_open(self, feature: Feature) -> Sequence[Alert]:
+        """Return the alerts of a feature that are open, oldest first."""
 
     def events(self, feature: Feature) -> Sequence[Event]:
         """Return a feature's history, oldest first."""

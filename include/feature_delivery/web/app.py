@@ -18,6 +18,7 @@ from feature_delivery.web import (
     feature_routes,
     local_routes,
     rounds,
+    slack_routes,
     task_routes,
     webhook_routes,
     workers,
@@ -62,6 +63,7 @@ def create_app() -> FastAPI:
     errors.install(app)
     for part in (task_routes, feature_routes, local_routes, webhook_routes, delivery_routes, examination_routes):
         app.include_router(part.router)
+    app.include_router(slack_routes.router)
     app.include_router(router)
     app.mount("/board", create_board())
     return app

@@ -7,7 +7,7 @@ from functools import partial
 from airflow.configuration import conf
 from fastapi import APIRouter
 
-from feature_delivery.bootstrap import outside, settings
+from feature_delivery.bootstrap import messengers, outside, settings
 from feature_delivery.domain.finding import Finding
 from feature_delivery.services.control.examine import Parts, examine
 from feature_delivery.web.access import Readable
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/projects/{project}", tags=["people"])
 
 @router.get("/examination", responses=problems(401, 403, 404, 409))
 def examine_project(project: Readable) -> list[Finding]:
-    """Look at host, tracker, Git access, webhook secret and people of a project; says of each what to do."""
+    """Look at host, tracker, Git access, webhook secret, people and channels of a project; says of each what to do."""
     parts = Parts(
         repository=partial(outside.repository, project),
         host=partial(outside.git_host, project, session),
@@ -27,5 +27,6 @@ def examine_project(project: Readable) -> list[Finding]:
         secrets=lambda: len(settings.webhook_secrets(project.name)),
         platform=partial(outside.examine_platform, project),
         path=f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{settings.URL_PREFIX}/webhooks/{project.name}",
+        messages=lambda: messengers.examine(project, session),
     )
     return examine(project, parts)

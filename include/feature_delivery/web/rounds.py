@@ -22,18 +22,20 @@ from airflow.configuration import conf
 from sqlalchemy import func, select, text
 
 from feature_delivery.adapters.ledger.books import SqlBooks
-from feature_delivery.bootstrap import settings
+from feature_delivery.bootstrap import messengers, settings
 from feature_delivery.bootstrap.outside import outside
 from feature_delivery.domain.errors import Error
-from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.people import DEFAULT_POLICIES, DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import Feature, Gate, GateState, now
+from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Errand, Feature, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.services.control import deadlines, gates, outbox, reconcile, webhooks
+from feature_delivery.services.control import deadlines, gates, outbox, reconcile, reminders, webhooks
 from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
+from feature_delivery.web import task_logs
 from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import WebUnit, begin, session
 
@@ -76,13 +78,33 @@ def control(*, besides: str = "") -> Control:
         outside=lambda project: outside(project, session),
         alone=alone,
         page=page,
+        channel=lambda project, name: messengers.channel(project, name, session),
+        places=Places(board=board_page, task=task_page),
+        log=task_logs.last_lines,
     )
+
+
+def board_page(project: ProjectConfig, key: FeatureKey) -> str:
+    """Return the address of a feature on the board; empty where nobody has said how Airflow is reached."""
+    base = _base()
+    return f"{base}{settings.URL_PREFIX}/board/{quote(project.name, safe='')}/{quote(key, safe='')}" if base else ""
+
+
+def task_page(project: ProjectConfig, run_id: str, step: Step) -> str:
+    """Return the address of a task, with its log, in Airflow; empty as above."""
+    base = page(project, run_id)
+    return f"{base}/tasks/{quote(step, safe='')}" if base else ""
+
+
+def _base() -> str:
+    found = str(conf.get("api", "base_url", fallback="")).rstrip("/")
+    return found if "://" in found else ""
 
 
 def page(project: ProjectConfig, run_id: str) -> str:
     """Return the address of a run in Airflow; empty where nobody has said how Airflow is reached."""
-    base = conf.get("api", "base_url", fallback="").rstrip("/")
-    if "://" not in base:
+    base = _base()
+    if not base:
         return ""
     return f"{base}/dags/{quote(project.dag_id, safe='')}/runs/{quote(run_id, safe='')}"
 
@@ -136,13 +158,13 @@ def process_webhooks() -> float | None:
     return 5.0 if left else 0.0 if done else None
 
 
-def drain_outbox() -> float | None:
-    """Run what is due in the outbox."""
-    sent, failed = outbox.drain(control(besides="outbox"))
+def drain_outbox(worker: str, kinds: frozenset[Errand]) -> float | None:
+    """Run what is due in the outbox of ``kinds``, as ``worker``."""
+    sent, failed = outbox.drain(control(besides=worker), kinds=kinds)
     if sent:
         return 0.0
     with begin() as unit:
-        due = unit.books.outbox_next()
+        due = unit.books.outbox_next(kinds=kinds)
     # A claimed errand of another process is due again when its lease ends: that is housekeeping's.
     wait = (due - now()).total_seconds() if due is not None else OUTBOX_PAUSE_SECONDS
     return min(max(wait, 5.0 if failed else 0.05), OUTBOX_PAUSE_SECONDS)
@@ -241,8 +263,24 @@ def housekeeping() -> dict[str, int]:
         counts["webhooks_pruned"] = webhooks.prune(unit)
     counts["reconciled"] = len(reconcile_all())
     ask_people()
-    counts["errands_run"], counts["errands_failed"] = outbox.drain(control(), limit=500)
+    counts["people_told"] = remind_people()
+    drained = [outbox.drain(control(), limit=500, kinds=kinds) for kinds in (OTHERS, HEARINGS, POSTS)]
+    counts["errands_run"], counts["errands_failed"] = (sum(one) for one in zip(*drained, strict=True))
     return counts
+
+
+def remind_people() -> int:
+    """Remind whoever is waited for, tell managers what waits too long, say daily what waits; returns how many words."""
+    known, at = settings.projects(), now()
+    waiting = _waiting(lambda books: reminders.may_be_due(known, books.open_gates(), at))
+    told = sum(bool(_per_run(one.run, reminders.remind)) for one in waiting)
+    for project in known.values():
+        try:
+            with begin() as unit:
+                told += reminders.digest(unit, project)
+        except Error as error:
+            _log.warning("Could not say what waits in %s: %s", project.name, error)
+    return told
 
 
 def works() -> dict[str, Callable[[], float | None]]:
@@ -251,7 +289,9 @@ def works() -> dict[str, Callable[[], float | None]]:
         "finisher": finish_gates,
         "asker": ask_people,
         "webhooks": process_webhooks,
-        "outbox": drain_outbox,
+        "outbox": partial(drain_outbox, "outbox", OTHERS),
+        "messages": partial(drain_outbox, "messages", POSTS),
+        "hearing": partial(drain_outbox, "hearing", HEARINGS),
         "shelf": _tidy_after_hands,
         pulse.WORKER: pulse.pulse.beat,
     }

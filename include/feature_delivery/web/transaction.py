@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.session import transactions
 from feature_delivery.bootstrap.settings import new_instance
-from feature_delivery.domain.records import Gate, OutboxEntry
+from feature_delivery.domain.records import HEARINGS, POSTS, Errand, Gate, OutboxEntry
 from feature_delivery.ports.ledger import Unit
 from feature_delivery.web.airflow_runs import AirflowRuns
 from feature_delivery.web.workers import wake
@@ -61,4 +61,9 @@ def _note(left: set[str], opened: Session, *_flush: object) -> None:
         if isinstance(record, Gate) and not record.ended:
             left.add("finisher")
         elif isinstance(record, OutboxEntry) and record.sent_at is None:
-            left.add("outbox")
+            left.add(worker_of(record.kind))
+
+
+def worker_of(kind: Errand) -> str:
+    """Return who runs errands of a kind: a chat that is slow keeps neither hosts nor decisions waiting."""
+    return "messages" if kind in POSTS else "hearing" if kind in HEARINGS else "outbox"

@@ -162,11 +162,8 @@ class GitHubApi:
         for field, there in (("head", sha), ("base", target)):
             if there is None:
                 raise invalid("PullRequest", field)
-        there = [one for one in self.fake.items.values() if one.pull and one.state == "open"]
-        if any(
-            one.pull and (one.pull.head, one.pull.base, one.pull.owner) == (head, base, self.fake.owner)
-            for one in there
-        ):
+        opened = [one.pull for one in self.fake.items.values() if one.pull and one.state == "open"]
+        if any((one.head, one.base, one.owner) == (head, base, self.fake.owner) for one in opened):
             text = f"A pull request already exists for {self.fake.owner}:{head}."
             raise invalid("PullRequest", code="custom", text=text)
         if not repository.ahead(str(sha), str(target)):

@@ -50,7 +50,7 @@ class RecordRoutes:
         person = {"name": "Dev", "email": "dev@shop.test", "date": timestamp()}
         git = {"url": url, "message": "A change", "author": person, "committer": person, "comment_count": 0}
         tree = {"sha": sha, "url": url}
-        commit = {
+        commit: dict[str, Any] = {
             "sha": sha,
             "node_id": "C_1",
             "url": url,

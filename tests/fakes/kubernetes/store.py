@@ -6,7 +6,7 @@ import copy
 import re
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -112,7 +112,7 @@ class Store:
             made["metadata"] |= {name: live["metadata"][name] for name in ("uid", "creationTimestamp", "generation")}
             return self._changed(key, live, made), False
 
-    def patch_json(self, key: Key, operations: list[Object]) -> Object:
+    def patch_json(self, key: Key, operations: Sequence[Object]) -> Object:
         with self.lock:
             live = self.get(key)
             made = copy.deepcopy(live)

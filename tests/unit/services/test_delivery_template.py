@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_delivery.domain.plan import Suite
+from feature_delivery.domain.plan import DeliveryPlan, Suite
 from feature_delivery.services.delivery_file import read_delivery_file
 from feature_delivery.services.delivery_template import ShopKind, detect, first_file
 
 
-def put(directory, files):
+def put(directory: Path, files: Mapping[str, str]) -> Path:
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -19,18 +21,18 @@ def put(directory, files):
     return directory
 
 
-def plan(directory):
+def plan(directory: Path) -> DeliveryPlan:
     return read_delivery_file(first_file(directory).text.encode(), where="the template")
 
 
-def notes(directory):
+def notes(directory: Path) -> str:
     found = first_file(directory)
     for note in found.notes:
         assert " ".join(note.split()[:5]) in found.text, "what init says is in the file, too"
     return " ".join(found.notes)
 
 
-CASES = [
+CASES: list[tuple[dict[str, str], ShopKind]] = [
     ({"pytest.ini": ""}, ShopKind.PYTHON),
     ({"pyproject.toml": "[tool.pytest.ini_options]\n", "package.json": "{}"}, ShopKind.PYTHON),
     ({"setup.cfg": "[tool:pytest]\n"}, ShopKind.PYTHON),
@@ -49,13 +51,15 @@ CASES = [
 
 
 @pytest.mark.parametrize(("files", "kind"), CASES)
-def test_the_kind_is_told_by_the_files_and_the_template_reads_back(tmp_path, files, kind):
+def test_the_kind_is_told_by_the_files_and_the_template_reads_back(
+    tmp_path: Path, files: dict[str, str], kind: ShopKind
+) -> None:
     put(tmp_path, files)
     assert detect(tmp_path) is kind
     assert set(plan(tmp_path).suites) == set(Suite) - {Suite.LOAD}
 
 
-def test_a_python_package_that_runs_is_started_and_its_suites_report(tmp_path):
+def test_a_python_package_that_runs_is_started_and_its_suites_report(tmp_path: Path) -> None:
     put(
         tmp_path,
         {
@@ -116,7 +120,9 @@ LATE_PYTEST = ("uv", "pip", "install", "pytest")
         ),
     ],
 )
-def test_a_python_shops_packages_and_its_pytest_are_installed_by_what_names_them(tmp_path, files, install, inputs):
+def test_a_python_shops_packages_and_its_pytest_are_installed_by_what_names_them(
+    tmp_path: Path, files: dict[str, str], install: tuple[tuple[str, ...], ...], inputs: tuple[str, ...] | None
+) -> None:
     found = plan(put(tmp_path, {"app.py": "", **files}))
     assert found.install == install
     assert found.install_inputs == (inputs or tuple(files))
@@ -127,7 +133,7 @@ SETTINGS = 'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NA
 DJANGO = {"manage.py": MANAGE, "config/__init__.py": "", "config/wsgi.py": "", "config/asgi.py": ""}
 
 
-def test_a_django_shop_gets_its_port_by_a_shell_of_its_own_and_migrates(tmp_path):
+def test_a_django_shop_gets_its_port_by_a_shell_of_its_own_and_migrates(tmp_path: Path) -> None:
     found = plan(put(tmp_path, {"manage.py": "", "pyproject.toml": ""}))
     assert found.start == ("sh", "-c", 'exec python manage.py runserver --noreload "$HOST:$PORT"')
     assert found.migration.forward == ("python", "manage.py", "migrate", "--noinput")
@@ -147,19 +153,21 @@ def test_a_django_shop_gets_its_port_by_a_shell_of_its_own_and_migrates(tmp_path
         ("uvicorn", "", 'exec uvicorn config.asgi:application --host "$HOST" --port "$PORT"'),
     ],
 )
-def test_a_django_shop_is_started_by_the_server_that_it_installs(tmp_path, server, static, line):
+def test_a_django_shop_is_started_by_the_server_that_it_installs(
+    tmp_path: Path, server: str, static: str, line: str
+) -> None:
     put(tmp_path, {**DJANGO, "config/settings.py": static, "requirements.txt": server})
     assert plan(tmp_path).start == ("sh", "-c", line)
 
 
-def test_a_database_in_the_checkout_is_pointed_out_and_one_in_the_data_directory_is_not(tmp_path):
+def test_a_database_in_the_checkout_is_pointed_out_and_one_in_the_data_directory_is_not(tmp_path: Path) -> None:
     put(tmp_path, {**DJANGO, "config/settings.py": SETTINGS})
     assert "config.settings is a file in the checkout" in notes(tmp_path)
     put(tmp_path, {"config/settings.py": f'BASE_DIR = os.environ["DATA_DIR"]\n{SETTINGS}'})
     assert "checkout" not in notes(tmp_path)
 
 
-def test_npm_takes_the_lock_file_and_the_scripts_that_are_there(tmp_path):
+def test_npm_takes_the_lock_file_and_the_scripts_that_are_there(tmp_path: Path) -> None:
     package = {"scripts": {"check": "x", "test:unit": "jest", "build": "tsc"}}
     put(tmp_path, {"package.json": json.dumps(package), "package-lock.json": "{}"})
     found = plan(tmp_path)
@@ -172,7 +180,7 @@ def test_npm_takes_the_lock_file_and_the_scripts_that_are_there(tmp_path):
     assert "no script start" in notes(tmp_path)
 
 
-def test_node_tests_write_a_report_and_those_that_need_a_shell_are_left_alone(tmp_path):
+def test_node_tests_write_a_report_and_those_that_need_a_shell_are_left_alone(tmp_path: Path) -> None:
     scripts = {
         "test:unit": "node --test test/unit/",
         "test:functional": "node --test $WHERE && true",
@@ -189,7 +197,7 @@ def test_node_tests_write_a_report_and_those_that_need_a_shell_are_left_alone(tm
     assert "yarn" in notes(put(tmp_path, {"yarn.lock": ""}))
 
 
-def test_make_takes_the_targets_that_are_there(tmp_path):
+def test_make_takes_the_targets_that_are_there(tmp_path: Path) -> None:
     put(tmp_path, {"Makefile": "VERSION := 1\nrun serve:\n\t./serve\nunit-tests: run\n", "go.sum": ""})
     found = plan(tmp_path)
     assert found.install == ()
@@ -209,20 +217,22 @@ def test_make_takes_the_targets_that_are_there(tmp_path):
         ({"tests/test_app.py": 'get("/healthz")\n', "node_modules/x/x.js": '"/healthz"\n'}, "/"),
     ],
 )
-def test_a_health_page_is_found_in_the_sources_else_the_front_page_is_asked(tmp_path, files, path):
+def test_a_health_page_is_found_in_the_sources_else_the_front_page_is_asked(
+    tmp_path: Path, files: dict[str, str], path: str
+) -> None:
     put(tmp_path, {"Makefile": "start:\n\tserve $(PORT)\n", **files})
     assert plan(tmp_path).health.path == path
     assert ("No health page" in notes(tmp_path)) is (path == "/")
 
 
-def test_a_server_that_is_told_no_port_is_pointed_out(tmp_path):
+def test_a_server_that_is_told_no_port_is_pointed_out(tmp_path: Path) -> None:
     put(tmp_path, {"package.json": '{"scripts": {"start": "node server.js"}}', "server.js": "listen(3000)\n"})
     assert "mentions PORT" in notes(tmp_path)
     put(tmp_path, {"server.js": "listen(process.env.PORT)\n"})
     assert "mentions PORT" not in notes(tmp_path)
 
 
-def test_what_is_not_known_fails_instead_of_passing(tmp_path):
+def test_what_is_not_known_fails_instead_of_passing(tmp_path: Path) -> None:
     assert plan(tmp_path).suites[Suite.UNIT].command == ("./run-unit-tests",)
 
 
@@ -242,6 +252,6 @@ def test_what_is_not_known_fails_instead_of_passing(tmp_path):
         ]
     ),
 )
-def test_whatever_the_files_hold_the_template_reads_back(tmp_path, content, name):
+def test_whatever_the_files_hold_the_template_reads_back(tmp_path: Path, content: str, name: str) -> None:
     put(tmp_path, {name: content})
     assert plan(tmp_path).start

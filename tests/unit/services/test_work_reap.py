@@ -24,14 +24,14 @@ class FakeControl(Permits):
     asked: list[tuple[str, ...]] = field(default_factory=list)
     gone: list[tuple[str, int]] = field(default_factory=list)
 
-    def plan_reaping(self, project: object, found: Sequence[Found]) -> ReapPlan:
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
         self.asked.append(tuple(one.name for one in found))
         doomed = [
             Doomed(name=one.name, kind=one.kind, key=one.key, generation=9) for one in found if one.name in self.over
         ]
         return ReapPlan(instance="here", destroy=tuple(doomed), report=("foreign-1 was left alone.",) if found else ())
 
-    def reaped(self, project: object, *, name: str, generation: int) -> None:
+    def reaped(self, project: ProjectName, *, name: str, generation: int) -> None:
         self.gone.append((name, generation))
 
 
@@ -44,7 +44,8 @@ def platform(*names: str) -> FakePlatform:
 
 
 def test_only_what_is_over_is_destroyed_and_written_down() -> None:
-    control, there, said = FakeControl(over=("preprod-shop-1",)), platform("preprod-shop-1", "preprod-shop-2"), []
+    control, there = FakeControl(over=("preprod-shop-1",)), platform("preprod-shop-1", "preprod-shop-2")
+    said: list[str] = []
     assert reap(control, SHOP, lambda _instance: there, say=said.append) == ()
     assert {name for _, name in there.environments} == {"preprod-shop-2"}
     assert control.gone == [("preprod-shop-1", 9)]

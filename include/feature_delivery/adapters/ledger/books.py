@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, cast
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select, update
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.reader import insert_unless_there
@@ -13,6 +13,7 @@ from feature_delivery.adapters.ledger.releases import ReleaseBooks
 from feature_delivery.adapters.ledger.webhook_books import WebhookBooks
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.records import (
+    Alert,
     Attempt,
     Decision,
     Event,
@@ -23,6 +24,7 @@ from feature_delivery.domain.records import (
     HeardComment,
     OutboxEntry,
     PermitRecord,
+    Post,
     Project,
 )
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.process import Step
+    from feature_delivery.domain.records import Errand
     from feature_delivery.ports.ledger import Record
 
 
@@ -175,11 +178,19 @@ class SqlBooks(ReleaseBooks, WebhookBooks):
         self._session.flush()
         return dict(self._session.execute(query).all())
 
-    def outbox_due(self, at: datetime, limit: int = 50) -> Sequence[OutboxEntry]:
-        """Return unsent entries that are due, oldest first; rows that another process holds are passed over."""
-        o = t.outbox.c
-        query = select(OutboxEntry).where(o.sent_at.is_(None), o.due_at <= at).order_by(o.id).limit(limit)
-        return self._rows(query.with_for_update(skip_locked=True))
+    def outbox_due(
+        self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
+    ) -> Sequence[OutboxEntry]:
+        """Return unsent entries that are due, oldest first, of ``kinds`` when named."""
+        o, before = t.outbox.c, t.outbox.alias("before")
+        b = before.c
+        waits = exists().where(
+            b.project == o.project, b.feature_id == o.feature_id, b.lane == o.lane, b.sent_at.is_(None), b.id < o.id
+        )
+        query = select(OutboxEntry).where(o.sent_at.is_(None), o.due_at <= at, or_(o.lane == "", ~waits))
+        if kinds is not None:
+            query = query.where(o.kind.in_(sorted(kinds)))
+        return self._rows(query.order_by(o.id).limit(limit).with_for_update(skip_locked=True, of=t.outbox))
 
     def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
         """Return one entry of the outbox."""
@@ -192,15 +203,46 @@ class SqlBooks(ReleaseBooks, WebhookBooks):
         query = select(OutboxEntry).where(o.project == project, o.marker == marker).with_for_update()
         return cast("OutboxEntry | None", self._first(query))
 
-    def outbox_next(self) -> datetime | None:
-        """Return when the next unsent entry is due, which may be past."""
+    def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
+        """Return when the next unsent entry is due, of ``kinds`` when named; it may be past."""
         o = t.outbox.c
         query = select(o.due_at).where(o.sent_at.is_(None)).order_by(o.due_at).limit(1)
+        if kinds is not None:
+            query = query.where(o.kind.in_(sorted(kinds)))
         return cast("datetime | None", self._first(query))
+
+    def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
+        """Make nothing of a project's lane due before ``until``."""
+        o = t.outbox.c
+        which = (o.project == project, o.lane == lane, o.sent_at.is_(None), o.due_at < until)
+        # Not those that another process is at just now: it has its own answer.
+        mine = select(o.id).where(*which).with_for_update(skip_locked=True)
+        self._session.execute(update(OutboxEntry).where(o.id.in_(mine)).values(due_at=until))
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""
         return self._of(OutboxEntry, feature)
+
+    def posts_open(self, feature: Feature, channel: str) -> Sequence[Post]:
+        """Return messages of a feature in a channel that say something which may be over one day, oldest first."""
+        p = t.post.c
+        query = select(Post).where(p.feature_id == feature.id, p.channel == channel, ~p.settled).order_by(p.id)
+        return self._rows(query)
+
+    def post(self, project: ProjectName, channel: str, marker: str) -> Post | None:
+        """Return a message in a channel."""
+        p = t.post.c
+        query = select(Post).where(p.project == project, p.channel == channel, p.marker == marker)
+        return cast("Post | None", self._first(query))
+
+    def alert(self, alert_id: int) -> Alert | None:
+        """Return an alert by its number."""
+        return cast("Alert | None", self._first(select(Alert).where(t.alert.c.id == alert_id)))
+
+    def alerts_open(self, feature: Feature) -> Sequence[Alert]:
+        """Return the alerts of a feature that are open, oldest first."""
+        a = t.alert.c
+        return self._rows(select(Alert).where(a.feature_id == feature.id, a.resolved_at.is_(None)).order_by(a.id))
 
     def events(self, feature: Feature) -> Sequence[Event]:
         """Return a feature's history, oldest first."""

@@ -31,6 +31,8 @@ RECORDS: dict[type[Any], Table] = {
     records.QueuePlace: tables.queue_place,
     records.WebhookDelivery: tables.webhook,
     records.OutboxEntry: tables.outbox,
+    records.Post: tables.post,
+    records.Alert: tables.alert,
     records.Event: tables.event,
 }
 

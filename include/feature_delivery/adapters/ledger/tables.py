@@ -243,6 +243,7 @@ gate = table(
     truth("ended"),
     moment("requested_at", nullable=True),
     moment("reminded_at", nullable=True),
+    number("reminders"),
     Index("ix_fd_gate_feature_id_step", "feature_id", "step"),
 )
 unique_where("uq_fd_gate_open", gate.c.feature_id, where=gate.c.state == GateState.OPEN)
@@ -366,6 +367,7 @@ outbox = table(
     Column("kind", word(Errand), nullable=False),
     Column("payload", json_dict(), nullable=False),
     short("marker", MARKER),
+    short("lane", 40),
     moment("created_at"),
     moment("due_at"),
     moment("sent_at", nullable=True),
@@ -375,6 +377,40 @@ outbox = table(
     Index("ix_fd_outbox_feature_id", "feature_id"),
 )
 some("ix_fd_outbox_due_at", outbox.c.due_at, outbox.c.id, where=outbox.c.sent_at.is_(None))
+
+some("ix_fd_outbox_lane", outbox.c.feature_id, outbox.c.lane, outbox.c.id, where=outbox.c.sent_at.is_(None))
+
+post = table(
+    "fd_post",
+    ident(),
+    short("project", KEY),
+    number("feature_id"),
+    short("channel", 40),
+    short("marker", MARKER),
+    short("place"),
+    short("ts"),
+    short("digest", 64),
+    truth("settled"),
+    moment("at"),
+    UniqueConstraint("project", "channel", "marker"),
+)
+some("ix_fd_post_open", post.c.feature_id, where=sa.not_(post.c.settled))
+
+alert = table(
+    "fd_alert",
+    ident(),
+    short("project", KEY),
+    of_feature(),
+    number("attempt"),
+    Column("step", word(Step), nullable=False),
+    text("text"),
+    Column("details", json_list(), nullable=False),
+    moment("opened_at"),
+    moment("resolved_at", nullable=True),
+    text("resolution"),
+    Index("ix_fd_alert_feature_id", "feature_id"),
+)
+unique_where("uq_fd_alert_open", alert.c.feature_id, alert.c.step, where=alert.c.resolved_at.is_(None))
 
 event = table(
     "fd_event",

@@ -24,8 +24,13 @@ class LogMessenger:
 
     def send(self, message: Message) -> None:
         """Keep it, and log it when it is new."""
+        if message.key is None:
+            return  # the board shows what waits, all day
         kept = LocalMessage(id=message.id, key=message.key, to=message.to, text=message.text, at=now())
         if self._records.keep_message(message.project, kept):
             to = ", ".join(message.to) or "everybody"
             # One line per message: a title from outside must not write lines of its own into the log.
             _log.info("%s %s, to %s: %s", message.project, message.key, to, " ".join(message.text.split()))
+
+    def update(self, message: Message) -> None:
+        """Leave it: the board shows messages as they were sent, and beside them what is so now."""

@@ -20,7 +20,7 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import turn
+from feature_delivery.services.control import alerts, turn
 from feature_delivery.services.control.gates import ON_ITS_WAY, rewind, rewind_later, run_of, settle
 from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
 
@@ -180,6 +180,7 @@ def give_up(unit: Unit, project: ProjectConfig, feature: Feature, state: Feature
     if gate is not None:
         gate.state, gate.outcome, gate.ended = GateState.CLOSED, str(state), True
     turn.free(unit, project, feature)
+    alerts.ended(unit, feature, f"The delivery was {state}.")
     record(unit, feature, str(state), reason)
     tell_issue(unit, feature, str(state), f"The delivery of {feature.key} has ended: {reason}")
     if feature.request_number is not None:

@@ -12,7 +12,7 @@ from feature_delivery.domain.records import Errand
 from feature_delivery.ports.git_host import RequestState, StatusState
 from feature_delivery.ports.messenger import Message
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import hand_merges, opening, showing
+from feature_delivery.services.control import hand_merges, hearing, opening, posting, showing
 from feature_delivery.services.levelling import level_with
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MARKDOWN_TRACKERS = frozenset({"github", "gitlab", "gitea"})
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """One errand, out of its transaction."""
+    """One errand, out of its transaction; ``feature_id`` 0, ``key`` and ``run_id`` empty: about the project."""
 
     id: int
     project: ProjectName
@@ -64,6 +64,15 @@ def run(control: Control, project: ProjectConfig, errand: Claimed) -> Outcome:
         case Errand.SHOW:
             shown, error = showing.show(control, project, errand.run_id, dict(payload.get("shown", {})))
             return Outcome(error, shown)
+        case Errand.MESSAGE:
+            posting.divide(control, project, errand.run_id)
+            deliver(control.outside(project), project, errand)
+        case Errand.POST:
+            posting.post(control, project, errand)
+        case Errand.MEND:
+            posting.mend(control, project, errand)
+        case Errand.HEAR:
+            hearing.hear(control, project, errand)
         case _:
             deliver(control.outside(project), project, errand)
     return Outcome()
@@ -100,7 +109,15 @@ def deliver(outside: Outside, project: ProjectConfig, errand: Claimed) -> None:
                 description=str(payload.get("description", "")),
                 url=str(payload.get("url", "")),
             )
-        case Errand.OPEN_REQUEST | Errand.FIND_REQUEST | Errand.LEVEL_PREPROD | Errand.SHOW:
+        case (
+            Errand.OPEN_REQUEST
+            | Errand.FIND_REQUEST
+            | Errand.LEVEL_PREPROD
+            | Errand.SHOW
+            | Errand.POST
+            | Errand.MEND
+            | Errand.HEAR
+        ):
             raise AssertionError("this changes the ledger: it is no errand to the outside alone")
         case _:
             assert_never(errand.kind)

@@ -28,6 +28,7 @@ class Parts:
         secrets: How many webhook secrets are set.
         path: Where webhooks are taken, below the web app's address.
         platform: Looks at where the project's commits run.
+        messages: Looks at the channels for messages.
     """
 
     repository: Callable[[], Repository]
@@ -36,6 +37,7 @@ class Parts:
     secrets: Callable[[], int]
     path: str
     platform: Callable[[], Iterable[Finding]] = list
+    messages: Callable[[], Iterable[Finding]] = tuple
 
 
 def examine(project: ProjectConfig, parts: Parts) -> list[Finding]:
@@ -47,6 +49,7 @@ def examine(project: ProjectConfig, parts: Parts) -> list[Finding]:
         lambda: _platform(project, parts),
         lambda: [_webhook(project, parts)],
         lambda: [_people(project)],
+        lambda: _inside("messages", parts.messages),
     )
     with ThreadPoolExecutor(len(looks), thread_name_prefix="examine") as pool:
         found = [finding for findings in pool.map(_listed, looks) for finding in findings]

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import NotFound, Refused
-from feature_delivery.domain.process import GATES, ORDER, Step, Who
+from feature_delivery.domain.process import GATES, ORDER, Step
 from feature_delivery.domain.records import (
     AttemptState,
     Feature,
@@ -23,9 +23,10 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.work import GateAnswer
 from feature_delivery.ports.runs import RunRef, TaskRef
-from feature_delivery.services.control import turn
+from feature_delivery.services.control import alerts, turn
+from feature_delivery.services.control.asking import ask_at_the_gate
 from feature_delivery.services.control.flags import Flag, flag
-from feature_delivery.services.control.history import find_request, notify, open_request, record
+from feature_delivery.services.control.history import find_request, open_request, record
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -97,6 +98,7 @@ def open_gate(unit: Unit, project: ProjectConfig, task: TaskRef) -> GateAnswer:
             True,
             "",
         )
+        alerts.succeeded(unit, feature, task.step)
         unit.runs.unshelve(run_of(feature))
         _come_back(unit, project, feature)
         return GateAnswer(outcome=found.outcome)
@@ -127,7 +129,7 @@ def _before_verdict(unit: Unit, project: ProjectConfig, feature: Feature) -> Non
         promotion.state = PromotionState.UNCERTAIN
         text = f"{feature.key}: production's branch moved, the deploy has not ended. Decide: roll back or keep."
         record(unit, feature, "production_uncertain", text, step=Step.WAIT_FOR_VERDICT)
-        notify(unit, feature, "uncertain", text, to=project.people.with_role(Who.OPERATOR, Who.MANAGER))
+        alerts.failed(unit, project, feature, Step.DEPLOY_PRODUCTION, "It was stopped before it said how it ended.")
     elif row.frozen_reason and not begun and ready:
         feature.rewind_to = feature.rewind_to or Step.WAIT_FOR_TURN  # it waits there until production is thawed
 
@@ -154,14 +156,11 @@ def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, foun
         unit.runs.shelve(run_of(feature), until=until)
     waits_for = found.blocked or found.waits_for
     record(unit, feature, "waiting", f"{gate.step} waits: {waits_for}", step=gate.step)
-    if found.blocked and feature.rewind_to is None:
-        notify(
-            unit,
-            feature,
-            f"blocked:{gate.step}:{gate.id}",
-            f"{feature.key} stopped before {gate.step}. {found.blocked}",
-            to=project.people.with_role(*_menders(gate.step)),
-        )
+    if found.blocked:
+        alerts.stopped(unit, project, feature, gate.step, found.blocked)
+    elif feature.rewind_to is None:
+        alerts.succeeded(unit, feature, gate.step)
+        ask_at_the_gate(unit, project, feature, gate.step)
     if feature.rewind_to is not None:
         # A rewind that was decided while a task was running is done once the run is parked here.
         gate.ended = False
@@ -176,10 +175,6 @@ def _help_along(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate
         open_request(unit, project, feature)
     else:
         find_request(unit, feature)
-
-
-def _menders(step: Step) -> tuple[Who, ...]:
-    return (Who.DEVELOPER, Who.OPERATOR) if ORDER[step] >= ORDER[Step.WAIT_FOR_TURN] else (Who.DEVELOPER,)
 
 
 def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool = True) -> bool:
@@ -208,6 +203,7 @@ def resolve(unit: Unit, feature: Feature, gate: Gate, outcome: str, *, locked: b
     gate.state, gate.outcome, gate.resolved_at, gate.blocked = GateState.RESOLVED, outcome, now(), ""
     gate.ended = False
     record(unit, feature, "resolved", f"{gate.step}: {outcome}", step=gate.step)
+    alerts.succeeded(unit, feature, gate.step)
     if locked:
         end(unit, feature, gate)
 

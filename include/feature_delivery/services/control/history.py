@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.markdown import plain
+from feature_delivery.domain.messages import MessageKind
 from feature_delivery.domain.records import Errand, Event, Feature, OutboxEntry, now
 
 if TYPE_CHECKING:
@@ -58,6 +59,33 @@ def show_later(unit: Unit, feature: Feature) -> None:
     elif entry.sent_at is not None:
         entry.sent_at, entry.due_at, entry.tries = None, now() + SHOW_AFTER, 0
     entry.payload["asked"] = int(entry.payload.get("asked", 0)) + 1
+    mend_later(unit, feature)
+
+
+def mend_later(unit: Unit, feature: Feature, *, begin: bool = False) -> None:
+    """Have the feature's messages in the chat say what is so now, soon and once for all that happens.
+
+    ``begin``: there is one that may have to; from then on whatever happens is looked at.
+    """
+    marker = f"{feature.run_id}:{Errand.MEND}"
+    entry = unit.books.outbox_marked(feature.project, marker)
+    if entry is None:
+        if begin:
+            payload = {"asked": 1}
+            unit.books.add(
+                OutboxEntry(
+                    project=feature.project,
+                    feature_id=feature.id,
+                    kind=Errand.MEND,
+                    payload=payload,
+                    marker=marker,
+                    due_at=now() + SHOW_AFTER,
+                )
+            )
+        return
+    if entry.sent_at is not None:
+        entry.sent_at, entry.due_at, entry.tries = None, now() + SHOW_AFTER, 0
+    entry.payload["asked"] = int(entry.payload.get("asked", 0)) + 1
 
 
 def send(
@@ -89,9 +117,19 @@ def _base(marker: str) -> str:
     return re.sub(r"#\d+$", "", marker)
 
 
-def notify(unit: Unit, feature: Feature, marker: str, text: str, *, to: Iterable[str] = ()) -> None:
-    """Send a message to people."""
-    send(unit, feature, Errand.MESSAGE, marker, {"to": sorted(set(to)), "text": text})
+def notify(
+    unit: Unit,
+    feature: Feature,
+    marker: str,
+    text: str,
+    *,
+    to: Iterable[str] = (),
+    kind: MessageKind = MessageKind.NOTE,
+    **about: Any,
+) -> None:
+    """Send a message to people; ``about``: what of the ledger it is about, see ``messages.compose``."""
+    payload = {"to": sorted(set(to)), "text": text, **({"kind": kind.value} if kind is not MessageKind.NOTE else {})}
+    send(unit, feature, Errand.MESSAGE, marker, {**payload, **about})
 
 
 def tell_issue(unit: Unit, feature: Feature, marker: str, text: str, *, state: IssueState | None = None) -> None:

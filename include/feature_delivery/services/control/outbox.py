@@ -7,18 +7,21 @@ is refused for good stops no delivery: it is tried again, seldom, and people are
 from __future__ import annotations
 
 import logging
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Error, Permanent, RateLimited
+from feature_delivery.domain.errors import Error, Permanent, RateLimited, Refused
+from feature_delivery.domain.messages import CHAT
+from feature_delivery.domain.names import FeatureKey
 from feature_delivery.domain.process import Who
-from feature_delivery.domain.records import Errand, OutboxEntry, now
+from feature_delivery.domain.records import HEARINGS, POSTS, Errand, Event, OutboxEntry, now
 from feature_delivery.services.control import errands
 from feature_delivery.services.control.errands import Claimed, Outcome
 from feature_delivery.services.control.history import SHOW_AFTER, notify, record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.project import ProjectConfig
@@ -32,12 +35,23 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=30)
 PERMANENT_PAUSE = timedelta(hours=1)
 """A refusal may be mended by people (a missing right, a wrong channel); it is tried again, seldom."""
 
+LONGEST_PAUSES = {kind: timedelta(minutes=5) for kind in POSTS} | {kind: timedelta(minutes=1) for kind in HEARINGS}
+"""Messages wait in a lane for the one before, and people wait for an answer."""
+
 SHOW_TRIES = 24
 """So often a showing that is refused is tried again; whatever happens next shows the feature anyway."""
+
+POST_TRIES = 24
+"""So often, over hours, a message is tried that itself is refused: it must not keep those behind it for ever."""
+
+STATES = frozenset({Errand.ISSUE_STATE, Errand.REQUEST_STATE})
+"""Errands of which only the newest counts."""
 
 ISSUE, MESSAGES, HOST = "tracker", "messenger", "host"
 _SIDES = {
     Errand.MESSAGE: MESSAGES,
+    Errand.MEND: CHAT,
+    Errand.HEAR: CHAT,
     Errand.ISSUE_COMMENT: ISSUE,
     Errand.ISSUE_STATE: ISSUE,
     Errand.ISSUE_ASSIGNEE: ISSUE,
@@ -47,22 +61,31 @@ _SIDES = {
 _log = logging.getLogger(__name__)
 
 
-def drain(control: Control, *, limit: int = 50) -> tuple[int, int]:
-    """Run what is due; returns how many errands were run and how many failed."""
+def drain(control: Control, *, limit: int = 50, kinds: Iterable[Errand] | None = None) -> tuple[int, int]:
+    """Run what is due, of ``kinds`` when named; returns how many errands were run and how many failed."""
     with control.begin() as unit:
-        claimed = _claim(unit, limit)
-    failed = 0
-    waits: dict[tuple[ProjectName, str], RateLimited] = {}
+        claimed, since = _claim(unit, limit, kinds), time.monotonic()
+    failed = done = 0
+    waits: dict[tuple[ProjectName, str], Exception] = {}
     for errand in claimed:
-        side = (errand.project, _SIDES.get(errand.kind, HOST))
+        if time.monotonic() - since > LEASE.total_seconds() / 2:
+            break  # the other side is slow: what is left is claimed anew when its lease has ended
+        side = (errand.project, _side(errand))
         outcome = Outcome(waits[side]) if side in waits else _run(control, errand)
-        if isinstance(outcome.error, RateLimited):
+        if isinstance(outcome.error, RateLimited) or (outcome.error is not None and errand.kind in POSTS):
             waits[side] = outcome.error
         failed += outcome.error is not None
+        done += outcome.error is None
         project = _project(control, errand.project)
         with control.begin() as unit:
             _mark(unit, project, errand, outcome)
-    return len(claimed) - failed, failed
+    return done, failed
+
+
+def _side(errand: Claimed) -> str:
+    if errand.kind is Errand.POST:
+        return errand.marker.partition(">")[0]
+    return _SIDES.get(errand.kind, HOST)
 
 
 def _project(control: Control, name: ProjectName) -> ProjectConfig | None:
@@ -72,11 +95,11 @@ def _project(control: Control, name: ProjectName) -> ProjectConfig | None:
         return None  # its file is gone or broken: nobody can be told
 
 
-def _claim(unit: Unit, limit: int) -> list[Claimed]:
+def _claim(unit: Unit, limit: int, kinds: Iterable[Errand] | None) -> list[Claimed]:
     claimed = []
-    for entry in unit.books.outbox_due(now(), limit):
-        feature = unit.books.feature_by_id(entry.feature_id)
-        if _outdated(entry, unit.books.outbox(feature)):
+    for entry in unit.books.outbox_due(now(), limit, kinds=kinds):
+        feature = unit.books.feature_by_id(entry.feature_id) if entry.feature_id else None
+        if feature is not None and entry.kind in STATES and _outdated(entry, unit.books.outbox(feature)):
             entry.sent_at, entry.error = now(), "A newer state was sent instead."
             continue
         entry.tries += 1
@@ -86,8 +109,8 @@ def _claim(unit: Unit, limit: int) -> list[Claimed]:
                 id=entry.id,
                 project=entry.project,
                 feature_id=entry.feature_id,
-                key=feature.key,
-                run_id=feature.run_id,
+                key=feature.key if feature is not None else FeatureKey(""),
+                run_id=feature.run_id if feature is not None else "",
                 kind=entry.kind,
                 payload=dict(entry.payload),
                 marker=entry.marker,
@@ -99,8 +122,6 @@ def _claim(unit: Unit, limit: int) -> list[Claimed]:
 
 def _outdated(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
     """Say whether a newer state is on its way or sent: an old one that is late must not overwrite it."""
-    if entry.kind not in {Errand.ISSUE_STATE, Errand.REQUEST_STATE}:
-        return False
     return any(other.kind is entry.kind and other.id > entry.id for other in others)
 
 
@@ -129,7 +150,12 @@ def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: O
         return
     said = str(outcome.error) if isinstance(outcome.error, Error) else f"An unexpected {type(outcome.error).__name__}."
     told, entry.error = entry.error == said[:2000], said[:2000]
-    entry.due_at = now() + _pause(outcome.error, errand.tries)
+    entry.due_at = now() + _pause(outcome.error, errand)
+    if entry.lane and isinstance(outcome.error, RateLimited):
+        # Whoever asks us to wait is asked by nothing else meanwhile.
+        unit.books.outbox_postpone(errand.project, entry.lane, entry.due_at)
+    if errand.kind in POSTS | HEARINGS and _hopeless(outcome.error) and errand.tries >= POST_TRIES:
+        entry.sent_at = now()
     if errand.kind is Errand.SHOW and isinstance(outcome.error, Permanent) and errand.tries >= SHOW_TRIES:
         entry.sent_at = now()
     if isinstance(outcome.error, Permanent) and project is not None and not told:
@@ -145,19 +171,28 @@ def _done(entry: OutboxEntry, errand: Claimed) -> None:
     entry.due_at, entry.tries = now() + SHOW_AFTER, 0
 
 
+def _hopeless(error: Exception) -> bool:
+    """Say whether it lies with the message: what people can mend, and what is down, is waited for however long."""
+    return isinstance(error, Refused) or not isinstance(error, Error)
+
+
 def _tell(unit: Unit, project: ProjectConfig, errand: Claimed, said: str) -> None:
     """Tell people once what the outside refuses; the delivery goes on without it."""
+    if not errand.feature_id:
+        unit.books.add(Event(project=errand.project, feature_id=None, kind="trouble", text=said[:2000]))
+        return
     feature = unit.books.feature_by_id(errand.feature_id)
     record(unit, feature, "trouble", said)
-    if errand.kind is not Errand.MESSAGE:
+    if errand.kind is not Errand.MESSAGE and errand.kind not in POSTS | HEARINGS:
         text = f"{feature.key}: {said} Its delivery goes on; this is tried again."
         notify(unit, feature, f"trouble:{errand.kind}", text, to=project.people.with_role(Who.OPERATOR))
 
 
-def _pause(error: Exception, tries: int) -> timedelta:
+def _pause(error: Exception, errand: Claimed) -> timedelta:
     if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
         return timedelta(seconds=min(error.retry_after_seconds, LONGEST_PAUSE.total_seconds()))
+    longest = LONGEST_PAUSES.get(errand.kind)
     if isinstance(error, Permanent):
-        return PERMANENT_PAUSE
-    doubled: timedelta = FIRST_PAUSE * 2 ** min(tries - 1, 12)
-    return min(LONGEST_PAUSE, doubled)
+        return longest or PERMANENT_PAUSE
+    doubled: timedelta = FIRST_PAUSE * 2 ** min(errand.tries - 1, 12)
+    return min(longest or LONGEST_PAUSE, doubled)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, assert_never
 
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
-from feature_delivery.domain.process import CHECKS, Step, Who
+from feature_delivery.domain.process import Step, Who
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
@@ -36,7 +36,8 @@ from feature_delivery.domain.work import (
     Result,
     SuiteDone,
 )
-from feature_delivery.services.control import attempts, production, turn, verdict
+from feature_delivery.services.control import alerts, attempts, production, turn, verdict
+from feature_delivery.services.control.asking import ask
 from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import last_failure, missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 
 FACTS = frozenset({Step.PROMOTE, Step.RESTORE_BRANCH})
 """Steps that move production: a move they report has happened, whatever the permit has become since."""
+
+DECIDED_BY_GIT = frozenset({"conflict", "foreign", "stale"})
+"""Causes that reject, freeze or rewind: people are told of that, nothing has failed."""
 
 
 def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: int, result: Result) -> str:
@@ -85,6 +89,10 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
         permit.state, permit.reason, permit.ended_at = "failed" if problem else "done", problem, now()
         if problem:
             record(unit, feature, "failed", problem, step=task.step)
+            if not (isinstance(result, Failed) and result.cause in DECIDED_BY_GIT):
+                alerts.failed(unit, project, feature, task.step, problem)
+        else:
+            alerts.succeeded(unit, feature, task.step)
     show_later(unit, feature)  # most results are no line of the history
     settle(unit, project, feature)
     return problem
@@ -238,10 +246,6 @@ def _suite(scene: Scene, result: SuiteDone) -> str:
             candidate.integration_green = not red
     if scene.step is Step.REFRESH_CANDIDATE and red:
         turn.free(unit, scene.project, feature)
-    if red and step in CHECKS | {Step.TEST_PREPROD}:
-        attempt = unit.books.attempt(feature)
-        to = attempt.authors if attempt and attempt.authors else scene.project.people.with_role(Who.DEVELOPER)
-        notify(unit, feature, f"red:{scene.step}:{result.commit[:10]}", f"{feature.key}: {red}", to=to)
     if scene.step is Step.TEST_PRODUCTION and red:
         _judge_automatically(scene, "fail")
     return red
@@ -302,17 +306,17 @@ def _trouble(scene: Scene, said: str) -> None:
 
 def _done(scene: Scene, permit: PermitRecord, done: Done) -> str:
     unit, feature, project = scene.unit, scene.feature, scene.project
+    named = f"{feature.key} {feature.title}".strip()
     match scene.step:
         case Step.NOTIFY_REVIEWERS:
-            people = project.people.with_role(Who.REVIEWER)
-            text = f"{feature.key} {feature.title}: review {feature.request_url or feature.branch}."
-            notify(unit, feature, "review", text, to=people)
+            text = f"{named}: review {feature.request_url or feature.branch}."
+            ask(unit, project, feature, Step.WAIT_FOR_REVIEW, text, marker="review")
         case Step.NOTIFY_TESTERS:
-            text = f"{feature.key} {feature.title}: test it at {_preprod_address(scene)}."
-            notify(unit, feature, "acceptance", text, to=project.people.with_role(Who.TESTER))
+            text = f"{named}: test it at {_preprod_address(scene)}."
+            ask(unit, project, feature, Step.WAIT_FOR_ACCEPTANCE, text, marker="acceptance")
         case Step.NOTIFY_MANAGER:
-            text = f"{feature.key} {feature.title}: accepted by testers, confirm it ({_preprod_address(scene)})."
-            notify(unit, feature, "confirmation", text, to=project.people.with_role(Who.MANAGER))
+            text = f"{named}: accepted by testers, confirm it ({_preprod_address(scene)})."
+            ask(unit, project, feature, Step.WAIT_FOR_CONFIRMATION, text, marker="confirmation")
         case Step.REFRESH_CANDIDATE:
             _refreshed(scene)
         case Step.NOTIFY_ROLLBACK:
@@ -360,9 +364,9 @@ def _rolled_back(scene: Scene) -> str:
         why = (result.red if result is not None else "") or _why_not_restored(scene)
         text = f"The rollback of {feature.key} is not finished: {why.rstrip('.')}. Production stays locked."
         record(unit, feature, "production_uncertain", text, step=scene.step)
-        notify(unit, feature, f"uncertain:{promotion.id}", text, to=operators)
         return text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}."
     promotion.state, promotion.ended_at = PromotionState.ROLLED_BACK, now()
+    alerts.ended(unit, feature, "It was rolled back.")
     turn.free(unit, project, feature)
     notify(
         unit,
@@ -427,7 +431,6 @@ def _deploy_failed(scene: Scene, permit: PermitRecord, reason: str) -> None:
         promotion.state = PromotionState.UNCERTAIN
         text = f"{feature.key}: production's branch moved, the deploy failed. Decide: roll back or keep. {reason}"
         record(unit, feature, "production_uncertain", text, step=scene.step)
-        notify(unit, feature, "uncertain", text, to=project.people.with_role(Who.OPERATOR, Who.MANAGER))
 
 
 def _wanted(scene: Scene) -> CommitSha:

@@ -17,7 +17,7 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import turn
+from feature_delivery.services.control import alerts, turn
 from feature_delivery.services.control.gates import ENDED, rewind, run_of, settle
 from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
 
@@ -53,6 +53,7 @@ def keep(unit: Unit, project: ProjectConfig, feature: Feature, reason: str, *, p
     assert attempt is not None
     attempt.state, attempt.ended_at = AttemptState.SHIPPED, now()
     feature.state = FeatureState.SHIPPED
+    alerts.ended(unit, feature, "It was kept in production.")
     turn.free(unit, project, feature)
     record(unit, feature, "kept", reason or "Kept in production.", person=person)
     if feature.request_number is not None:

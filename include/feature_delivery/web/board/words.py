@@ -167,6 +167,9 @@ ERRANDS: Mapping[str, str] = {
     Errand.LEVEL_PREPROD: N_("Level pre-production"),
     Errand.SHOW: N_("Status on the host's pages"),
     Errand.COMMIT_STATUS: N_("Commit status"),
+    Errand.POST: N_("Message in a channel"),
+    Errand.MEND: N_("Messages in the chat, brought up to date"),
+    Errand.HEAR: N_("Answer from the chat"),
 }
 
 SPENT: Mapping[str, str] = {

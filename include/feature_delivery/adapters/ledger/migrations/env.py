@@ -1,18 +1,18 @@
 """How Alembic reaches the ledger's tables; called by Airflow's `db migrate` through the external DB manager."""
 
 from alembic import context
-from sqlalchemy import create_engine, pool
+from sqlalchemy import Connection, create_engine, pool
 
 from feature_delivery.adapters.ledger import local_tables  # noqa: F401 - completes the metadata
 from feature_delivery.adapters.ledger.tables import VERSION_TABLE, metadata
 
 
-def _ours(name, kind, _parents):
+def _ours(name: str | None, kind: str, _parents: object) -> bool:
     # Airflow's own tables live in the same database and are none of our business.
     return kind != "table" or name in metadata.tables
 
 
-def _migrate(connection):
+def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -35,7 +35,7 @@ if context.is_offline_mode():
         context.run_migrations()
 else:
     engine = context.config.attributes.get("engine") or create_engine(
-        context.config.get_main_option("sqlalchemy.url"), poolclass=pool.NullPool
+        context.config.get_main_option("sqlalchemy.url", ""), poolclass=pool.NullPool
     )
     with engine.connect() as connection:
         _migrate(connection)

@@ -31,7 +31,7 @@ TABLES = (
 )
 
 
-def upgrade():
+def upgrade() -> None:
     op.create_table(
         "fd_feature",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -373,6 +373,6 @@ def upgrade():
     op.create_index("ix_fd_deployment_feature_id", "fd_deployment", ["feature_id"])
 
 
-def downgrade():
+def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)

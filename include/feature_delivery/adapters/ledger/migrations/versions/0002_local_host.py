@@ -19,7 +19,7 @@ TABLES = (
 )
 
 
-def upgrade():
+def upgrade() -> None:
     op.create_table(
         "fd_local_issue",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -133,6 +133,6 @@ def upgrade():
     )
 
 
-def downgrade():
+def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)

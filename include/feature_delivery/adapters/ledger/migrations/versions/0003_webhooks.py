@@ -11,7 +11,7 @@ depends_on = None
 TABLE, INDEX = "fd_webhook", "ix_fd_webhook_project_id"
 
 
-def upgrade():
+def upgrade() -> None:
     # Rows from before have no hint: they are looked into without one.
     with op.batch_alter_table(TABLE) as table:
         table.add_column(sa.Column("headers", sa.JSON(), nullable=False, server_default="{}"))
@@ -23,7 +23,7 @@ def upgrade():
     op.create_index(INDEX, TABLE, ["project", "id"])
 
 
-def downgrade():
+def downgrade() -> None:
     op.drop_index(INDEX, table_name=TABLE)
     with op.batch_alter_table(TABLE) as table:
         table.drop_column("ignored")

@@ -11,7 +11,7 @@ depends_on = None
 DECISION, HEARD = "fd_decision", "fd_heard_comment"
 
 
-def upgrade():
+def upgrade() -> None:
     with op.batch_alter_table(DECISION) as table:
         table.add_column(sa.Column("origin", sa.String(80), nullable=False, server_default=""))
         table.add_column(sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True))
@@ -36,7 +36,7 @@ def upgrade():
     op.create_index("ix_fd_heard_comment_feature_id", HEARD, ["feature_id"])
 
 
-def downgrade():
+def downgrade() -> None:
     op.drop_table(HEARD)
     with op.batch_alter_table(DECISION) as table:
         table.drop_column("withdrawn_at")

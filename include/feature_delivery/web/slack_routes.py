@@ -1,0 +1,125 @@
+"""Where Slack tells what people press: signature first, then stored, then answered; decided afterwards.
+
+One address for all projects: an app in Slack has only one. Whose button it was says the button's own signature.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+
+from fastapi import APIRouter, BackgroundTasks, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+
+from feature_delivery.adapters.messengers.slack import Form, Interactions
+from feature_delivery.adapters.messengers.slack.blocks import COMMENT
+from feature_delivery.bootstrap import messengers, settings
+from feature_delivery.domain.errors import Conflict, Error, Misconfigured
+from feature_delivery.domain.messages import CHAT
+from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.records import now
+from feature_delivery.ports.messenger import Press
+from feature_delivery.services.control.hearing import store
+from feature_delivery.web.errors import Unauthorized, answer, problems
+from feature_delivery.web.transaction import begin, session
+
+router = APIRouter(tags=["slack"])
+BODY_LIMIT = 256 * 1024
+"""What Slack sends of a press holds the whole message: some ten kilobytes."""
+
+READ_SECONDS = 3
+"""Slack waits no longer for the whole of it."""
+
+FORM_FAILED = "The form did not open. Press the button once more, or decide on the board."
+
+_log = logging.getLogger(__name__)
+
+
+@router.post("/slack/interactions", responses=problems(401, 408, 413))
+async def interaction(request: Request, background: BackgroundTasks) -> Response:
+    """Take what somebody pressed in Slack. It must be signed with the signing secret of a project's app.
+
+    200: it is stored, for good, and will be decided; whoever pressed hears when it does not count.
+    """
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            body = await _read(request)
+    except ClientDisconnect:
+        return answer(400, "Invalid", "The body did not come to its end.")
+    except TimeoutError:
+        return answer(408, "Invalid", f"The body did not come within {READ_SECONDS} s.")
+    if body is None:
+        return answer(413, "Invalid", f"An interaction is at most {BODY_LIMIT // 1024} KiB.")
+    return await run_in_threadpool(_take, dict(request.headers), body, background)
+
+
+async def _read(request: Request) -> bytes | None:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            return None
+    return bytes(body)
+
+
+def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks) -> Response:
+    """Check, store and answer.
+
+    Raises:
+        Unauthorized: It is not signed by the app of a project here, or it is old.
+    """
+    at = now()
+    # Every project's secret is tried whatever came before: time tells nothing about them.
+    believing = [(project, reader) for project, reader in list(_readers()) if reader.authentic(headers, body, at=at)]
+    if not believing:
+        raise Unauthorized("The signature is not that of a Slack app here. Compare 'signing_secret' in the Connection.")
+    for project, reader in believing:
+        said = reader.read(body)
+        if said is None:
+            continue
+        if isinstance(said, str):
+            return JSONResponse({"response_action": "errors", "errors": {COMMENT: said}})
+        if isinstance(said, Form):
+            background.add_task(_ask_why, project, said)
+        else:
+            _store(project, said)
+        break
+    return Response(status_code=200)
+
+
+def _readers() -> Iterator[tuple[ProjectConfig, Interactions]]:
+    for project in settings.projects().values():
+        if project.messages.kind == CHAT:
+            try:
+                yield project, messengers.interactions(project)
+            except Misconfigured as error:
+                _log.warning("Slack interactions of %s are not read: %s", project.name, error)
+
+
+def _store(project: ProjectConfig, press: Press) -> None:
+    try:
+        with begin() as unit:
+            stored = store(unit, project, press)
+    except Conflict:
+        stored = False  # the same press, at the same moment
+    _log.info("Slack: %s pressed %s in %s%s", press.user, press.kind, project.name, "" if stored else ", as before")
+
+
+def _ask_why(project: ProjectConfig, form: Form) -> None:
+    """Open the form for a rejection, after Slack has its answer: it opens one only once."""
+    try:
+        chat = messengers.slack(project, session)
+        chat.ask_why(form.trigger, form.value, key=form.key, place=form.place, thread=form.thread)
+    except Error as error:
+        _log.warning("Could not open the form for a rejection in %s: %s", project.name, error)
+        _whisper(project, form)
+
+
+def _whisper(project: ProjectConfig, form: Form) -> None:
+    try:
+        messengers.slack(project, session).whisper(form.user, form.place, form.thread, FORM_FAILED)
+    except Error as error:
+        _log.warning("Could not tell %s in Slack of %s: %s", form.user, project.name, error)
