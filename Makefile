@@ -31,7 +31,7 @@ test: $(VENV)/.installed-dev
 # On a cluster of yours: FEATURE_DELIVERY_TEST_KUBECONFIG names a kubeconfig with an administrator's rights.
 e2e-kubernetes: $(VENV)/.installed-dev
 	@test -f "$$FEATURE_DELIVERY_TEST_KUBECONFIG" || { echo "Set FEATURE_DELIVERY_TEST_KUBECONFIG to a kubeconfig."; exit 2; }
-	$(BIN)/pytest -k real_cluster tests/contracts/test_platform_contract.py $(ARGS)
+	$(BIN)/pytest -k real_cluster tests/contracts $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -29,6 +29,7 @@ from tests.fakes.kubernetes.nodes import ScriptedNode, service_account_kubeconfi
 from tests.fakes.kubernetes.store import Object
 
 VARIABLE = "FEATURE_DELIVERY_TEST_KUBECONFIG"
+NONE_GIVEN = f"No cluster is given: set {VARIABLE} to the path of a kubeconfig with an administrator's rights."
 OURS = "feature-delivery"
 
 

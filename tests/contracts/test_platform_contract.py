@@ -18,7 +18,7 @@ from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
 from tests import shops
 from tests.contracts.kubernetes_bench import KubernetesBench, fake_server
-from tests.contracts.real_cluster import VARIABLE, RealBench, RealCluster, given
+from tests.contracts.real_cluster import NONE_GIVEN, RealBench, RealCluster
 from tests.fakes.fake_platform import FakePlatform
 from tests.support.ports import port_range
 
@@ -74,18 +74,6 @@ class LocalBench:
         return LocalPlatform(Settings(root=self.root, instance=instance, ports=port_range()))
 
 
-@pytest.fixture(scope="session")
-def given_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster | None]:
-    """The cluster that the environment names, with the rights of ``rbac.yaml`` and a node where it has none."""
-    place = given()
-    if place is None:
-        yield None
-        return
-    made = RealCluster(place, tmp_path_factory.mktemp("cluster"))
-    yield made
-    made.close()
-
-
 @pytest.fixture(params=["fake", "local", "kubernetes", "real_cluster"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path, given_cluster: RealCluster | None) -> Iterator[Bench]:
     if request.param == "fake":
@@ -98,7 +86,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, given_cluster: RealClu
         return
     if request.param == "real_cluster":
         if given_cluster is None:
-            pytest.skip(f"No cluster is given: set {VARIABLE} to the path of a kubeconfig.")
+            pytest.skip(NONE_GIVEN)
         yield RealBench(given_cluster)
         given_cluster.clean()
         return
