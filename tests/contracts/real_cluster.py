@@ -65,6 +65,7 @@ class RealCluster:
 
     def clean(self) -> None:
         """Remove what a test has left."""
+        self.fates.clear()
         bench = RealBench(self)
         for one in self.admin.list(NAMESPACE, labels=f"{MANAGED_BY}={MANAGER}"):
             self.admin.delete(NAMESPACE, one["metadata"]["name"])
