@@ -32,6 +32,7 @@ test: $(VENV)/.installed-dev
 e2e-kubernetes: $(VENV)/.installed-dev
 	@test -f "$$FEATURE_DELIVERY_TEST_KUBECONFIG" || { echo "Set FEATURE_DELIVERY_TEST_KUBECONFIG to a kubeconfig."; exit 2; }
 	$(BIN)/pytest -k real_cluster tests/contracts $(ARGS)
+	$(BIN)/pytest tests/e2e/test_cluster.py $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

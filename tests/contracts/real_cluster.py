@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import yaml
 
 from feature_delivery.adapters.platforms.kubernetes import KubernetesPlatform
@@ -52,8 +53,14 @@ class RealCluster:
             self.node.start()
 
     def _fate(self, pod: Object) -> Fate | None:
-        owned = bool(pod["metadata"].get("ownerReferences"))
-        return self.fates.get((pod["metadata"].get("labels") or {}).get(COMMIT, "")) if owned else None
+        if not pod["metadata"].get("ownerReferences"):
+            return None
+        commit = (pod["metadata"].get("labels") or {}).get(COMMIT, "")
+        return self.fates.get(f"{pod['metadata']['namespace']}/{commit}") or self.fates.get(commit)
+
+    def broken_in(self, namespace: str, commit: str, fate: Fate) -> None:
+        """Say what becomes of a commit in one namespace only; takes a scripted node."""
+        self.fates[f"{namespace}/{commit}"] = fate
 
     def _grant(self, manifest: Object) -> None:
         plural = f"{manifest['kind'].lower()}s"
@@ -131,6 +138,14 @@ class _Inline(KubernetesPlatform):
         if release.plan.start == ("python", "shop.py"):
             release = replace(release, plan=replace(release.plan, start=("python", "-c", shops.SHOP)))
         return super().deploy(ref, release, say=say, migrate_back=migrate_back)
+
+
+def image(cluster: RealCluster) -> dict[str, str]:
+    """Return what a project file says of images: real ones where pods really run."""
+    if cluster.node is not None:
+        return {"image": "registry.test/shop:{commit}"}
+    found = os.environ.get("FEATURE_DELIVERY_TEST_IMAGE", "python:3.12-slim")
+    pytest.skip(f"Deliveries need an image for each commit, and {found} is one for all: only contracts run here.")
 
 
 def given() -> Path | None:
