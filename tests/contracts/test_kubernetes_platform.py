@@ -537,6 +537,23 @@ class TestOwnManifests:
         with pytest.raises(Refused, match="link that leads out"):
             bench.platform.deploy(REF, replace(plain, checkout=checkout), say=ignore)
 
+    def test_a_kustomization_is_built_by_the_workers_own_tool(
+        self, bench: KubernetesBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = self.own(bench, "one")
+        made = shops.release("one", {"deploy/kustomization.yaml": "resources: []\n", "deploy/out.txt": OWN})
+        bench.platform.provision(REF)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(Misconfigured, match="neither that nor kubectl"):
+            bench.platform.deploy(REF, made, say=ignore)
+        tool = tmp_path / "kustomize"
+        tool.touch(0o755)
+        tool.write_text('#!/bin/sh\nexec /bin/cat "$2/out.txt"\n')
+        assert bench.platform.deploy(REF, made, say=ignore).commit == plain.commit
+        tool.write_text('#!/bin/sh\necho "no such base" >&2; exit 1\n')
+        with pytest.raises(Refused, match="Kustomize refused 'deploy': no such base"):
+            bench.platform.deploy(REF, made, say=ignore)
+
     def test_a_commit_without_the_folder_is_refused(self, bench: KubernetesBench) -> None:
         self.own(bench, "one")
         bench.platform.provision(REF)

@@ -121,3 +121,32 @@ def test_a_deferral_is_no_failure_to_anybody(cluster_dag: DAG, monkeypatch: pyte
     context["ti"].max_tries = 5
     with pytest.raises(Unavailable):
         task.execute(context)
+
+
+def test_one_projects_cluster_that_is_away_keeps_no_other_project_from_its_rounds(
+    projects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException  # noqa: PLC0415 - after Airflow's environment
+
+    from feature_delivery.orchestration import operators  # noqa: PLC0415 - as above
+    from feature_delivery.services.work import reap  # noqa: PLC0415
+
+    (projects / "other.yaml").write_text(text().replace("name: shop", "name: other", 1))
+    reaped: list[str] = []
+
+    def reaping(_control: object, project: str, *_: object, **__: object) -> tuple[str, ...]:
+        reaped.append(project)
+        if project == "other":
+            raise Unavailable("the cluster is away")
+        return ()
+
+    @contextmanager
+    def link(_context: object) -> Iterator[object]:
+        yield SimpleNamespace(control=SimpleNamespace(housekeeping=dict))
+
+    monkeypatch.setattr(operators, "link", link)
+    monkeypatch.setattr(reap, "reap", reaping)
+    context: Any = {"ti": SimpleNamespace(try_number=1, max_tries=0)}
+    with pytest.raises(AirflowFailException, match="other: the cluster is away"):
+        operators.HousekeepingOperator(task_id="look_after").execute(context)
+    assert sorted(reaped) == ["other", "shop"]

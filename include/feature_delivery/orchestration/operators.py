@@ -196,7 +196,11 @@ class HousekeepingOperator(BaseOperator):
                 if count:
                     self.log.info("%s: %s", what, count)
             for project in known.projects.values():
-                found = reap(way.control, project.name, partial(tools.platform, project), say=self._say)
+                try:
+                    found = reap(way.control, project.name, partial(tools.platform, project), say=self._say)
+                except Error as error:
+                    # One project's cluster that is away keeps no other project from its rounds.
+                    found = (f"{project.name}: {error}",)
                 failures.extend(found)
         if failures:
             raise AirflowFailException(" ".join(failures))

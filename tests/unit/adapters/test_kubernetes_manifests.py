@@ -31,7 +31,7 @@ from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef
 from tests import shops
 
-VERSIONS = ["1.29", "1.31", "1.33", "1.37"]
+VERSIONS = ["1.29", "1.33", "1.37"]
 POSTGRES = BackingService(
     name="postgres",
     image="postgres:17",
