@@ -23,7 +23,7 @@ from figures import Figure, report, show
 from rich.console import Console
 
 Measure = Callable[[], list[Figure]]
-ON_A_STAGE = ("delivery", "store", "webhooks", "waiting")
+ON_A_STAGE = ("delivery", "store", "webhooks", "board", "waiting")
 ALONE = ("import", "startup")
 ON_REQUEST = ("real_shop",)
 """Needs a package index, and minutes for each release."""
@@ -75,6 +75,7 @@ def _arguments() -> argparse.Namespace:
 
 def _on_a_stage(wanted: list[str], asked: argparse.Namespace, console: Console) -> list[Figure]:
     """Run what needs a running instance on one instance, the one that fills its tables last."""
+    import board  # noqa: PLC0415
     import delivery  # noqa: PLC0415 - the others do not need Airflow
     import stage  # noqa: PLC0415
     import store  # noqa: PLC0415
@@ -89,6 +90,7 @@ def _on_a_stage(wanted: list[str], asked: argparse.Namespace, console: Console) 
                 "delivery": lambda: delivery.measure(now, rounds=asked.rounds),
                 "store": lambda: store.measure(now, rounds=asked.rounds),
                 "webhooks": lambda: webhooks.measure(now, number=asked.webhooks),
+                "board": lambda: board.measure(now, rounds=asked.rounds),
                 "waiting": lambda: waiting.measure(
                     now, rounds=asked.rounds, levels=sorted(asked.waiting), real=asked.real
                 ),

@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.support.airflow_instance",
     "tests.support.web_app",
     "tests.support.board_app",
+    "tests.support.chromium",
     "tests.support.webhooks",
     "tests.support.command_line",
 ]

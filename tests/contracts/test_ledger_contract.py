@@ -438,7 +438,7 @@ def test_decisions_are_kept_with_the_refused_ones(begin: Begin) -> None:
             "feature_id": feature.id,
             "step": Step.WAIT_FOR_REVIEW,
             "person": PersonName("bob"),
-            "source": "cli",
+            "way": "cli",
         }
         refused = Decision(attempt=1, commit=sha("a"), kind=DecisionKind.APPROVE, accepted=False, **common)
         accepted = Decision(
@@ -449,6 +449,10 @@ def test_decisions_are_kept_with_the_refused_ones(begin: Begin) -> None:
         assert books.decisions(feature) == [refused, accepted]
         assert books.decisions(feature, 2) == [accepted]
         assert books.decisions(feature, 0) == []
+        assert books.said(feature.project, since=None, limit=5) == [(accepted, feature), (refused, feature)]
+        assert books.said(feature.project, since=None, limit=1) == [(accepted, feature)]
+        assert books.said(feature.project, since=accepted.at + timedelta(seconds=1), limit=5) == []
+        assert books.said(ProjectName("elsewhere"), since=None, limit=5) == []
     with begin() as books:
         found = books.decisions(books.feature_by_id(1), 2)[0]
         assert (found.kind, found.candidate, found.accepted) == (DecisionKind.REJECT, SHA_OF_CANDIDATE, True)
@@ -657,7 +661,7 @@ def test_a_decision_remembers_where_it_was_said_and_taken_back(begin: Begin) -> 
             person=PersonName("rita"),
             kind=DecisionKind.APPROVE,
             accepted=True,
-            source="git",
+            way="review",
             origin="request 12",
         )
         books.add(said)

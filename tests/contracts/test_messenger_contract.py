@@ -84,7 +84,7 @@ def notifier_bench() -> Iterator[Bench]:
     ledger, told = memory_ledger(), list[dict[str, Any]]()
     posts = SqlPosts(transactions(ledger.engine))
     yield Bench(
-        messenger=NotifierMessenger(lambda: told.append, name="mail", posts=posts),
+        messenger=NotifierMessenger(lambda: lambda about: told.append(about["delivery"]), name="mail", posts=posts),
         arrived=lambda project, key: [
             (tuple(one["people"]), one["text"]) for one in told if (one["project"], one["key"]) == (project, key)
         ],

@@ -153,6 +153,15 @@ def test_a_word_about_the_project_is_in_no_thread(stage: SlackStage) -> None:
     assert "• a\n• b" in said.words()
 
 
+def test_of_a_long_digest_no_line_is_lost_until_it_says_so(stage: SlackStage) -> None:
+    lines = tuple(f"SHOP-{n} " + "x" * 250 for n in range(41))
+    stage.messenger().send(Message("digest", SHOP, None, (), "41 wait.", kind=MessageKind.DIGEST, facts=lines))
+    (said,) = stage.slack.said()
+    assert all(f"SHOP-{n} " in said.words() for n in range(40))
+    stage.messenger().send(Message("long", SHOP, None, (), "Many.", kind=MessageKind.DIGEST, facts=lines * 2))
+    assert stage.slack.said()[1].words().endswith("… and more: see the board.")
+
+
 # --- what goes wrong -----------------------------------------------------------------------------------------------
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from feature_delivery.domain.hours import WorkingHours
 from feature_delivery.domain.messages import NotifierConfig, Reminding
+from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Errand, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.messenger import Press
-from feature_delivery.services.control import hearing, posting
+from feature_delivery.services.control import glass, hearing, posting
 from tests.fakes.hosts.common import Answer
 from tests.fakes.messenger import FakeMessenger
 from tests.support.chat_stage import ChatStage, chat_stage
@@ -33,10 +34,10 @@ def stage() -> Iterator[ChatStage]:
 def decisions(stage: ChatStage) -> list[tuple[str, str, bool, str]]:
     feature = stage.feature()
     return [
-        (d.person, d.kind.value, d.accepted, d.source)
+        (d.person, d.kind.value, d.accepted, d.way)
         for number in range(feature.attempt_number + 1)
         for d in stage.books.decisions(feature, number)
-        if d.source == "slack"
+        if d.way == "slack"
     ]
 
 
@@ -62,6 +63,30 @@ def test_a_feature_is_carried_to_its_end_by_buttons_alone(stage: ChatStage) -> N
     assert not [one for one in stage.slack.thread() if one.buttons().keys() - {"Open board"}]
     assert len([one for one in stage.slack.said() if not one.thread]) == 1
     assert stage.unsent() == []
+
+
+def test_milestones_are_replies_in_the_order_in_which_they_happened(stage: ChatStage) -> None:
+    stage.at(VERDICT)
+    stage.decide(stage.feature(), "max", VERDICT, DecisionKind.KEEP)
+    stage.settle()
+    told = "\n".join(stage.texts())
+    wanted = (
+        "started the delivery",
+        "Attempt 1 begins",
+        "(development-shop-1)",
+        "review http",
+        "(preprod-shop-1)",
+        "test it",
+        "confirm it",
+        "Production is at",
+        "(production)",
+        "Keep it, or roll it back?",
+        "Because.",
+    )
+    places = [told.index(words) for words in wanted]
+    assert places == sorted(places)
+    assert stage.messages.sent  # the board keeps messages, and milestones as history
+    assert not any("Production is at" in one.text for one in stage.messages.sent)
 
 
 def test_after_the_decision_the_message_says_who_decided_and_has_no_buttons(stage: ChatStage) -> None:
@@ -108,7 +133,26 @@ def test_an_account_that_is_nobody_here_hears_so_and_decides_nothing(stage: Chat
     for name in ("eve", "hides"):
         stage.press(name, stage.question(ACCEPTANCE), "Approve")
         assert "Nobody of shop has your account" in stage.slack.whispers(f"U0{name.upper()}")[0]
+    assert decisions(stage) == [(name, "approve", False, "slack") for name in ("U0EVE", "U0HIDES")], "it is kept"
+
+
+def test_a_press_is_kept_while_nobody_can_say_whose_it_is(stage: ChatStage) -> None:
+    said = stage.question(ACCEPTANCE)
+    stage.slack.server.faults.rules = [("POST", "users.info", Answer(503, {}))]
+    stage.press("tom", said, "Approve")
     assert decisions(stage) == []
+    stage.slack.server.faults.rules = []
+    stage.time += timedelta(minutes=2)
+    stage.errands()
+    assert decisions(stage) == [("tom", "approve", True, "slack")]
+
+
+def test_an_address_that_another_organisation_has_given_is_nobodys(stage: ChatStage) -> None:
+    stage.slack.users["U0FAKE"] = "tom@example.com"
+    stage.slack.teams["U0FAKE"] = "T0ELSEWHERE"
+    stage.press("fake", stage.question(ACCEPTANCE), "Approve")
+    assert "Nobody of shop has your account" in stage.slack.whispers("U0FAKE")[0]
+    assert not any(accepted for _, _, accepted, _ in decisions(stage))
 
 
 def test_an_old_button_decides_nothing_about_a_newer_attempt(stage: ChatStage) -> None:
@@ -343,6 +387,17 @@ def test_a_channel_that_is_down_keeps_no_other_waiting(stage: ChatStage) -> None
     stage.at(ACCEPTANCE)
     assert any("test it" in one.text for one in mail.sent)
     assert stage.slack.said() == []
+
+
+def test_broken_glass_is_shown_in_the_channel_itself(stage: ChatStage) -> None:
+    stage.at(VERDICT)
+    with stage.begin() as unit:
+        assert glass.free_lock(unit, stage.project, "The shop burns.", person=PersonName("olga"))
+    stage.errands()
+    said = stage.last("BREAK GLASS")
+    assert said.broadcast
+    assert "<@U0MAX>" in said.text
+    assert "The shop burns." in said.text
 
 
 def test_a_word_for_everybody_is_told_once_in_every_channel(stage: ChatStage) -> None:

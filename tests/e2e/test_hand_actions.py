@@ -72,16 +72,20 @@ def test_an_answer_on_airflows_page_counts_when_it_may_and_else_leaves_the_gate_
     shop: DeliveringShop, waiting: str
 ) -> None:
     assert question(shop, waiting, ACCEPTANCE)["options"] == ["approve", "reject"]
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match="dora is not tester of this project"):
         answer(shop, waiting, ACCEPTANCE, "approve", user="dora")
-    answer(shop, waiting, ACCEPTANCE, "reject", user="tess")
-    shop.until("the answer was taken in", lambda: ("tess", "reject", False) in decisions(shop, waiting))
-    refused = shop.play.stage.feature(waiting)["decisions"][-1]
-    assert "comment" in refused["reason"], "the reason why it does not count is kept"
-    question(shop, waiting, ACCEPTANCE)
+    with pytest.raises(Refused, match="A rejection needs a comment"):
+        answer(shop, waiting, ACCEPTANCE, "reject", user="tess")
+    assert decisions(shop, waiting)[-2:] == [("dora", "approve", False), ("tess", "reject", False)]
+    asked = question(shop, waiting, ACCEPTANCE)
+    assert "**Did not count:** tess, reject: A rejection needs a comment" in asked["body"], "the gate stays open"
+    assert "Try it in preprod" in asked["body"]
+    assert "integration tests: " in asked["body"]
     answer(shop, waiting, ACCEPTANCE, "approve", user="tess")
     shop.play.stage.until_gate(waiting, CONFIRMATION)
-    assert decisions(shop, waiting)[-1] == ("tess", "approve", True)
+    said = shop.play.stage.feature(waiting)["decisions"][-3:]
+    assert [(one["who"], one["kind"], one["accepted"]) for one in said][-1] == ("tess", "approve", True)
+    assert {(one["way"], one["address"]) for one in said} == {("airflow", "127.0.0.1")}
 
 
 def test_what_a_hand_kept_from_being_torn_down_is_reaped_after_the_end(shop: DeliveringShop, waiting: str) -> None:

@@ -219,6 +219,15 @@ class FakeBooks:
     def open_gates(self) -> Sequence[Gate]:
         return [g for g in self.of(Gate) if g.state is GateState.OPEN]
 
+    def said(self, project: ProjectName, *, since: datetime | None, limit: int) -> Sequence[tuple[Decision, Feature]]:
+        found = [
+            (d, f)
+            for d in reversed(self.of(Decision))
+            for f in self.of(Feature)
+            if f.id == d.feature_id and f.project == project and (since is None or d.at >= since)
+        ]
+        return found[:limit]
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         return [
             d for d in self.of(Decision) if d.feature_id == feature.id and (attempt is None or d.attempt == attempt)

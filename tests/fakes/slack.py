@@ -81,6 +81,7 @@ class FakeSlack:
 
     Attributes:
         users: Account ids by the address they show, empty for one that hides it.
+        teams: Workspaces of accounts that are from elsewhere.
         budget: So many messages are taken before it asks to wait; ``None``: any number.
         retry_after: How long it asks to wait, in seconds.
         takes_blocks: ``False``: no blocks are taken at all.
@@ -90,6 +91,7 @@ class FakeSlack:
     server: HostServer
     channels: dict[str, Channel] = field(default_factory=lambda: {CHANNEL: Channel()})
     users: dict[str, str] = field(default_factory=dict)
+    teams: dict[str, str] = field(default_factory=dict)
     scopes: set[str] = field(default_factory=lambda: {*NEEDS.values()})
     token: str = TOKEN
     budget: int | None = None
@@ -236,7 +238,8 @@ class FakeSlack:
         if user not in self.users:
             raise No("user_not_found")
         email = self.users[user]
-        return {"user": {"id": user, "is_bot": False, "profile": {"email": email} if email else {}}}
+        team = self.teams.get(user, TEAM)
+        return {"user": {"id": user, "team_id": team, "is_bot": False, "profile": {"email": email} if email else {}}}
 
     def _users_lookupByEmail(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - Slack's name
         found = [user for user, email in self.users.items() if email and email == str(given.get("email", "")).lower()]

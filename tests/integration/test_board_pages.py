@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -181,6 +183,23 @@ def test_the_figures_are_those_of_the_ledger(rita: httpx.Client) -> None:
     assert rows[0][:5] == ["project", "week", "releases", "kept", "rolled_back"]
     assert len(rows) == 27
     assert [sum(int(row[column]) for row in rows[1:]) for column in (2, 3, 4)] == [9, 7, 1]
+
+
+def test_several_projects_stand_side_by_side_in_the_figures(rita: httpx.Client) -> None:
+    assert "Per project" not in rita.get("/figures").text
+    own = Path(os.environ["FEATURE_DELIVERY_PROJECTS"], "shop.yaml")
+    other = own.with_name("stall.yaml")
+    other.write_text(own.read_text().replace("name: shop", "name: stall").replace("The shop", "The <stall>"))
+    try:
+        page = rita.get("/figures?weeks=26").text
+        alone = rita.get("/figures?weeks=26&project=shop").text
+    finally:
+        other.unlink()
+    table = page[page.index("Per project") :].partition("</table>")[0]
+    rows = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in table.split("<tr>")[2:]]
+    assert [re.sub("<.*?>", "", row[0]) for row in rows] == ["The shop", "The &lt;stall&gt;"]
+    assert [row[1] for row in rows] == ["9", "0"]
+    assert "Per project" not in alone
 
 
 def test_the_page_of_a_feature_says_where_its_time_went(rita: httpx.Client) -> None:

@@ -98,6 +98,35 @@ def test_webhooks_stored_before_are_kept_and_still_looked_into(empty: Engine) ->
         assert connection.execute(text("SELECT delivery_id, event FROM fd_webhook")).all() == [("old", "push")]
 
 
+def test_decisions_said_before_know_their_way(empty: Engine) -> None:
+    command.upgrade(config(empty.url), "0005")
+    with empty.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO fd_feature (project, key, delivery, run_id, title, description, requester, state, "
+                "attempt_number, issue_url, request_url, request_author, started, branch_is_ours, created_at, reason) "
+                "VALUES ('shop', 'SHOP-1', 1, 'SHOP-1', '', '', '', 'active', 1, '', '', '', true, false, now(), '')"
+            )
+        )
+        for source, origin in (("git", "request 1"), ("git", ""), ("api", ""), ("board", ""), ("direct", "")):
+            row = (
+                "INSERT INTO fd_decision (feature_id, step, attempt, person, kind, accepted, source, comment, reason, "
+                "origin, at) SELECT id, 'review.wait_for_review', 1, 'rita', 'approve', true, :source, '', '', "
+                ":origin, now() FROM fd_feature"
+            )
+            connection.execute(text(row), {"source": source, "origin": origin})
+    command.upgrade(config(empty.url), "head")
+    with ledger_begin(empty)() as (_, books):
+        said = books.decisions(books.features()[0])
+        assert [(d.way, d.role, d.address) for d in said] == [
+            (way, "", "") for way in ("review", "comment", "rest", "board", "direct")
+        ]
+    command.downgrade(config(empty.url), "0005")
+    with empty.connect() as connection:
+        found = connection.execute(text("SELECT source FROM fd_decision ORDER BY id")).scalars().all()
+    assert found == ["git", "git", "api", "board", "direct"]
+
+
 def airflow(url: URL, home: Path, *arguments: str) -> str:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

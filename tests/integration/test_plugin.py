@@ -9,33 +9,22 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from airflow import plugins_manager
-from airflow.api_fastapi.app import create_app, purge_cached_app
 
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import now
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.web import plugin, workers
 from feature_delivery.web.transaction import begin
-from tests.support.web_app import Shop, eventually, serve
+from tests.support.web_app import Shop, eventually, whole_airflow
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
 
 @pytest.fixture
 def airflow_server(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """Airflow's whole API server on the same tables, with the plugin's folder."""
-    workers.stop_all()
-    plugin.apps.cache_clear()
-    registered = (list(plugin.apps()), list(plugin.middlewares()))
-    monkeypatch.setattr(plugins_manager, "get_fastapi_plugins", lambda: registered)
-    purge_cached_app()
-    with serve(create_app(apps="core")) as address:
-        found = Shop(address, shop.repository)
+    """Airflow's whole API server on the same tables."""
+    with whole_airflow(shop, monkeypatch) as found:
         yield found
-        found.close()
-    purge_cached_app()
 
 
 def test_the_app_is_mounted_with_its_workers(airflow_server: Shop) -> None:

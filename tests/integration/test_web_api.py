@@ -221,7 +221,8 @@ def test_answers_on_airflows_own_page_count_when_the_policy_allows(shop: Shop, m
     with session() as opened:
         question = opened.scalars(select(HITLDetail)).one()
         assert question.options == ["approve"]
-        assert question.assignees == [{"id": "dora", "name": "dora"}]
+        assert not question.assignees, "everybody may try: the policy refuses, with its own sentence"
+        assert set(question.params) == {"comment"}
         assert "SHOP-1" in question.subject
         assert "dora" in (question.body or "")
     refused = {"chosen_options": ["approve"], "responded_by_user": {"id": "tess", "name": "tess"}, "params_input": {}}
@@ -229,6 +230,9 @@ def test_answers_on_airflows_own_page_count_when_the_policy_allows(shop: Shop, m
     assert "tess is not developer" in found["waits_for"]
     assert shop.state(Step.WAIT_FOR_START) == "awaiting_input"
     eventually(lambda: rounds.ask_people() is None and questions() == 1)
+    with session() as opened:
+        body = opened.scalars(select(HITLDetail)).one().body or ""
+        assert "**Did not count:** tess, approve: tess is not developer" in body
     empty: dict[str, object] = {"chosen_options": []}
     for nonsense in (empty, {"chosen_options": ["drop tables"], "responded_by_user": {"id": "dora"}}):
         assert not shop.gate(Step.WAIT_FOR_START, nonsense)["outcome"]
@@ -237,7 +241,7 @@ def test_answers_on_airflows_own_page_count_when_the_policy_allows(shop: Shop, m
     assert questions() == 0
     with begin() as unit:
         assert unit.books.gates_to_end() == []
-    assert [d["source"] for d in shop.feature()["decisions"]] == ["airflow", "airflow"]
+    assert [d["way"] for d in shop.feature()["decisions"]] == ["airflow", "airflow"]
 
 
 def test_a_webhook_without_the_right_signature_is_not_even_read(shop: Shop) -> None:

@@ -38,6 +38,7 @@ def give_runs() -> None:
             permits = unit.books.permits(feature)
             here = gate.step if gate else permits[-1].step if permits else Step.REGISTER_FEATURE
             times = {p.step: (p.granted_at, p.ended_at) for p in permits}
+            red = {result.step for result in unit.books.suite_results(feature) if result.red}
             times |= {g.step: (g.opened_at, g.resolved_at) for g in unit.books.gates(feature)}
             query = select(TaskInstance).where(TaskInstance.run_id == feature.run_id)
             for task in opened.scalars(query):
@@ -47,7 +48,7 @@ def give_runs() -> None:
                 if step is here and feature.state in {FeatureState.ACTIVE, FeatureState.SHIPPED}:
                     task.state = "awaiting_input" if gate else "running"
                 elif ORDER[step] < ORDER[here] and step is not Step.WAIT_FOR_REWORK:
-                    task.state = "success"
+                    task.state = "failed" if step in red else "success"
             started = feature.created_at + timedelta(seconds=1)
             opened.execute(
                 update(DagRun).where(DagRun.run_id == feature.run_id).values(_state="running", start_date=started)

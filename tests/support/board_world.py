@@ -34,6 +34,7 @@ from feature_delivery.domain.records import (
     PromotionState,
     QueuePlace,
     SuiteResult,
+    WebhookDelivery,
     now,
 )
 from feature_delivery.domain.work import CaseLine
@@ -155,7 +156,7 @@ class Planted:
                 person=PersonName(person),
                 kind=kind,
                 accepted=not why,
-                source="board",
+                way="board",
                 comment=comment,
                 reason=why,
                 candidate=sha("candidate", self.feature.key, self.attempt),
@@ -377,7 +378,7 @@ def busy_shop(books: Books, project: str = "shop") -> None:
     plant(books, "SHOP-5", Step.WAIT_FOR_MERGE_REQUEST, waiting=12 * MINUTE)
     plant(books, "SHOP-6", Step.WAIT_FOR_REVIEW, waiting=5 * HOUR)
     plant(books, "SHOP-7", Step.WAIT_FOR_REVIEW, waiting=35 * MINUTE)
-    plant(books, "SHOP-8", Step.WAIT_FOR_ACCEPTANCE, waiting=90 * MINUTE)
+    told(plant(books, "SHOP-8", Step.WAIT_FOR_ACCEPTANCE, waiting=90 * MINUTE))
     plant(books, "SHOP-9", Step.WAIT_FOR_ACCEPTANCE, title=HOSTILE, waiting=3 * HOUR)
     plant(books, "SHOP-10", Step.DEPLOY_PREPROD, works=True, waiting=timedelta(seconds=8))
     plant(books, "SHOP-11", Step.WAIT_FOR_CONFIRMATION, waiting=26 * HOUR, age=6 * DAY)
@@ -489,15 +490,35 @@ HOSTILE = (
 )
 
 
-def messages(planted: Planted) -> None:
-    """Let the feature have told people something."""
+def told(planted: Planted) -> None:
+    """Let the feature have told people something, have been told something, and one decision of it not count."""
+    feature = planted.feature
+    for sent, text in ((planted.at, f"{feature.key} waits for acceptance."), (None, "Look at <i>it</i>.")):
+        planted.add(
+            OutboxEntry(
+                project=feature.project,
+                feature_id=feature.id,
+                kind=Errand.MESSAGE,
+                payload={"to": ["tess"], "text": text},
+                marker=f"{feature.run_id}:{text}",
+                created_at=planted.at,
+                due_at=now() + DAY,
+                sent_at=sent,
+                error="" if sent else "The chat did not answer within 10 s.",
+            )
+        )
     planted.add(
-        OutboxEntry(
-            project=planted.feature.project,
-            feature_id=planted.feature.id,
-            kind=Errand.MESSAGE,
-            payload={"to": ["tess"], "text": f"{planted.feature.key} waits for acceptance."},
-            marker=f"{planted.feature.run_id}:ready",
-            sent_at=planted.at,
+        WebhookDelivery(
+            project=feature.project,
+            delivery_id=f"push-{feature.key}",
+            host="gitea",
+            event="push",
+            body=b"",
+            hint={"branch": feature.branch},
+            received_at=planted.at,
+            processed_at=planted.at,
+            result=f"{feature.branch} is looked at.",
         )
     )
+    reason = f"dora worked on this commit: somebody else must approve at {Step.WAIT_FOR_REVIEW}."
+    planted.said(Step.WAIT_FOR_REVIEW, "dora", comment="I wrote it <b>well</b>.", why=reason)

@@ -232,6 +232,7 @@ def shop(airflow_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def running_shop(directory: Path, patched: pytest.MonkeyPatch) -> Iterator[Shop]:
     """The web app on Airflow's engine as it is now, its project and repository below ``directory``."""
     from airflow.api_fastapi.app import init_auth_manager
+    from airflow.models.dag import DagModel
 
     from feature_delivery.web.app import create_app
     from feature_delivery.web.transaction import session
@@ -245,9 +246,30 @@ def running_shop(directory: Path, patched: pytest.MonkeyPatch) -> Iterator[Shop]
     patched.setenv("FEATURE_DELIVERY_PROJECTS", str(directory / "projects"))
     patched.setenv("FEATURE_DELIVERY_TASK_TOKEN", TOKEN)
     with session() as opened:
-        store_dag(opened, DAG)
+        if opened.get(DagModel, DAG) is None:  # the busy shop brings it
+            store_dag(opened, DAG)
     init_auth_manager()
     with serve(create_app()) as address:
         found = Shop(address, repository)
         yield found
         found.close()
+
+
+@contextmanager
+def whole_airflow(shop: Shop, patched: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Airflow's whole API server on the same tables, with the plugin's folder, in the place of the web app alone."""
+    from airflow import plugins_manager
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+
+    from feature_delivery.web import plugin, workers
+
+    workers.stop_all()
+    plugin.apps.cache_clear()
+    registered = (list(plugin.apps()), list(plugin.middlewares()))
+    patched.setattr(plugins_manager, "get_fastapi_plugins", lambda: registered)
+    purge_cached_app()
+    with serve(create_app(apps="core")) as address:
+        found = Shop(address, shop.repository)
+        yield found
+        found.close()
+    purge_cached_app()

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Literal
 
 from feature_delivery.domain import records
-from feature_delivery.domain.errors import Permanent
+from feature_delivery.domain.errors import Permanent, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, PersonName, ProjectName, feature_key
-from feature_delivery.domain.people import DEFAULT_POLICIES, DecisionKind, People, Person
+from feature_delivery.domain.people import DEFAULT_POLICIES, Answer, DecisionKind, People, Person
 from feature_delivery.domain.process import GATES, Step, Who
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
 from feature_delivery.domain.records import Feature, FeatureState
@@ -27,8 +27,9 @@ from feature_delivery.ports.ledger import Books, Unit
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
 from feature_delivery.services.control.deadlines import expire
-from feature_delivery.services.control.decide import Say, adopt, break_lock, cancel, decide
+from feature_delivery.services.control.decide import Say, adopt, cancel, decide
 from feature_delivery.services.control.gates import enter, finish
+from feature_delivery.services.control.glass import free_lock, override
 from feature_delivery.services.control.production import observe_production
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
@@ -380,16 +381,33 @@ class World:
         self.try_("decide", act)
         return yes
 
+    def override(
+        self, feature: Feature, gate: Step, kind: DecisionKind, *, by: str = "olga", why: str = "It burns."
+    ) -> Answer:
+        """Somebody breaks glass."""
+        say = Say(person=PersonName(by), gate=gate, kind=kind, comment=why, address="192.0.2.7")
+        with self.begin() as unit:
+            answer = override(unit, self.project, feature.run_id, say)
+            if answer:
+                number = unit.books.feature_by_id(feature.id).attempt_number
+                self.witness.overridden.add((feature.run_id, number, gate))
+        self.say(f"{feature.run_id} {by} breaks glass at {gate}: {answer.yes} {answer.reason}")
+        return answer
+
     def cancel(self, feature: Feature) -> bool:
         return self.try_(
             f"cancel {feature.key}", lambda unit: cancel(unit, self.project, feature.run_id, "", person="max")
         )
 
+    def _free_lock(self, unit: Unit) -> None:
+        if not (answer := free_lock(unit, self.project, "It hangs.", person=PersonName("olga"))):
+            raise Refused(answer.reason)
+
     def break_lock(self) -> bool:
         with self.peek() as books:
             row = books.project(SHOP)
             holder = row.lock_feature_id if row else None
-        done = self.try_("break lock", lambda u: break_lock(u, self.project, "It hangs.", person=PersonName("olga")))
+        done = self.try_("break lock", self._free_lock)
         if done and holder:
             self.witness.broken.add(holder)
         return done

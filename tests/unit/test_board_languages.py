@@ -28,11 +28,12 @@ BOARD = PACKAGE / "web" / "board"
 CATALOGUES = sorted(LOCALES.glob("*/LC_MESSAGES/board.po"))
 SOURCES = (
     "domain/people.py",
+    "domain/project.py",
     "domain/suites.py",
     "services/control/decide.py",
     "services/control/verdict.py",
     "services/control/flags.py",
-    "web/access.py",
+    "services/control/glass.py",
     "web/board/csrf.py",
     "web/board/routes.py",
 )
@@ -122,6 +123,20 @@ def test_a_sentence_is_translated_with_what_it_names() -> None:
     said = "dan is not tester of this project: tina, tom may decide at preprod.wait_for_acceptance."
     assert translated(said, text) == "dan в этом проекте не тестировщик: «Приёмка» решает tina, tom."
     assert translated("1 approval of: tess.", text) == "Нужно одобрений: 1. Решает: tess."
+
+
+def test_a_sentence_within_a_sentence_is_translated_too() -> None:
+    text = languages()["ru"].text
+    said = "Keep or roll back: max may say so. 8 integration tests passed."
+    assert translated(said, text) == "Оставить или откатить — решает max. Интеграционные тесты прошли: 8."
+    observed = translated("Keep or roll back: max may say so. 8 integration tests passed. Errors: 0.1 %.", text)
+    assert observed.endswith("Интеграционные тесты прошли: 8. Errors: 0.1 %.")
+
+
+def test_a_gate_is_a_word_in_every_language() -> None:
+    said = "dan is not tester of this project: tina may decide at preprod.wait_for_acceptance."
+    assert translated(said, languages()["en"].text).endswith("tina may decide at Acceptance.")
+    assert translated("Wait for preprod.wait_for_acceptance.", languages()["ru"].text) == "Wait for Приёмка."
 
 
 def test_a_sentence_that_nobody_knows_stays_as_it_was_said() -> None:

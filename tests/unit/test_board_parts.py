@@ -15,7 +15,7 @@ from feature_delivery.ports.repository import FileChange
 from feature_delivery.services.control.journey import Span, Spent
 from feature_delivery.web.board import charts
 from feature_delivery.web.board.changes_page import LINE_LIMIT, files_of
-from feature_delivery.web.board.shown import host_pages, safe_url, short, task_name, task_place
+from feature_delivery.web.board.shown import host_pages, safe_url, short, task_place
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -86,8 +86,6 @@ def test_where_nothing_is_known_nothing_is_linked(kind: str, url: str) -> None:
 def test_names_are_short() -> None:
     assert short("0123456789abcdef") == "0123456789"
     assert short(None) == ""
-    assert task_name("review.wait_for_review") == "review"
-    assert task_name("preprod.integration_tests") == "integration tests"
     assert [task_place(s) for s in (Step.CHECK_UNIT, Step.TEST_PREPROD, Step.TEST_PRODUCTION)] == [
         "development",
         "preprod",

@@ -67,7 +67,7 @@ def test_a_tester_accepts_by_a_comment_at_the_gate_of_now(stage: Stage) -> None:
     stage.reconcile()
     assert stage.parked(stage.feature()) == [CONFIRMATION]
     (decision,) = (d for d in stage.books.decisions(stage.feature()) if d.step is ACCEPTANCE)
-    assert (decision.person, decision.kind, decision.source) == ("tom", DecisionKind.APPROVE, "git")
+    assert (decision.person, decision.kind, decision.way) == ("tom", DecisionKind.APPROVE, "comment")
     stage.errands()
     assert ours(stage) == []
 
@@ -137,7 +137,7 @@ def test_a_stranger_is_answered_once_however_much_they_say(stage: Stage) -> None
     for _ in range(3):
         stage.write("eve", "/approve")
     stage.settle()
-    assert ours(stage) == ["eve is nobody of shop: nothing was done."]
+    assert ours(stage) == ["eve is nobody of shop: add them to 'people' in its project file."]
     assert stage.parked(stage.feature()) == [ACCEPTANCE]
 
 
@@ -235,7 +235,7 @@ def test_each_command_is_acted_upon_once_in_whatever_looks_it_is_seen(seen: list
         stage.errands()
         commands = {i for look in seen for i in look} - {3}
         assert sorted(h.comment for h in stage.books.of(HeardComment)) == sorted(said[i].id for i in commands)
-        decisions = [d.person for d in stage.books.decisions(stage.feature()) if d.source == "git"]
+        decisions = [d.person for d in stage.books.decisions(stage.feature()) if d.way == "comment"]
         assert sorted(set(decisions)) == sorted(decisions)
         assert [d for d in decisions if d == "tina"] == ["tina"] * (1 in commands)
         assert len([t for t in stage.host.texts(number, by="delivery-bot") if "nobody of shop" in t]) == (4 in commands)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_delivery.bootstrap.project_file import parse_project, read_project_file
+from feature_delivery.cli.doctor import _freezes
 from feature_delivery.domain.errors import Misconfigured
 from feature_delivery.domain.people import Expiry
 from feature_delivery.domain.process import Step, Who
@@ -67,6 +68,51 @@ def test_what_is_wrong_is_said_in_one_sentence(change: tuple[str, str], sentence
         parse_project(GOOD.replace(*change), where="shop.yaml")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+FROZEN = """
+freezes:
+  timezone: Europe/Berlin
+  windows:
+    - {name: Weekend, when: Fri 16:00 - Mon 08:00}
+    - {when: 2026-12-20 .. 2027-01-03, timezone: UTC}
+"""
+
+
+def test_freeze_windows_are_read_with_their_zones() -> None:
+    weekend, holidays = parse_project(GOOD + FROZEN, where="shop.yaml").freezes
+    assert (weekend.name, weekend.zone, len(weekend.weekly)) == ("Weekend", "Europe/Berlin", 1)
+    assert (holidays.name, holidays.zone, holidays.weekly) == ("A freeze window", "UTC", ())
+    assert parse_project(GOOD, where="shop.yaml").freezes == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("Fri 16:00", "Friday at 4"), "is no freeze window: write 'Fri 16:00 - Mon 08:00'"),
+        (("Europe/Berlin", "Europe/Atlantis"), "'Europe/Atlantis' is no time zone"),
+        (("Fri 16:00 - Mon 08:00", "Mon 00:00 - Mon 00:00"), "leave no moment of a week"),
+        (("when: 2026-12-20", "reason: x, when: 2026-12-20"), "field 'freezes.windows.1.reason'"),
+    ],
+)
+def test_a_calendar_that_is_wrong_is_said_in_one_sentence(change: tuple[str, str], sentence: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        parse_project(GOOD + FROZEN.replace(*change), where="shop.yaml")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_doctor_knows_what_is_frozen_what_is_over_and_whether_anybody_could_override_it() -> None:
+    texts = {"Fri 16:00 - Mon 08:00": "Mon-Sun 00:00 - 23:59", "2026-12-20 .. 2027-01-03": "2020-12-20 .. 2021-01-03"}
+    content = GOOD + FROZEN
+    for old, new in texts.items():
+        content = content.replace(old, new)
+    on, over = _freezes(parse_project(content, where="shop.yaml"))
+    assert on.well
+    assert "on now, until" in on.sentence or "not on now" in on.sentence  # one minute of the day is free
+    assert (over.well, "over: remove it" in over.sentence) == (False, True)
+    lonely = parse_project(content.replace("[manager, operator]", "[manager]"), where="shop.yaml")
+    assert "give somebody the role 'operator'" in list(_freezes(lonely))[-1].sentence
 
 
 def test_a_skipped_gate_needs_nobody() -> None:

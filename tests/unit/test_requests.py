@@ -306,3 +306,26 @@ def test_the_author_of_the_request_does_not_approve_it(stage: Stage) -> None:
     stage.reconcile()
     assert accepted(stage) == [("rob", "approve", False)]
     assert stage.parked(stage.feature()) == [REVIEW]
+
+
+def test_a_review_dismissed_in_the_queue_for_production_takes_the_feature_out_of_it(stage: Stage) -> None:
+    stage.at(VERDICT, "SHOP-1")
+    stage.at(REVIEW, "SHOP-2")
+    stage.word("rob", APPROVE, key="SHOP-2")
+    stage.reconcile()
+    stage.at(Step.WAIT_FOR_TURN, "SHOP-2")
+    stage.host.dismiss(stage.page("SHOP-2").request.number, "rob")
+    stage.reconcile()
+    assert stage.parked(stage.feature("SHOP-2")) == [REVIEW]
+    assert stage.feature("SHOP-2").id not in {p.feature_id for p in stage.books.queue(stage.project.name) if p.waiting}
+    said = stage.books.decisions(stage.feature("SHOP-2"))[0]
+    assert (said.way, said.accepted, said.withdrawn_at is None) == ("review", False, False)
+
+
+def test_a_review_that_glass_was_broken_for_is_not_taken_back_by_the_host(stage: Stage) -> None:
+    feature = stage.at(REVIEW)
+    assert stage.override(feature, REVIEW, DecisionKind.APPROVE)
+    stage.run()
+    stage.host.write(stage.page().request.number, "rita", "Why?")
+    stage.reconcile()
+    assert stage.parked(stage.feature()) == [ACCEPTANCE]

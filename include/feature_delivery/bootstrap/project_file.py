@@ -15,6 +15,7 @@ from feature_delivery.bootstrap.file_parts import Duration, Strict
 from feature_delivery.bootstrap.messages_part import MessagesPart, messages_config
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.errors import Misconfigured, Refused
+from feature_delivery.domain.freezes import Window, always, window
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
@@ -100,6 +101,21 @@ PlatformPart = Annotated[
 ]
 
 
+class FreezePart(Strict):
+    """One freeze window; ``domain.freezes`` says how ``when`` is written."""
+
+    name: str = Field(default="A freeze window", min_length=1, max_length=60)
+    when: str
+    timezone: str | None = None
+
+
+class FreezesPart(Strict):
+    """When the project promotes nothing; ``timezone``: that of windows which name none."""
+
+    timezone: str = "UTC"
+    windows: list[FreezePart] = Field(default_factory=list)
+
+
 class ProjectFile(Strict):
     """A whole project file."""
 
@@ -114,6 +130,7 @@ class ProjectFile(Strict):
     gates: dict[str, GatePart] = Field(default_factory=dict)
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
+    freezes: FreezesPart = FreezesPart()
     messages: MessagesPart = MessagesPart()
     settings: dict[str, Any] = Field(default_factory=dict)
 
@@ -183,6 +200,7 @@ def _config(file: ProjectFile) -> ProjectConfig:
         choices=Choices(**file.choices.model_dump()),
         messages=messages_config(file.messages, people=people),
         settings=dict(file.settings),
+        freezes=_freezes(file.freezes),
     )
 
 
@@ -195,6 +213,13 @@ def _cluster(part: Literal["local"] | KubernetesPart, repository: str) -> Cluste
             "password in its address. Name an 'image' for each commit instead, or a 'git_secret' with the password."
         )
     return part.value()
+
+
+def _freezes(part: FreezesPart) -> tuple[Window, ...]:
+    windows = tuple(window(" ".join(one.name.split()), one.when, one.timezone or part.timezone) for one in part.windows)
+    if always(windows):
+        raise Refused("The freeze windows leave no moment of a week: nothing would ever be promoted. Leave a gap.")
+    return windows
 
 
 def _host(part: Literal["local"] | HostPart, repository: str, branches: Branches) -> HostConfig:

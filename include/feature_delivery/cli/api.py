@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from feature_delivery.domain.errors import (
     Refused,
     Unavailable,
 )
+from feature_delivery.domain.ways import CLI_AGENT
 
 PREFIX = "/feature-delivery"
 TIMEOUT_SECONDS = 30
@@ -34,17 +36,19 @@ _BY_STATUS: dict[int, type[Error]] = {
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where the instance answers and who is speaking."""
+    """Where the instance answers and who is speaking: by password, or by a token that Airflow gave out."""
 
     address: str
     user: str
-    password: str
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
 
 
 def find_login(home: Path, *, user: str | None = None) -> Login:
     """Return how to reach the instance: from the environment, else from the embedded instance in ``home``.
 
-    ``FEATURE_DELIVERY_URL``, ``FEATURE_DELIVERY_USER`` and ``FEATURE_DELIVERY_PASSWORD`` name any installation.
+    ``FEATURE_DELIVERY_URL``, ``FEATURE_DELIVERY_USER`` and ``FEATURE_DELIVERY_PASSWORD`` name any installation;
+    ``FEATURE_DELIVERY_TOKEN``, a token of Airflow's own (``POST /auth/token``), stands for user and password.
 
     Raises:
         Unavailable: Nothing runs in ``home``.
@@ -52,11 +56,15 @@ def find_login(home: Path, *, user: str | None = None) -> Login:
     """
     address = os.environ.get("FEATURE_DELIVERY_URL", "").rstrip("/")
     if address:
+        token = os.environ.get("FEATURE_DELIVERY_TOKEN", "").strip()
+        if token and not user:
+            return Login(address, "you", token=token)
         name = user or os.environ.get("FEATURE_DELIVERY_USER", "")
         password = os.environ.get("FEATURE_DELIVERY_PASSWORD", "")
         if not name or not password:
             raise Misconfigured(
-                "FEATURE_DELIVERY_URL is set: set FEATURE_DELIVERY_USER and FEATURE_DELIVERY_PASSWORD too."
+                "FEATURE_DELIVERY_URL is set: set FEATURE_DELIVERY_TOKEN, or FEATURE_DELIVERY_USER and "
+                "FEATURE_DELIVERY_PASSWORD, too."
             )
         return Login(address, name, password)
     running = _read(home / "instance.lock")
@@ -70,6 +78,13 @@ def find_login(home: Path, *, user: str | None = None) -> Login:
     if name not in passwords:
         raise Misconfigured(f"{name!r} is no user of this instance. Its users: {', '.join(sorted(passwords))}.")
     return Login(str(running["address"]), name, str(passwords[name]))
+
+
+def _version() -> str:
+    try:
+        return version("airflow-feature-delivery")
+    except PackageNotFoundError:
+        return "0"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -87,8 +102,14 @@ class Api:
         """Nothing is sent before the first call; ``transport`` is for tests."""
         self.login = login
         self._client = httpx.Client(
-            base_url=login.address, timeout=TIMEOUT_SECONDS, trust_env=False, transport=transport
+            base_url=login.address,
+            timeout=TIMEOUT_SECONDS,
+            trust_env=False,
+            transport=transport,
+            headers={"User-Agent": f"{CLI_AGENT}{_version()}"},
         )
+        if login.token:
+            self._client.headers["Authorization"] = f"Bearer {login.token}"
 
     def close(self) -> None:
         """Close the connections."""
@@ -117,7 +138,7 @@ class Api:
         if "Authorization" not in self._client.headers:
             self._log_in()
         answer = self._send(method, path, body, timeout_seconds)
-        if answer.status_code == 401:
+        if answer.status_code == 401 and not self.login.token:
             self._log_in()
             answer = self._send(method, path, body, timeout_seconds)
         if answer.is_success:

@@ -8,14 +8,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.cli.api import Api, find_login
 from feature_delivery.domain.errors import Error, NotFound, Unavailable
 from feature_delivery.domain.finding import Finding
+from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.names import project_name
+from feature_delivery.domain.process import Who
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.services.delivery_file import read_delivery_file
 
@@ -63,6 +67,7 @@ def examine(home: Path) -> Iterator[Finding]:
             yield Finding(file.name, well=False, sentence=str(error))
             continue
         yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host.kind}.")
+        yield from _freezes(project)
         if project.host.kind == "local":
             yield _repository(home, project)
             yield _hook(project)
@@ -120,6 +125,19 @@ def _repository(home: Path, project: ProjectConfig) -> Finding:
     except Error as error:
         return Finding(what, well=False, sentence=str(error))
     return Finding(what, well=True, sentence=f"{len(heads)} branches; suites: {', '.join(plan.suites)}.")
+
+
+def _freezes(project: ProjectConfig) -> Iterator[Finding]:
+    """Say what the calendar means: a window that is over, or a freeze without anybody to override it, is a fault."""
+    for one in project.freezes:
+        what, at = f"{project.name}: freeze {one.name!r}", datetime.now(UTC)
+        found = freeze_at([one], at)
+        over = one.once is not None and found is None and one.once[1].replace(tzinfo=ZoneInfo(one.zone)) <= at
+        stands = f"on now, until {found.ends}" if found else "over: remove it" if over else "not on now"
+        yield Finding(what, well=not over, sentence=f"{one.when} ({one.zone}): {stands}.")
+    if project.freezes and not project.people.with_role(Who.OPERATOR):
+        said = "Nobody could override a freeze in an emergency: give somebody the role 'operator'."
+        yield Finding(f"{project.name}: freezes", well=False, sentence=said)
 
 
 def _hook(project: ProjectConfig) -> Finding:

@@ -181,6 +181,7 @@ def _decide(
 ) -> RunRef:
     """Write the decision down, unless it has been made before."""
     from feature_delivery.domain.records import PromotionState  # noqa: PLC0415
+    from feature_delivery.domain.ways import Way  # noqa: PLC0415
     from feature_delivery.services.control.decide import Say as Word  # noqa: PLC0415
     from feature_delivery.services.control.decide import decide  # noqa: PLC0415
 
@@ -197,7 +198,7 @@ def _decide(
                 gate=Step.WAIT_FOR_VERDICT,
                 kind=DecisionKind.ROLL_BACK,
                 comment=comment or "Rolled back directly.",
-                source="direct",
+                way=Way.DIRECT,
             )
             answer = decide(unit, project, feature.run_id, word)
             if not answer:

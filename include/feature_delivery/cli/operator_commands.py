@@ -1,20 +1,29 @@
-"""Commands for whoever operates production: break the lock, adopt a foreign commit, look at the project."""
+"""Commands for whoever operates production: break glass, adopt a foreign commit, look at the project, audit it."""
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
+from rich.console import Console
 
-from feature_delivery.cli.context import As, Home, Project, connect, pick_project
-from feature_delivery.domain.names import commit_sha
+from feature_delivery.cli.context import As, AsJson, Home, Key, Project, connect, feature_path, pick_project
+from feature_delivery.cli.status_view import audit_table, moment
+from feature_delivery.domain.names import commit_sha, project_name
+from feature_delivery.domain.process import gate as gate_named
+from feature_delivery.services.control.audit import as_csv as audit_csv
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command(rich_help_panel="Production")(production)
     app.command(rich_help_panel="Production")(adopt)
+    app.command(rich_help_panel="Production")(override)
+    app.command(rich_help_panel="Production")(audit)
     app.command("break-lock", rich_help_panel="Production")(break_lock)
 
 
@@ -31,6 +40,76 @@ def break_lock(
     api = connect(home, speak_as=speak_as)
     answer = api.post(f"/projects/{pick_project(api, project)}/lock/break", {"reason": reason})
     sys.stdout.write(f"Production is free; {answer['holder']} held it.\n")
+
+
+def override(
+    key: Key,
+    gate: Annotated[
+        str, typer.Option("--gate", "-g", help="Where it waits; 'turn' is where a freeze window is overridden.")
+    ],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why; everybody is told.")],
+    say: Annotated[str, typer.Option(help="What is decided: approve, keep or roll_back.")] = "approve",
+    project: Project = "",
+    home: Home = None,
+    speak_as: As = "",
+) -> None:
+    """Break glass: decide where a feature waits in the place of those who may, or in spite of a freeze window.
+
+    What was not tested is not let through. Example:
+    [bold]feature-delivery override SHOP-123 --gate turn --reason "A security fix"[/bold]
+    """
+    step = gate_named(gate)
+    if step is None:
+        raise typer.BadParameter(f"{gate!r} is no gate. Gates: start, review, acceptance, confirmation, turn, verdict.")
+    if say not in {"approve", "keep", "roll_back"}:
+        raise typer.BadParameter(f"{say!r} cannot be said. Say approve, keep or roll_back.")
+    api = connect(home, speak_as=speak_as)
+    body = {"gate": step.value, "kind": say, "reason": reason}
+    api.post(feature_path(api, project, key) + "/override", body)
+    sys.stdout.write(f"{api.login.user} broke glass at {step} of {key}. Everybody who decides is told.\n")
+
+
+def audit(
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%z"], help="Only what was said then or later; UTC."
+        ),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for a spreadsheet.")] = False,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many of each project, the newest.")] = 1000,
+    project: Project = "",
+    home: Home = None,
+    speak_as: As = "",
+) -> None:
+    """List who decided what, as what, about which commit, when, by which way and from where; of all projects you see.
+
+    Example: [bold]feature-delivery audit --since 2026-11-01 --csv > audit.csv[/bold]
+    """
+    if as_csv and as_json:
+        raise typer.BadParameter("Say --csv or --json, not both.")
+    api = connect(home, speak_as=speak_as)
+    names = [project_name(project)] if project else [str(one["name"]) for one in api.get("/projects")]
+    query = {"limit": str(limit)}
+    if since is not None:
+        query["since"] = (since if since.tzinfo else since.replace(tzinfo=UTC)).isoformat()
+    found: list[dict[str, Any]] = []
+    for name in names:
+        found += api.get(f"/projects/{name}/audit?{urlencode(query)}")
+    found.sort(key=lambda row: str(row["when"]), reverse=True)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    elif as_csv:
+        sys.stdout.write(audit_csv(map(_with_moments, found)))
+    else:
+        Console().print(audit_table(found))
+
+
+def _with_moments(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its moments as the server has them, so that its CSV is the server's."""
+    moments = {name: moment(row[name]) for name in ("when", "withdrawn_at") if row[name]}
+    return {**row, **moments}
 
 
 def adopt(
@@ -62,6 +141,8 @@ def production(project: Project = "", home: Home = None, speak_as: As = "") -> N
         f"Held by {lock['key']} since {lock['since'][:19]}." if lock else "Held by nobody.",
         f"In the queue: {', '.join(found['queue']) or 'nobody'}.",
     ]
+    if found["freeze"]:
+        lines.append(str(found["freeze"]["sentence"]))
     if found["frozen_reason"]:
         lines.append(f"Frozen: {found['frozen_reason']}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -146,6 +146,20 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def audit_table(found: Iterable[dict[str, Any]]) -> RenderableType:
+    """Return what people said, one row each; what did not count with its reason."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("When", "Feature", "Gate", "Who", "As", "Said", "Commit", "Way", "From", "Comment"):
+        table.add_column(column)
+    for one in found:
+        gate = str(one["gate"]).rpartition("wait_for_")[2]
+        said = str(one["kind"]).replace("_", " ") + ("" if one["accepted"] else " (does not count)")
+        words = " / ".join(part for part in (one["comment"], one["reason"]) if part)
+        cells = (str(one["when"])[:19], one["key"], gate, one["who"], one["role"], said, one["commit"][:10])
+        table.add_row(*(Text(str(cell)) for cell in (*cells, one["way"], one["address"], words)))
+    return table if table.row_count else Text("Nobody has decided anything yet.")
+
+
 def explanation(found: dict[str, Any]) -> list[str]:
     """Return how a commit came to production, line by line."""
     what = "takes back" if found["kind"] == "restoration" else "brings"

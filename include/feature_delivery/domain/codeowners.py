@@ -126,6 +126,9 @@ def _regular(pattern: str) -> re.Pattern[str] | None:
     # A repetition of what repeats itself can take for ever in Python, though not in Gitea: left out.
     if len(pattern) > _PATTERN_LIMIT or re.search(r"[*+}]\)*[*+{]|\([^)]*[*+|][^)]*\)[*+{]", pattern):
         return None
+    # Go's [[:alpha:]], and what Python means to read as set operations one day: it would warn of them.
+    if re.search(r"\[\^?\[|--|&&|~~|\|\|", pattern):
+        return None
     try:
         return re.compile(rf"(?:{pattern})\Z")
     except re.error:

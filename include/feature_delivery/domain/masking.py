@@ -21,7 +21,7 @@ _TOKENS = re.compile(
 )
 _USERINFO = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")
 _NAMED = re.compile(
-    r"""(?P<name>[\w-]*(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|credential)[\w-]*["']?\s*[:=]\s*)
+    r"""(?P<name>[\w-]*(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|credential)\w*(?:-(?:key|id|value))?["']?\s*[:=]\s*)
     (?:(?P<quote>["']).*?(?P=quote)|[^\s,;&"')}\]]+)""",
     re.IGNORECASE | re.VERBOSE,
 )

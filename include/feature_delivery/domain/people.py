@@ -7,12 +7,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.process import Step, Who
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from feature_delivery.domain.names import PersonName
 
 
 class DecisionKind(StrEnum):
@@ -22,6 +21,8 @@ class DecisionKind(StrEnum):
     REJECT = "reject"
     ROLL_BACK = "roll_back"
     KEEP = "keep"
+    OVERRIDE = "override"  # break glass: of a freeze
+    FREE_LOCK = "free_lock"  # break glass: of production's lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,12 @@ SIGN_OFFS: tuple[Step, ...] = (Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE, S
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One accepted decision of the attempt, as the policy sees it."""
+    """One accepted decision of the attempt, as the policy sees it; ``glass``: given by breaking glass."""
 
     gate: Step
     person: PersonName
     kind: DecisionKind
+    glass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,19 @@ class People:
         found = {name for name, person in self.persons.items() if person.roles & set(roles)}
         found |= {deputy for name in found if (deputy := self.persons[name].deputy)}
         return tuple(sorted(found))
+
+    def role_at(self, person: str, gate: Step) -> str:
+        """Return as what ``person`` speaks at ``gate``: the role that decides there, whose deputy, else their own."""
+        known = self.persons.get(PersonName(person))
+        if known is None:
+            return ""
+        wanted = self.policies[gate].roles if gate in self.policies else frozenset({Who.OPERATOR})
+        if mine := known.roles & wanted:
+            return " and ".join(sorted(mine))
+        for one in self.persons.values():
+            if one.deputy == person and (theirs := one.roles & wanted):
+                return f"{' and '.join(sorted(theirs))}, deputy of {one.name}"
+        return " and ".join(sorted(known.roles))
 
     def by_login(self, login: str) -> PersonName | None:
         """Return the person known on a host or tracker by ``login``, or by that very name."""
@@ -169,7 +184,7 @@ class People:
         if person in authors:
             return Answer(yes=False, reason=f"{person} worked on this commit: somebody else must approve at {gate}.")
         for voice in voices:
-            if voice.person == person and voice.gate != gate and voice.gate in SIGN_OFFS:
+            if voice.person == person and voice.gate != gate and voice.gate in SIGN_OFFS and not voice.glass:
                 return Answer(
                     yes=False,
                     reason=f"{person} has decided at {voice.gate} already: one person fills one role per commit.",
@@ -177,7 +192,7 @@ class People:
         return Answer(yes=True)
 
     def satisfied(self, gate: Step, voices: Iterable[Voice]) -> bool:
-        """Say whether enough different people have approved at ``gate``."""
+        """Say whether enough different people have approved at ``gate``, or somebody broke glass there."""
         policy = self.policies[gate]
-        who = {voice.person for voice in voices if voice.gate == gate and voice.kind is DecisionKind.APPROVE}
-        return len(who) >= policy.count
+        given = [voice for voice in voices if voice.gate == gate and voice.kind is DecisionKind.APPROVE]
+        return len({voice.person for voice in given}) >= policy.count or any(voice.glass for voice in given)

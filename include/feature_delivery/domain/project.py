@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.messages import MessagesConfig
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
 from feature_delivery.domain.people import People
+
+if TYPE_CHECKING:
+    from feature_delivery.domain.freezes import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class ProjectConfig:
         repository: The address that tasks clone from and push to.
         platform: ``local`` or ``kubernetes``.
         cluster: What the file says of the cluster; only with ``kubernetes``.
+        freezes: When nothing is promoted.
     """
 
     name: ProjectName
@@ -138,6 +142,11 @@ class ProjectConfig:
     cluster: ClusterConfig | None = None
     messages: MessagesConfig = field(default_factory=MessagesConfig)
     settings: dict[str, Any] = field(default_factory=dict)
+    freezes: tuple[Window, ...] = ()
+
+    def stranger(self, name: str) -> str:
+        """Return why somebody who is no person of the project may do nothing in it."""
+        return f"{name[:80]} is nobody of {self.name}: add them to 'people' in its project file."
 
     @property
     def dag_id(self) -> str:

@@ -230,6 +230,9 @@ class Decision:
     """What one person said at a gate, whether it counted, and why not.
 
     Attributes:
+        way: By which way it was said: a word of ``domain.ways``.
+        role: As what the person spoke.
+        address: Where the request came from, as far as the way tells; a Git host does not.
         origin: The page where it was said and can be taken back (``request 12``); empty: it stays said.
         withdrawn_at: When it was found taken back there; it is not accepted since.
     """
@@ -241,7 +244,9 @@ class Decision:
     person: PersonName
     kind: DecisionKind
     accepted: bool
-    source: str
+    way: str
+    role: str = ""
+    address: str = ""
     comment: str = ""
     reason: str = ""
     candidate: CommitSha | None = None

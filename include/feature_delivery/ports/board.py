@@ -71,6 +71,7 @@ class DecisionRow:
     kind: DecisionKind
     accepted: bool
     candidate: CommitSha | None
+    way: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,9 @@ class Books(Protocol):
     def open_gates(self) -> Sequence[Gate]:
         """Return every open gate."""
 
+    def said(self, project: ProjectName, *, since: datetime | None, limit: int) -> Sequence[tuple[Decision, Feature]]:
+        """Return the decisions of a project with their features, the newest first, refused ones included."""
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         """Return decisions, oldest first, refused ones included; of one attempt when named."""
 

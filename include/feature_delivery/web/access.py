@@ -15,6 +15,7 @@ from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import PersonName, ProjectName
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.ways import CLI_AGENT, Way
 from feature_delivery.web.errors import Unauthorized
 
 
@@ -87,11 +88,6 @@ class Caller:
             raise Refused(f"{self.name} may not {what} in {self.project.name}: {able} may.")
 
 
-def stranger(project: ProjectConfig, name: str) -> str:
-    """Return why somebody who is no person of the project may do nothing in it."""
-    return f"{name[:80]} is nobody of {project.name}: add them to 'people' in its project file."
-
-
 def caller(project: Readable, user: GetUserDep) -> Caller:
     """Return who asks, as a person of the project; nobody acts for another one.
 
@@ -100,8 +96,32 @@ def caller(project: Readable, user: GetUserDep) -> Caller:
     """
     name = str(user.get_name())
     if name not in project.people.persons:
-        raise Refused(stranger(project, name))
+        raise Refused(project.stranger(name))
     return Caller(project, cast("PersonName", name))
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
+
+
+def address_of(request: Request) -> str:
+    """Return the address that a request came from.
+
+    Behind a proxy it is what the proxy says, where uvicorn trusts it (``forwarded-allow-ips``); headers are not read
+    here: anybody can write them.
+    """
+    return request.client.host[:64] if request.client is not None else ""
+
+
+class Speaker:
+    """Whoever says something: what is said by somebody who is nobody here is refused, and kept, like anything else."""
+
+    def __init__(self, project: Readable, user: GetUserDep, request: Request) -> None:
+        """Take the name from the login, the address from the connection, the way from what the client calls itself."""
+        self.project = project
+        self.name = cast("PersonName", str(user.get_name()))
+        self.address = address_of(request)
+        agent = request.headers.get("user-agent", "")
+        self.way = Way.CLI if agent.startswith(CLI_AGENT) else Way.REST
+
+
+SpeakerDep = Annotated[Speaker, Depends(Speaker)]

@@ -161,6 +161,8 @@ class AirflowRuns:
     def ask_people(self, run: RunRef, gate: Step, question: Mapping[str, Any], *, parked_before: datetime) -> bool:
         """Show ``question`` on Airflow's *Required Actions* page; ``False``: too early, or the task is not parked.
 
+        One that is there unanswered says what is said now.
+
         ``parked_before``: an answer resumes the task the ordinary way, which is safe only when the executor's late
         word about the parking has been digested.
         """
@@ -169,10 +171,19 @@ class AirflowRuns:
             return False
         if instance.updated_at is None or instance.updated_at > parked_before:
             return False
-        if self._session.scalar(select(HITLDetail.ti_id).where(HITLDetail.ti_id == instance.id)) is None:
+        asked = self._session.get(HITLDetail, instance.id, populate_existing=True)
+        if asked is None:
             self._session.add(HITLDetail(ti_id=instance.id, **question))
-            self._session.flush()
+        elif asked.responded_at is None:
+            asked.subject, asked.body = question["subject"], question["body"]
+        self._session.flush()
         return True
+
+    def answered_from(self, task_instance: str) -> str:
+        """Return the address that the question of a task instance was answered from; empty when nobody knows."""
+        instance = _uuid(task_instance)
+        said = self._session.scalar(select(HITLDetail.responded_by).where(HITLDetail.ti_id == instance))
+        return str(said.get("address", "")) if isinstance(said, dict) else ""
 
     def withdraw_question(self, task_instance: str) -> None:
         """Delete the question of a task instance, answered or not: an old answer must not wake a task that asks anew.

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from feature_delivery.web import (
+    decision_routes,
     delivery_routes,
     errors,
     examination_routes,
@@ -61,7 +62,15 @@ def create_app() -> FastAPI:
         generate_unique_id_function=_name,
     )
     errors.install(app)
-    for part in (task_routes, feature_routes, local_routes, webhook_routes, delivery_routes, examination_routes):
+    for part in (
+        task_routes,
+        feature_routes,
+        decision_routes,
+        local_routes,
+        webhook_routes,
+        delivery_routes,
+        examination_routes,
+    ):
         app.include_router(part.router)
     app.include_router(slack_routes.router)
     app.include_router(router)

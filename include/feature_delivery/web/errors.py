@@ -66,6 +66,19 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": Problem, "description": _MEANINGS[code]} for code in sorted({*codes, 422, 500, 503})}
 
 
+def shown(
+    answers: dict[int | str, dict[str, Any]], *samples: tuple[int, dict[str, str]]
+) -> dict[int | str, dict[str, Any]]:
+    """Return the description of ``answers`` with sentences that people meet there as examples."""
+    by_code: dict[int, list[dict[str, str]]] = {}
+    for code, sample in samples:
+        by_code.setdefault(code, []).append(sample)
+    for code, found in by_code.items():
+        named = {sample["message"][:40].rstrip(): {"value": sample} for sample in found}
+        answers[code] = {**answers[code], "content": {"application/json": {"examples": named}}}
+    return answers
+
+
 def install(app: FastAPI) -> None:
     """Make every failure answer in this one shape."""
     app.add_exception_handler(Error, _expected)

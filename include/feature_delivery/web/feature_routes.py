@@ -4,34 +4,73 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from feature_delivery.bootstrap import settings
 from feature_delivery.bootstrap.outside import repository, tracker
 from feature_delivery.domain.errors import NotFound, Refused
+from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.names import CommitSha, ProjectName, branch_name, commit_sha, feature_key
-from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Who
-from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import Feature
+from feature_delivery.domain.records import Feature, now
 from feature_delivery.ports.tracker import Issue
 from feature_delivery.services.control import decide as decisions
 from feature_delivery.services.control.explain import Explanation, explain
+from feature_delivery.services.control.flags import frozen_sentence
 from feature_delivery.services.control.gates import run_of
 from feature_delivery.services.control.start import TITLE_LIMIT, Start, start
 from feature_delivery.services.control.status import FeatureLine, FeatureView, feature_line, feature_view
 from feature_delivery.web.access import Caller, CallerDep, Readable, json_only, readable_project
-from feature_delivery.web.errors import problems
+from feature_delivery.web.errors import problems, shown
 from feature_delivery.web.transaction import WebUnit, begin, session
 
 router = APIRouter(prefix="/projects", tags=["people"], dependencies=[Depends(json_only)])
 RESPONSES = problems(401, 403, 404, 409)
+UNAUTHORIZED = (401, {"error": "Unauthorized", "message": "Not authenticated."})
+NO_FEATURE = (404, {"error": "NotFound", "message": "shop has no feature 'SHOP-9' under delivery. Start it first."})
+NO_PROJECT = (404, {"error": "NotFound", "message": "There is no project 'shoop'. Known: shop."})
+
+
+def answers(*more: tuple[int, dict[str, str]]) -> dict[int | str, dict[str, Any]]:
+    """Return what a route of people may answer, with sentences that they meet."""
+    return shown(problems(401, 403, 404, 409), UNAUTHORIZED, *more)
+
+
+def refused(sentence: str) -> tuple[int, dict[str, str]]:
+    """Return the example of a rule that says no."""
+    return 403, {"error": "Refused", "message": sentence}
+
+
+def invalid(sentence: str) -> tuple[int, dict[str, str]]:
+    """Return the example of a request that cannot be read."""
+    return 422, {"error": "Invalid", "message": sentence}
+
+
+START = answers(
+    refused("mallory is nobody of shop: add them to 'people' in its project file."),
+    NO_PROJECT,
+    invalid("Field 'title': String should have at most 300 characters. Correct it and send it again."),
+)
+CANCEL = answers(
+    refused("tess may not cancel a feature in shop: dora, max, olga may."),
+    NO_FEATURE,
+    invalid("Field 'reason': String should have at most 2000 characters. Correct it and send it again."),
+)
+ADOPT = answers(
+    refused("max is no operator of shop: only an operator may adopt a commit."),
+    NO_PROJECT,
+    invalid("Field 'commit': Field required. Correct it and send it again."),
+)
 LIST_LIMIT = 500
+
+
+def _examples(*samples: dict[str, JsonValue]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(samples)})
 
 
 class StartBody(BaseModel):
@@ -39,6 +78,10 @@ class StartBody(BaseModel):
 
     Without a key the tracker is asked for a new issue, where it gives out keys.
     """
+
+    model_config = _examples(
+        {"key": "SHOP-123", "title": "Gift cards"}, {"title": "Gift cards", "description": "As a customer …"}
+    )
 
     key: str = ""
     title: str = Field(default="", max_length=TITLE_LIMIT)
@@ -51,29 +94,17 @@ class StartBody(BaseModel):
 class Started(BaseModel):
     """The run that carries the feature; ``started``: by this very request."""
 
+    model_config = _examples({"started": True, "run_id": "SHOP-123", "key": "SHOP-123"})
+
     started: bool
     run_id: str
     key: str
 
 
-class DecisionBody(BaseModel):
-    """What somebody says at a gate; ``commit``: the one that was looked at, any when it is empty."""
-
-    gate: str
-    kind: DecisionKind
-    comment: str = Field(default="", max_length=4000)
-    commit: str = ""
-
-
-class Decided(BaseModel):
-    """Whether what was said counts."""
-
-    accepted: bool
-    reason: str
-
-
 class ReasonBody(BaseModel):
     """Why."""
+
+    model_config = _examples({"reason": "Rolled back by hand at the provider."})
 
     reason: str = Field(default="", max_length=2000)
 
@@ -81,19 +112,17 @@ class ReasonBody(BaseModel):
 class AdoptBody(BaseModel):
     """The foreign commit of production to accept."""
 
+    model_config = _examples({"commit": "3f1c9a7e5d2b4c6f8a0e1d3b5c7f9a2e4d6b8c0f"})
+
     commit: str
 
 
 class Sentence(BaseModel):
     """What was done, for people."""
 
+    model_config = _examples({"message": "SHOP-123 is cancelled; what there is of it is torn down."})
+
     message: str
-
-
-class Broken(BaseModel):
-    """Who held production."""
-
-    holder: str
 
 
 class Lock(BaseModel):
@@ -110,6 +139,15 @@ class ProjectLine(BaseModel):
     title: str
 
 
+class FreezeLine(BaseModel):
+    """The freeze window that is on: features wait for production until then."""
+
+    name: str
+    since: datetime
+    until: datetime
+    sentence: str
+
+
 class ProjectView(BaseModel):
     """How production of a project stands."""
 
@@ -121,6 +159,7 @@ class ProjectView(BaseModel):
     queue: list[str]
     frozen_reason: str
     frozen_commit: str | None
+    freeze: FreezeLine | None
 
 
 @router.get("", responses=problems(401))
@@ -149,7 +188,16 @@ def show_project(project: Readable) -> ProjectView:
             queue=[unit.books.feature_by_id(p.feature_id).key for p in unit.books.queue(project.name) if p.waiting],
             frozen_reason=row.frozen_reason if row else "",
             frozen_commit=row.frozen_commit if row else None,
+            freeze=_freeze(project),
         )
+
+
+def _freeze(project: ProjectConfig) -> FreezeLine | None:
+    found = freeze_at(project.freezes, now())
+    if found is None:
+        return None
+    sentence = frozen_sentence(project, found)
+    return FreezeLine(name=found.name, since=found.since, until=found.until, sentence=sentence)
 
 
 @router.get("/{project}/features", responses=RESPONSES)
@@ -164,13 +212,13 @@ def list_features(project: Readable) -> list[FeatureLine]:
 def show_feature(project: Readable, key: str) -> FeatureView:
     """Show everything about the newest delivery of a feature."""
     with begin() as unit:
-        feature = _feature(unit, project, key)
+        feature = feature_in(unit, project, key)
         run = run_of(feature)
         tasks, state = unit.runs.tasks(run), unit.runs.state(run)
         return feature_view(unit.books, project, feature, tasks=tasks, run_state=state)
 
 
-@router.post("/{project}/features", status_code=201, responses=RESPONSES)
+@router.post("/{project}/features", status_code=201, responses=START)
 def start_feature(who: CallerDep, body: StartBody) -> Started:
     """Start the delivery of a feature, or find it under way: however often it is asked for, there is one.
 
@@ -200,48 +248,17 @@ def _new_issue(who: Caller, body: StartBody) -> Issue:
     )
 
 
-@router.post("/{project}/features/{key}/decisions", responses=RESPONSES)
-def decide(who: CallerDep, key: str, body: DecisionBody) -> Decided:
-    """Say something at a gate; it is recorded in any case, and counted when it may count."""
-    gate = gate_named(body.gate)
-    if gate is None:
-        raise NotFound(f"There is no gate {body.gate[:60]!r}. Say for example 'review', 'acceptance' or 'verdict'.")
-    with begin() as unit:
-        feature = _feature(unit, who.project, key)
-        say = decisions.Say(
-            person=who.name,
-            gate=gate,
-            kind=body.kind,
-            comment=body.comment,
-            commit=_seen_commit(unit, feature, body.commit),
-            source="api",
-        )
-        answer = decisions.decide(unit, who.project, feature.run_id, say)
-    # Refused answers are kept, so the transaction must be over before they are refused.
-    if not answer:
-        raise Refused(answer.reason)
-    return Decided(accepted=True, reason=answer.reason)
-
-
-@router.post("/{project}/features/{key}/cancel", responses=RESPONSES)
+@router.post("/{project}/features/{key}/cancel", responses=CANCEL)
 def cancel(who: CallerDep, key: str, body: ReasonBody) -> Sentence:
     """Give a feature up: everything of it is torn down."""
     who.must_be(Who.DEVELOPER, Who.MANAGER, Who.OPERATOR, what="cancel a feature")
     with begin() as unit:
-        feature = _feature(unit, who.project, key)
+        feature = feature_in(unit, who.project, key)
         decisions.cancel(unit, who.project, feature.run_id, body.reason, person=who.name)
     return Sentence(message=f"{feature.key} is cancelled; what there is of it is torn down.")
 
 
-@router.post("/{project}/lock/break", responses=RESPONSES)
-def break_lock(who: CallerDep, body: ReasonBody) -> Broken:
-    """Break glass: free production from its holder."""
-    with begin() as unit:
-        holder = decisions.break_lock(unit, who.project, body.reason, person=who.name)
-    return Broken(holder=holder)
-
-
-@router.post("/{project}/adopt", responses=RESPONSES)
+@router.post("/{project}/adopt", responses=ADOPT)
 def adopt(who: CallerDep, body: AdoptBody) -> Sentence:
     """Accept a foreign commit as production's new head, and let promotions go on."""
     commit = commit_sha(body.commit)
@@ -261,20 +278,16 @@ def explain_commit(project: Readable, sha: Annotated[str, Field(max_length=64)])
         return explain(unit.books, project, commit_sha(sha))
 
 
-def _feature(unit: WebUnit, project: ProjectConfig, key: str) -> Feature:
+def feature_in(unit: WebUnit, project: ProjectConfig, key: str) -> Feature:
+    """Return the newest delivery of an issue.
+
+    Raises:
+        NotFound: There is none.
+    """
     feature = unit.books.feature(ProjectName(project.name), feature_key(key))
     if feature is None:
         raise NotFound(f"{project.name} has no feature {key[:40]!r} under delivery. Start it first.")
     return feature
-
-
-def _seen_commit(unit: WebUnit, feature: Feature, text: str) -> CommitSha | None:
-    """Return the commit that was looked at; the candidate stands for the feature commit in it."""
-    if not text:
-        return None
-    commit = commit_sha(text)
-    candidate = unit.books.candidate(feature, feature.attempt_number)
-    return candidate.feature_commit if candidate is not None and candidate.commit == commit else commit
 
 
 def _commit(project: ProjectConfig, text: str | None) -> CommitSha | None:

@@ -11,6 +11,7 @@ from feature_delivery.domain.names import CommitSha, PersonName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Feature
+from feature_delivery.domain.ways import Way
 from feature_delivery.domain.work import GateAnswer
 from feature_delivery.services.control import deadlines
 from feature_delivery.services.control.decide import Say, decide
@@ -50,30 +51,38 @@ def _take_in(unit: WebUnit, project: ProjectConfig, feature: Feature, task: Task
     if event.get("error_type") == "timeout" or event.get("timedout"):
         deadlines.expire(unit, project, task.run.run_id)
         return ""
-    person, kind = _who(project, event), _what(event)
-    if person is None or kind is None:
-        return "The answer named nobody of this project, or nothing that can be said here."
-    parameters = event.get("params_input") or {}
-    comment = parameters.get("comment") if isinstance(parameters, Mapping) else None
-    say = Say(
-        person=person,
-        gate=task.step,
-        kind=kind,
-        comment=str(comment or ""),
-        commit=_shown(unit, feature, task.step),
-        source="airflow",
-    )
+    say = understood(unit, feature, task.step, event)
+    if say is None:
+        return "The answer named nobody, or nothing that can be said here."
+    say = replace(say, address=unit.runs.answered_from(task.task_instance))
     answer = decide(unit, project, task.run.run_id, say)
     return "" if answer else answer.reason
 
 
-def _who(project: ProjectConfig, event: Mapping[str, Any]) -> PersonName | None:
+def understood(unit: WebUnit, feature: Feature, gate: Step, event: Mapping[str, Any]) -> Say | None:
+    """Return what was answered at a gate; ``None`` when it is nothing that anybody can say."""
+    person, kind = _who(event), _what(event)
+    if person is None or kind is None:
+        return None
+    parameters = event.get("params_input") or {}
+    comment = parameters.get("comment") if isinstance(parameters, Mapping) else None
+    return Say(
+        person=person,
+        gate=gate,
+        kind=kind,
+        comment=str(comment or ""),
+        commit=_shown(unit, feature, gate),
+        way=Way.AIRFLOW,
+    )
+
+
+def _who(event: Mapping[str, Any]) -> PersonName | None:
+    """Return the user's name, which is what every other way knows a user by: ids are numbers with some managers."""
     user = event.get("responded_by_user")
     if not isinstance(user, Mapping):
         return None
-    # SimpleAuthManager's ids are names; elsewhere the id is a number and the name tells.
-    named = (str(user.get(part)) for part in ("name", "id"))
-    return next((PersonName(name) for name in named if name in project.people.persons), None)
+    named = str(user.get("name") or user.get("id") or "")
+    return PersonName(named[:80]) if named else None
 
 
 def _what(event: Mapping[str, Any]) -> DecisionKind | None:

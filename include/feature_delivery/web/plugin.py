@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.bootstrap.settings import URL_PREFIX
+from feature_delivery.web import answers
 from feature_delivery.web.app import create_app
 from feature_delivery.web.workers import wake
 
@@ -44,4 +45,8 @@ def apps() -> tuple[dict[str, Any], ...]:
 @cache
 def middlewares() -> tuple[dict[str, Any], ...]:
     """Return the middlewares of the whole API server."""
-    return ({"middleware": AfterHands, "args": [], "kwargs": {}, "name": "Feature delivery: after hands"},)
+    answers.listen()
+    return tuple(
+        {"middleware": each, "args": [], "kwargs": {}, "name": f"Feature delivery: {name}"}
+        for each, name in ((AfterHands, "after hands"), (answers.AtAnswers, "at answers"))
+    )

@@ -11,13 +11,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.configuration import conf
 from sqlalchemy import func, select, text
 
@@ -25,26 +23,33 @@ from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.bootstrap import messengers, settings
 from feature_delivery.bootstrap.outside import outside
 from feature_delivery.domain.errors import Error
+from feature_delivery.domain.freezes import freeze_at, next_end
 from feature_delivery.domain.names import FeatureKey, ProjectName
-from feature_delivery.domain.people import DEFAULT_POLICIES, DecisionKind
+from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Errand, Feature, Gate, GateState, now
+from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Errand, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.services.control import deadlines, gates, outbox, reconcile, reminders, webhooks
+from feature_delivery.services.control import deadlines, gates, outbox, reconcile, reminders, turn, webhooks
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
 from feature_delivery.web import task_logs
 from feature_delivery.web.board import pulse
+from feature_delivery.web.questions import question
 from feature_delivery.web.transaction import WebUnit, begin, session
 
 _log = logging.getLogger(__name__)
 
 FINISH_AGAIN_SECONDS = 0.05
 OUTBOX_PAUSE_SECONDS = 30.0
+LANE_ROUNDS, LANES_SECONDS = 20, 30.0
 PARKED_FOR = timedelta(seconds=10)
 """A question is shown so long after its task parked: the executor's word of it comes up to 5.2 s late."""
+
+
+FREEZE_LOOK_SECONDS = 300.0
+"""So often the calendars are looked at while no window is about to end."""
 
 
 class Waiting(NamedTuple):
@@ -54,14 +59,8 @@ class Waiting(NamedTuple):
     gate: int
 
 
-_LOOKED_AT = {
-    Step.WAIT_FOR_REVIEW: "development",
-    Step.WAIT_FOR_ACCEPTANCE: "preprod",
-    Step.WAIT_FOR_CONFIRMATION: "preprod",
-    Step.WAIT_FOR_VERDICT: "production",
-    Step.WAIT_FOR_DEMONSTRATION: "production",
-}
-"""Which environment is looked at before deciding at a gate."""
+_frozen_until: dict[ProjectName, datetime] = {}
+"""When the freeze of a project ends that was on, or coming, when it was last looked at."""
 
 _since: dict[int, float] = {}
 """When the finisher first met a gate, by the gate's id."""
@@ -142,13 +141,42 @@ def tidy_shelf() -> int:
     return moved + sum(bool(_per_run(run, _shelve_again)) for run in waiting)
 
 
+def end_freezes() -> float | None:
+    """Give production to whoever waited for the end of a freeze window; says when the next one ends.
+
+    Whether anything waits is asked only when a window has ended since the last look.
+    """
+    at, pauses = now(), []
+    for project in settings.projects().values():
+        if not project.freezes:
+            continue
+        if freeze_at(project.freezes, at) is None and _frozen_until.pop(project.name, at) <= at:
+            _grant(project)
+        ends = next_end(project.freezes, at)
+        if ends is not None:
+            _frozen_until[project.name] = ends
+            pauses.append((ends - at).total_seconds())
+    # The project files may be changed meanwhile, and clocks may be set.
+    return min(max(min(pauses), 0.05), FREEZE_LOOK_SECONDS) if pauses else FREEZE_LOOK_SECONDS
+
+
+def _grant(project: ProjectConfig) -> bool:
+    """Give out the turn, if production is free and somebody waits; each gate is ended by the finisher."""
+    try:
+        with begin() as unit:
+            return turn.grant(unit, project) is not None
+    except Error as error:
+        _log.warning("Could not end the freeze of %s: %s", project.name, error)
+        return False
+
+
 def _shelve_again(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
     feature = gates.enter(unit, project, run_id)
     gate, run = unit.books.open_gate(feature), gates.run_of(feature)
     if gate is None or feature.rewind_to is not None or not unit.runs.waits_unshelved(run):
         return False
     until = gate.deadline if gate.deadline is not None and gate.deadline > now() else now() + gates.FOR_EVER
-    unit.runs.shelve(run, until=until)
+    unit.runs.shelve(run, until=flag(unit.books, project, feature, gate.step).until or until)
     return True
 
 
@@ -206,49 +234,12 @@ def _ask(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
         return True
     run = RunRef(project.name, run_id)
     if not unit.runs.ask_people(
-        run, gate.step, _question(unit, project, feature, gate), parked_before=now() - PARKED_FOR
+        run, gate.step, question(unit.books, project, feature, gate), parked_before=now() - PARKED_FOR
     ):
         # Still on its way to parking, or parked a moment ago; a task that is gone will ask anew itself.
         return unit.runs.states(run).get(gate.step) not in {"awaiting_input", "running", "queued", "scheduled"}
     gate.requested_at = now()
     return True
-
-
-def _question(unit: WebUnit, project: ProjectConfig, feature: Feature, gate: Gate) -> dict[str, Any]:
-    policy = project.people.policies[gate.step]
-    attempt = unit.books.attempt(feature)
-    at = f", attempt {attempt.number} at {attempt.commit[:10]}" if attempt else ""
-    able = project.people.with_role(*policy.roles)
-    named = feature.key if feature.title in {"", feature.key} else f"{feature.key} {feature.title}"
-    question: dict[str, Any] = {
-        "options": [str(kind) for kind in sorted(policy.kinds)],
-        "subject": f"{named[:200]}: {gate.step.rpartition('wait_for_')[2]}{at}",
-        "body": _told(unit, project, feature, gate),
-        "multiple": False,
-        "params": {},
-    }
-    if DecisionKind.REJECT in policy.kinds:
-        schema = {"type": ["null", "string"], "title": "Comment", "format": "multiline"}
-        question["params"] = {"comment": {"value": "", "description": "A rejection needs one.", "schema": schema}}
-    if isinstance(get_auth_manager(), SimpleAuthManager):
-        # Its user ids are the names; elsewhere the ledger alone refuses.
-        question["assignees"] = [{"id": name, "name": name} for name in able]
-    return question
-
-
-def _told(unit: WebUnit, project: ProjectConfig, feature: Feature, gate: Gate) -> str:
-    """Return what people should know before they answer, as Markdown: what is asked, where to look, who may say so."""
-    able = project.people.with_role(*project.people.policies[gate.step].roles)
-    lines = [flag(unit.books, project, feature, gate.step).waits_for]
-    places = [*unit.books.environments(feature=feature), unit.books.environment(project.name, "production")]
-    lines += [
-        f"Look at it here: <{place.address}>, which runs `{(place.commit or 'nothing')[:10]}`."
-        for place in places
-        if place is not None and place.address and place.kind == _LOOKED_AT.get(gate.step)
-    ]
-    if gate.step is not Step.WAIT_FOR_VERDICT:
-        lines.append(f"May decide: {', '.join(able) or 'nobody'}.")
-    return "\n\n".join(lines)
 
 
 def housekeeping() -> dict[str, int]:
@@ -257,6 +248,8 @@ def housekeeping() -> dict[str, int]:
     finish_gates()
     counts = {"gates_finished": before - len(_waiting(SqlBooks.gates_to_end))}
     counts["deadlines_expired"] = expire_deadlines()
+    known = settings.projects().values()
+    counts["turns_given"] = sum(_grant(one) for one in known if one.freezes and not freeze_at(one.freezes, now()))
     counts["runs_moved"] = tidy_shelf()
     counts["webhooks_processed"], counts["webhooks_left"] = webhooks.process(control())
     with begin() as unit:
@@ -264,9 +257,20 @@ def housekeeping() -> dict[str, int]:
     counts["reconciled"] = len(reconcile_all())
     ask_people()
     counts["people_told"] = remind_people()
-    drained = [outbox.drain(control(), limit=500, kinds=kinds) for kinds in (OTHERS, HEARINGS, POSTS)]
+    drained = [outbox.drain(control(), limit=500, kinds=kinds) for kinds in (OTHERS, HEARINGS)]
+    drained += _drain_lanes()
     counts["errands_run"], counts["errands_failed"] = (sum(one) for one in zip(*drained, strict=True))
     return counts
+
+
+def _drain_lanes() -> list[tuple[int, int]]:
+    """Send what waits for channels: of each lane the next one is due when the one before has been sent."""
+    drained, begun = [], time.monotonic()
+    for _ in range(LANE_ROUNDS):
+        drained.append(outbox.drain(control(), limit=500, kinds=POSTS))
+        if not drained[-1][0] or time.monotonic() - begun > LANES_SECONDS:
+            break  # nothing is left, or a chat is slow: nobody waits for it here
+    return drained
 
 
 def remind_people() -> int:
@@ -293,6 +297,7 @@ def works() -> dict[str, Callable[[], float | None]]:
         "messages": partial(drain_outbox, "messages", POSTS),
         "hearing": partial(drain_outbox, "hearing", HEARINGS),
         "shelf": _tidy_after_hands,
+        "freezes": end_freezes,
         pulse.WORKER: pulse.pulse.beat,
     }
 

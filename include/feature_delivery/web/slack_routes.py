@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from feature_delivery.adapters.messengers.slack import Form, Interactions
@@ -23,6 +25,7 @@ from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import now
 from feature_delivery.ports.messenger import Press
 from feature_delivery.services.control.hearing import store
+from feature_delivery.web.access import address_of
 from feature_delivery.web.errors import Unauthorized, answer, problems
 from feature_delivery.web.transaction import begin, session
 
@@ -38,7 +41,17 @@ FORM_FAILED = "The form did not open. Press the button once more, or decide on t
 _log = logging.getLogger(__name__)
 
 
-@router.post("/slack/interactions", responses=problems(401, 408, 413))
+class Complaint(BaseModel):
+    """What Slack shows in a form that was sent as it cannot count; every other answer is empty."""
+
+    response_action: Literal["errors"] = "errors"
+    errors: dict[str, str]
+
+
+@router.post(
+    "/slack/interactions",
+    responses={**problems(401, 408, 413), 200: {"model": Complaint, "description": "Taken; mostly there is no body"}},
+)
 async def interaction(request: Request, background: BackgroundTasks) -> Response:
     """Take what somebody pressed in Slack. It must be signed with the signing secret of a project's app.
 
@@ -53,7 +66,7 @@ async def interaction(request: Request, background: BackgroundTasks) -> Response
         return answer(408, "Invalid", f"The body did not come within {READ_SECONDS} s.")
     if body is None:
         return answer(413, "Invalid", f"An interaction is at most {BODY_LIMIT // 1024} KiB.")
-    return await run_in_threadpool(_take, dict(request.headers), body, background)
+    return await run_in_threadpool(_take, dict(request.headers), body, background, address_of(request))
 
 
 async def _read(request: Request) -> bytes | None:
@@ -65,7 +78,7 @@ async def _read(request: Request) -> bytes | None:
     return bytes(body)
 
 
-def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks) -> Response:
+def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks, address: str) -> Response:
     """Check, store and answer.
 
     Raises:
@@ -81,11 +94,11 @@ def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks) 
         if said is None:
             continue
         if isinstance(said, str):
-            return JSONResponse({"response_action": "errors", "errors": {COMMENT: said}})
+            return JSONResponse(Complaint(errors={COMMENT: said}).model_dump())
         if isinstance(said, Form):
             background.add_task(_ask_why, project, said)
         else:
-            _store(project, said)
+            _store(project, said, address)
         break
     return Response(status_code=200)
 
@@ -99,10 +112,10 @@ def _readers() -> Iterator[tuple[ProjectConfig, Interactions]]:
                 _log.warning("Slack interactions of %s are not read: %s", project.name, error)
 
 
-def _store(project: ProjectConfig, press: Press) -> None:
+def _store(project: ProjectConfig, press: Press, address: str) -> None:
     try:
         with begin() as unit:
-            stored = store(unit, project, press)
+            stored = store(unit, project, press, address=address)
     except Conflict:
         stored = False  # the same press, at the same moment
     _log.info("Slack: %s pressed %s in %s%s", press.user, press.kind, project.name, "" if stored else ", as before")

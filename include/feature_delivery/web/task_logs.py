@@ -67,4 +67,4 @@ def _lines(record: Any) -> list[str]:
         for one in extra.get("error_detail") or ()
         if isinstance(one, dict)
     ]
-    return [line for line in (*head.splitlines(), *raised) if line.strip()]
+    return [line for text in (head, *raised) for line in text.splitlines() if line.strip()]

@@ -144,6 +144,14 @@ class SqlBooks(ReleaseBooks, WebhookBooks):
         """Return every open gate."""
         return self._rows(select(Gate).where(t.gate.c.state == GateState.OPEN).order_by(t.gate.c.id))
 
+    def said(self, project: ProjectName, *, since: datetime | None, limit: int) -> Sequence[tuple[Decision, Feature]]:
+        """Return the decisions of a project with their features, the newest first, refused ones included."""
+        query = select(Decision, Feature).join(Feature, t.feature.c.id == t.decision.c.feature_id)
+        query = query.where(t.feature.c.project == project).order_by(t.decision.c.id.desc()).limit(limit)
+        if since is not None:
+            query = query.where(t.decision.c.at >= since)
+        return [(row[0], row[1]) for row in self._session.execute(query)]
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         """Return decisions, oldest first, refused ones included; of one attempt when named."""
         query = select(Decision).where(t.decision.c.feature_id == feature.id).order_by(t.decision.c.id)

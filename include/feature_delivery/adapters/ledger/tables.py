@@ -260,7 +260,9 @@ decision = table(
     short("person"),
     Column("kind", word(DecisionKind), nullable=False),
     truth("accepted"),
-    short("source", 40),
+    short("way", 40),
+    short("role", 120),
+    short("address", 64),
     text("comment"),
     text("reason"),
     short("candidate", SHA, nullable=True),
@@ -268,6 +270,7 @@ decision = table(
     moment("withdrawn_at", nullable=True),
     moment("at"),
     Index("ix_fd_decision_feature_id_attempt", "feature_id", "attempt"),
+    Index("ix_fd_decision_at", "at"),
 )
 
 heard = table(

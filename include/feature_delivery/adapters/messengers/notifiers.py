@@ -72,16 +72,19 @@ def _run(notify: Notify, about: dict[str, Any], failed: list[Exception]) -> None
         failed.append(error)
 
 
-def context(message: Message) -> dict[str, Any]:
-    """Return what templates may say. Values are data: nothing in them is rendered once more.
+NAME = "delivery"
 
-    ``text`` is plain, ``html`` the whole message as harmless HTML; ``title`` and ``subject`` are one line each, so that
-    they can stand in a header.
+
+def context(message: Message) -> dict[str, Any]:
+    """Return what templates may say, all of it under one name: a notifier adds its own fields by theirs.
+
+    Values are data: nothing in them is rendered once more. ``text`` is plain, ``html`` the whole message as harmless
+    HTML; ``title`` and ``subject`` are one line each, so that they can stand in a header.
     """
     lines = [message.text, *message.facts, *message.details]
     lines += [f"{one.title}: {one.url}" for one in (*message.links, *message.home)]
-    said = message.text.splitlines()[0] if message.text else ""
-    return {
+    first = message.text.splitlines()[0] if message.text.strip() else ""
+    said = {
         "id": message.id,
         "project": str(message.project),
         "key": str(message.key or ""),
@@ -89,8 +92,9 @@ def context(message: Message) -> dict[str, Any]:
         "kind": message.kind.value,
         "to": ", ".join(message.to),
         "people": list(message.to),
-        "subject": " ".join(said.split())[:150],
+        "subject": " ".join(first.split())[:150],
         "text": "\n".join(lines),
         "html": "<br>\n".join(html.escape(line) for line in lines),
         "link": next((one.url for one in (*message.home, *message.links)), ""),
     }
+    return {NAME: said}

@@ -114,7 +114,8 @@ def _lines(cases: Iterable[object]) -> Iterable[str]:
             continue
         yield str(case.get("name", ""))
         # The end of what a test printed says more than its beginning.
-        yield from (f"  {line}" for line in str(case.get("message", "")).strip().splitlines()[-3:])
+        said = [line for line in str(case.get("message", "")).splitlines() if line.strip()]
+        yield from (f"  {line.rstrip()}" for line in said[-3:])
 
 
 def bounded(lines: Iterable[str]) -> list[str]:
@@ -122,7 +123,8 @@ def bounded(lines: Iterable[str]) -> list[str]:
     # Masked before it is cut: half a secret is one, too.
     text = masked("\n".join(lines)).splitlines()
     cut = [line[:LINE_LIMIT] for line in text[:LINES_LIMIT]]
-    return [*cut, f"… {len(text) - LINES_LIMIT} lines more"] if len(text) > LINES_LIMIT else cut
+    more = len(text) - LINES_LIMIT
+    return [*cut, f"… {more} more line{'s' if more > 1 else ''}"] if more > 0 else cut
 
 
 def _is_decided(books: Books, feature: Feature, step: Step) -> bool:

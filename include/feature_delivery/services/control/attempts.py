@@ -22,7 +22,7 @@ from feature_delivery.domain.records import (
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import alerts, turn
 from feature_delivery.services.control.gates import ON_ITS_WAY, rewind, rewind_later, run_of, settle
-from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
+from feature_delivery.services.control.history import milestone, notify, record, send, tell_issue, tell_request
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -83,7 +83,7 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
     authors = sorted(_people(project, feature, facts))
     unit.books.add(Attempt(feature_id=feature.id, number=feature.attempt_number, commit=facts.head, authors=authors))
     turn.free(unit, project, feature)
-    record(unit, feature, "attempt", f"Attempt {feature.attempt_number} begins with {facts.head[:10]}.")
+    milestone(unit, project, feature, "attempt", f"Attempt {feature.attempt_number} begins with {facts.head[:10]}.")
     gate = unit.books.open_gate(feature)
     states = unit.runs.states(run_of(feature))
     waits = gate is not None and states.get(gate.step) in {"awaiting_input", *ON_ITS_WAY}
@@ -181,7 +181,7 @@ def give_up(unit: Unit, project: ProjectConfig, feature: Feature, state: Feature
         gate.state, gate.outcome, gate.ended = GateState.CLOSED, str(state), True
     turn.free(unit, project, feature)
     alerts.ended(unit, feature, f"The delivery was {state}.")
-    record(unit, feature, str(state), reason)
+    milestone(unit, project, feature, str(state), reason)
     tell_issue(unit, feature, str(state), f"The delivery of {feature.key} has ended: {reason}")
     if feature.request_number is not None:
         send(unit, feature, Errand.REQUEST_STATE, str(state), {"number": feature.request_number, "state": "closed"})

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.people import DecisionKind, Voice
 from feature_delivery.domain.process import ORDER, Step, Who, row_of
-from feature_delivery.domain.records import OPEN_PROMOTIONS, AttemptState, FeatureState, PromotionState
-from feature_delivery.services.control.flags import counted
+from feature_delivery.domain.records import OPEN_PROMOTIONS, AttemptState, FeatureState, PromotionState, now
+from feature_delivery.domain.ways import Way
+from feature_delivery.services.control.flags import counted, frozen_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +69,7 @@ class Card:
         place: Place in the queue for production, from 1; 0 outside.
         rolled_back: It was taken back from production and waits for rework.
         uncertain: Its deploy failed after production's branch moved.
+        glass: Somebody broke glass for its current attempt.
     """
 
     project: ProjectName
@@ -95,6 +98,7 @@ class Card:
     rejected: str = ""
     rolled_back: bool = False
     uncertain: bool = False
+    glass: bool = False
     tests: Tests | None = None
     places: tuple[tuple[str, str], ...] = ()
 
@@ -204,6 +208,7 @@ class _Standing:
             rejected=self.attempt.reason if self.attempt and ended_as is AttemptState.REJECTED else "",
             rolled_back=ended_as is AttemptState.ROLLED_BACK,
             uncertain=self.promotion is PromotionState.UNCERTAIN,
+            glass=any(d.way == Way.BREAK_GLASS for d in self.facts.decisions.get(feature.id, ())),
             tests=self._tests(),
             places=self._places(),
         )
@@ -294,7 +299,16 @@ class _Standing:
         place = row.queue.index(self.feature.id) + 1 if self.feature.id in row.queue else 0
         holder = row.lock_feature_id
         behind = self.keys.get(holder, "") if holder is not None and holder != self.feature.id else ""
-        return place, "" if row.frozen_reason else behind, row.frozen_reason
+        frozen = row.frozen_reason or self._calendar()
+        return place, "" if frozen else behind, frozen
+
+    def _calendar(self) -> str:
+        """Return the sentence of the freeze window that keeps it from production; empty when none does."""
+        freeze = freeze_at(self.project.freezes, now()) if self.project.freezes else None
+        said = self.facts.decisions.get(self.feature.id, ())
+        if freeze is None or any(d.kind is DecisionKind.OVERRIDE for d in said):
+            return ""
+        return frozen_sentence(self.project, freeze)
 
     def _tests(self) -> Tests | None:
         found = self.facts.suites.get(self.feature.id, ())

@@ -16,6 +16,7 @@ from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Answer, 
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.records import Feature, FeatureState, HeardComment
+from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.decide import Say, decide
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.gates import enter
@@ -73,13 +74,15 @@ def _act(
 ) -> tuple[Answer, str]:
     """Do what is asked; returns whether it counted, and what to say about it: a refusal or the status."""
     person = project.people.by_login(comment.author)
-    if person is None:
-        answer = Answer(yes=False, reason=f"{comment.author} is nobody of {project.name}: nothing was done.")
-    elif asked.verb is Verb.STATUS:
+    answer = Answer(yes=False, reason=project.stranger(comment.author))
+    if asked.verb is Verb.STATUS and person is not None:
         return Answer(yes=True), standing(unit, project, feature)
-    else:
-        say = _understood(unit, feature, comment, asked, person)
-        answer = decide(unit, project, feature.run_id, say) if isinstance(say, Say) else say
+    if asked.verb is not Verb.STATUS:
+        say = _understood(unit, feature, comment, asked, person or PersonName(comment.author[:80]))
+        if isinstance(say, Say):
+            answer = decide(unit, project, feature.run_id, say)
+        elif person is not None:
+            answer = say
     if answer.yes:
         # It shows in the status comment; a comment for each approval would be noise.
         return answer, answer.reason
@@ -117,7 +120,7 @@ def _understood(
         kind=_KINDS[asked.verb],
         comment=rest,
         commit=attempt.commit if attempt is not None and gate in SIGN_OFFS else None,
-        source="git",
+        way=Way.COMMENT,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Refused
@@ -19,15 +20,19 @@ from feature_delivery.domain.records import (
     PromotionState,
     now,
 )
+from feature_delivery.domain.ways import Way
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import attempts, issues, production, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
-from feature_delivery.services.control.history import record, tell_issue
+from feature_delivery.services.control.history import milestone, record, tell_issue
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
+
+REPEATED_WITHIN = timedelta(minutes=5)
+"""Pages and hosts that got no answer send the same again within this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,8 @@ class Say:
     Attributes:
         commit: The feature commit the person looked at; a decision about another one is refused. ``None``: whatever
             the feature is at.
-        source: Where it was said: ``cli``, ``api``, ``airflow``, ``git``, ``board``, ``slack``.
+        way: By which way it was said.
+        address: Where the request came from, as far as the way tells.
         origin: The page there where it can be taken back (``request 12``); empty: it stays said.
     """
 
@@ -46,7 +52,8 @@ class Say:
     kind: DecisionKind
     comment: str = ""
     commit: CommitSha | None = None
-    source: str = "api"
+    way: Way = Way.REST
+    address: str = ""
     origin: str = ""
 
 
@@ -54,12 +61,31 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
     """Record what was said; count it when it may count.
 
     The same person saying the same again at the same gate of the same attempt changes nothing. A decision that may
-    not count is recorded with its reason, and the gate stays open.
+    not count is recorded with its reason, and the gate stays open; sent twice by a page or a host that tries again,
+    it is recorded once.
     """
     feature = enter(unit, project, run_id)
     answer = _may(unit, project, feature, say)
     if answer and _said_already(unit, project, feature, say):
         return Answer(yes=True, reason=f"{say.person} has said so already.")
+    if not answer and _refused_just_now(unit, feature, say, answer):
+        return answer
+    keep_record(unit, project, feature, say, answer)
+    if answer:
+        act(unit, project, feature, say)
+    return answer
+
+
+def refuse(unit: Unit, project: ProjectConfig, run_id: str, say: Say, *, reason: str) -> Feature:
+    """Keep what was refused already, by the way it came; returns the feature."""
+    feature, answer = enter(unit, project, run_id), Answer(yes=False, reason=reason)
+    if not _refused_just_now(unit, feature, say, answer):
+        keep_record(unit, project, feature, say, answer)
+    return feature
+
+
+def keep_record(unit: Unit, project: ProjectConfig, feature: Feature, say: Say, answer: Answer) -> None:
+    """Write the row of the audit and the line of the history, whether it counts or not."""
     candidate = unit.books.candidate(feature, feature.attempt_number)
     attempt = unit.books.attempt(feature)
     unit.books.add(
@@ -70,10 +96,12 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
             commit=attempt.commit if attempt else None,
             candidate=candidate.commit if candidate else None,
             origin=say.origin,
-            person=say.person,
+            person=PersonName(say.person[:80]),
             kind=say.kind,
             accepted=answer.yes,
-            source=say.source,
+            way=say.way,
+            role=project.people.role_at(say.person, say.gate)[:120],
+            address=say.address[:64],
             comment=say.comment[:4000],
             reason=answer.reason,
         )
@@ -84,17 +112,29 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
         feature,
         "decided" if answer else "refused",
         said if answer else f"{said} ({answer.reason})",
-        person=say.person,
+        person=say.person[:80],
         step=say.gate,
     )
-    if answer:
-        _act(unit, project, feature, say)
-    return answer
 
 
 def may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
     """Say whether a decision would count now, with the sentence of its refusal; nothing is changed or recorded."""
     return _may(unit, project, feature, say)
+
+
+def _refused_just_now(unit: Unit, feature: Feature, say: Say, answer: Answer) -> bool:
+    """Say whether this very word was refused moments ago: it is the same request once more."""
+    known = [d for d in unit.books.decisions(feature, feature.attempt_number) if d.person == say.person[:80]]
+    if not known or known[-1].accepted or known[-1].at < now() - REPEATED_WITHIN:
+        return False
+    last = known[-1]
+    return (last.step, last.kind, last.way, last.comment, last.reason) == (
+        say.gate,
+        say.kind,
+        say.way,
+        say.comment[:4000],
+        answer.reason,
+    )
 
 
 def _said_already(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> bool:
@@ -111,21 +151,15 @@ def _said_already(unit: Unit, project: ProjectConfig, feature: Feature, say: Say
 
 
 def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
+    if say.person not in project.people.persons:
+        return Answer(yes=False, reason=project.stranger(say.person))
+    if not (about := still_about(unit, feature, say)):
+        return about
     attempt = unit.books.attempt(feature)
-    if feature.state.ended_without_shipping or feature.state is FeatureState.DELIVERED:
-        return Answer(yes=False, reason=f"{feature.key} was {feature.state}: there is nothing to decide any more.")
-    if say.commit is not None and (attempt is None or say.commit != attempt.commit):
-        at = attempt.commit[:10] if attempt else "no commit yet"
-        return Answer(
-            yes=False, reason=f"This was said about {say.commit[:10]}, but {feature.key} is at {at}: look again."
-        )
     if say.gate in SIGN_OFFS and not (stage := _may_sign(unit, feature, attempt)):
         return stage
-    if say.gate is Step.WAIT_FOR_VERDICT:
-        try:
-            verdict.may_be_given(unit, feature, keep=say.kind is DecisionKind.KEEP)
-        except Refused as error:
-            return Answer(yes=False, reason=str(error))
+    if say.gate is Step.WAIT_FOR_VERDICT and not (verdict_may := _may_give_verdict(unit, feature, say)):
+        return verdict_may
     if say.gate is Step.WAIT_FOR_DEMONSTRATION and feature.state is not FeatureState.SHIPPED:
         return Answer(yes=False, reason=f"{feature.key} has not been kept in production: it cannot be shown yet.")
     if say.kind is DecisionKind.REJECT and not say.comment.strip():
@@ -137,6 +171,27 @@ def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answ
         authors=attempts.authors_of(unit, feature),
         voices=voices(unit.books, project, feature),
     )
+
+
+def still_about(unit: Unit, feature: Feature, say: Say) -> Answer:
+    """Say whether there is still something to decide, and whether it is what the person looked at."""
+    attempt = unit.books.attempt(feature)
+    if feature.state.ended_without_shipping or feature.state is FeatureState.DELIVERED:
+        return Answer(yes=False, reason=f"{feature.key} was {feature.state}: there is nothing to decide any more.")
+    if say.commit is not None and (attempt is None or say.commit != attempt.commit):
+        at = attempt.commit[:10] if attempt else "no commit yet"
+        return Answer(
+            yes=False, reason=f"This was said about {say.commit[:10]}, but {feature.key} is at {at}: look again."
+        )
+    return Answer(yes=True)
+
+
+def _may_give_verdict(unit: Unit, feature: Feature, say: Say) -> Answer:
+    try:
+        verdict.may_be_given(unit, feature, keep=say.kind is DecisionKind.KEEP)
+    except Refused as error:
+        return Answer(yes=False, reason=str(error))
+    return Answer(yes=True)
 
 
 def _may_sign(unit: Unit, feature: Feature, attempt: Attempt | None) -> Answer:
@@ -153,7 +208,8 @@ def _may_sign(unit: Unit, feature: Feature, attempt: Attempt | None) -> Answer:
     return Answer(yes=False, reason=f"Attempt {attempt.number} of {feature.key} is {state}: its sign-offs are closed.")
 
 
-def _act(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> None:
+def act(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> None:
+    """Do what follows from a decision that counts."""
     match say.kind:
         case DecisionKind.REJECT:
             attempts.reject(unit, project, feature, f"{say.person} at {say.gate}: {say.comment}", person=say.person)
@@ -162,7 +218,7 @@ def _act(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> None
         case DecisionKind.ROLL_BACK:
             reason = say.comment or f"{say.person} decided so."
             verdict.roll_back(unit, project, feature, reason, person=say.person)
-        case DecisionKind.APPROVE:
+        case DecisionKind.APPROVE | DecisionKind.OVERRIDE | DecisionKind.FREE_LOCK:
             _approve(unit, project, feature, say)
 
 
@@ -170,7 +226,7 @@ def _approve(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> 
     if say.gate is Step.WAIT_FOR_START:
         issues.take(unit, project, feature, say.person)
     settle(unit, project, feature)
-    if say.gate in SIGN_OFFS:
+    if say.gate in SIGN_OFFS or say.gate is Step.WAIT_FOR_TURN:
         turn.grant(unit, project)
     if say.gate is Step.WAIT_FOR_DEMONSTRATION:
         _delivered(unit, project, feature)
@@ -180,7 +236,7 @@ def _delivered(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     if project.people.satisfied(Step.WAIT_FOR_DEMONSTRATION, voices(unit.books, project, feature)):
         feature.state, feature.ended_at = FeatureState.DELIVERED, now()
         text = f"{feature.key} was shown to the client."
-        record(unit, feature, "delivered", text)
+        milestone(unit, project, feature, "delivered", text)
         tell_issue(unit, feature, "shown", text, state=IssueState.DONE)
 
 
@@ -200,36 +256,6 @@ def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, pers
         raise Refused(f"{feature.key} is in production and waits for its verdict: roll it back or keep it first.")
     text = f"{person} cancelled it. {reason}".strip()
     attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text)
-
-
-def break_lock(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName) -> str:
-    """Break glass: free production from its holder, whatever its promotion says; returns the holder's key.
-
-    A promotion without a verdict freezes production: nobody may build upon it until an operator has adopted what is
-    there, or has rolled it back.
-
-    Raises:
-        Refused: The person is no operator, gives no reason, or nobody holds production.
-    """
-    row = unit.books.lock_project(project.name)
-    if person not in project.people.with_role(Who.OPERATOR):
-        raise Refused(f"{person} is no operator of {project.name}: only an operator may break production's lock.")
-    if not reason.strip():
-        raise Refused("Breaking production's lock needs a reason: it is kept in the history.")
-    if row.lock_feature_id is None:
-        raise Refused(f"Nobody holds production of {project.name}: there is no lock to break.")
-    holder = unit.books.feature_by_id(row.lock_feature_id)
-    row.lock_feature_id, row.lock_since = None, None
-    unit.books.leave_queue(holder)
-    record(unit, holder, "lock_broken", f"{person} broke the lock: {reason}", person=person)
-    if production.lost_without_verdict(unit, project, holder.id) is not None:
-        text = (
-            f"{holder.key} lost production's lock without a verdict. Bring production to a good state, "
-            "then adopt its commit."
-        )
-        production.freeze(unit, project, None, text)
-    turn.grant(unit, project)
-    return holder.key
 
 
 def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: PersonName) -> None:

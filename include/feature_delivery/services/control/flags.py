@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, DecisionKind, Voice
-from feature_delivery.domain.process import CHECKS, ORDER, Step
+from feature_delivery.domain.process import CHECKS, ORDER, Step, Who
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     Attempt,
@@ -15,11 +16,15 @@ from feature_delivery.domain.records import (
     Feature,
     FeatureState,
     PromotionState,
+    now,
 )
+from feature_delivery.domain.ways import Way
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
+    from feature_delivery.domain.freezes import Freeze
     from feature_delivery.domain.names import CommitSha, PersonName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Books
@@ -34,12 +39,14 @@ class Flag:
         over: The feature has ended; nobody waits here any more.
         blocked: Something failed before this gate: nobody can decide until it is mended; says what.
         waits_for: The sentence for whoever asks.
+        until: When it goes on by itself, when that is known.
     """
 
     outcome: str = ""
     over: bool = False
     blocked: str = ""
     waits_for: str = ""
+    until: datetime | None = None
 
 
 class Said(Protocol):
@@ -65,6 +72,10 @@ class Said(Protocol):
     def candidate(self) -> CommitSha | None:
         """The candidate at that time."""
 
+    @property
+    def way(self) -> str:
+        """By which way it was said."""
+
 
 def voices(books: Books, project: ProjectConfig, feature: Feature) -> tuple[Voice, ...]:
     """Return the decisions that count for the current attempt.
@@ -87,12 +98,14 @@ def counted(
     for decision in said:
         if not decision.accepted:
             continue
-        if decision.step in SIGN_OFFS and decision.kind is DecisionKind.APPROVE and decision.person in barred:
+        glass = decision.way == Way.BREAK_GLASS
+        approves = decision.step in SIGN_OFFS and decision.kind is DecisionKind.APPROVE
+        if approves and decision.person in barred and not glass:
             continue  # who opened the request, or pushed, may become known after the approval
         bound = decision.step in {Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION}
         if bound and not project.choices.sign_offs_survive_refresh and decision.candidate != candidate:
             continue
-        found.append(Voice(gate=decision.step, person=decision.person, kind=decision.kind))
+        found.append(Voice(gate=decision.step, person=decision.person, kind=decision.kind, glass=glass))
     return tuple(found)
 
 
@@ -255,10 +268,37 @@ def _turn(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     record = books.project(project.name)
     if record is not None and record.frozen_reason:
         return Flag(waits_for=f"Production is frozen: {record.frozen_reason}")
+    if (freeze := frozen(books, project, feature)) is not None:
+        return Flag(waits_for=frozen_sentence(project, freeze), until=freeze.until)
     if record is not None and record.lock_feature_id == feature.id:
         return Flag(outcome="turn")
     holder = books.feature_by_id(record.lock_feature_id).key if record and record.lock_feature_id else "nobody"
     return Flag(waits_for=f"Production is held by {holder}.")
+
+
+def frozen(books: Books, project: ProjectConfig, feature: Feature) -> Freeze | None:
+    """Return the freeze of the project's calendar that keeps ``feature`` from production now.
+
+    Not one that somebody has overridden for this attempt since it began; and not once production's branch may have
+    moved: a freeze that begins then must not stop it half way.
+    """
+    freeze = freeze_at(project.freezes, now()) if project.freezes else None
+    promotion = books.promotion(feature, feature.attempt_number)
+    if freeze is None or (promotion is not None and promotion.state is not PromotionState.DROPPED):
+        return None
+    overridden = any(
+        d.accepted and d.kind is DecisionKind.OVERRIDE and d.step is Step.WAIT_FOR_TURN and d.at >= freeze.since
+        for d in books.decisions(feature, feature.attempt_number)
+    )
+    return None if overridden else freeze
+
+
+def frozen_sentence(project: ProjectConfig, freeze: Freeze) -> str:
+    """Say until when nothing is promoted, and who may break glass."""
+    able = ", ".join(project.people.with_role(Who.OPERATOR)) or "nobody"
+    return (
+        f"{freeze.name} freezes production until {freeze.ends} ({freeze.zone}). May override it, with a reason: {able}."
+    )
 
 
 def sign_offs(project: ProjectConfig) -> tuple[Step, ...]:

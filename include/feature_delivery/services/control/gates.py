@@ -25,7 +25,7 @@ from feature_delivery.domain.work import GateAnswer
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control import alerts, turn
 from feature_delivery.services.control.asking import ask_at_the_gate
-from feature_delivery.services.control.flags import Flag, flag
+from feature_delivery.services.control.flags import Flag, flag, frozen
 from feature_delivery.services.control.history import find_request, open_request, record
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _before_verdict(unit: Unit, project: ProjectConfig, feature: Feature) -> Non
         text = f"{feature.key}: production's branch moved, the deploy has not ended. Decide: roll back or keep."
         record(unit, feature, "production_uncertain", text, step=Step.WAIT_FOR_VERDICT)
         alerts.failed(unit, project, feature, Step.DEPLOY_PRODUCTION, "It was stopped before it said how it ended.")
-    elif row.frozen_reason and not begun and ready:
+    elif not begun and ready and (row.frozen_reason or frozen(unit.books, project, feature) is not None):
         feature.rewind_to = feature.rewind_to or Step.WAIT_FOR_TURN  # it waits there until production is thawed
 
 
@@ -150,10 +150,11 @@ def _park(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, foun
     gate.blocked = found.blocked
     _help_along(unit, project, feature, gate, found)
     until = gate.deadline if gate.deadline and gate.deadline > now() else now() + FOR_EVER
+    shelf = found.until or until
     states = unit.runs.states(run_of(feature))
     if all(states.get(step) in ENDED for step in Step if ORDER[step] < ORDER[gate.step]):
         # Not when a task marked by hand let the run come here ahead of itself: the rest must still run.
-        unit.runs.shelve(run_of(feature), until=until)
+        unit.runs.shelve(run_of(feature), until=shelf)
     waits_for = found.blocked or found.waits_for
     record(unit, feature, "waiting", f"{gate.step} waits: {waits_for}", step=gate.step)
     if found.blocked:

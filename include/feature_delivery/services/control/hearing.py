@@ -16,11 +16,11 @@ from feature_delivery.domain.names import CommitSha, PersonName
 from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Errand, Feature, OutboxEntry
+from feature_delivery.domain.ways import Way
 from feature_delivery.ports.messenger import Chat
 from feature_delivery.services.control.asking import candidate_of
-from feature_delivery.services.control.decide import Say, decide
+from feature_delivery.services.control.decide import Say, decide, refuse
 from feature_delivery.services.control.gates import enter
-from feature_delivery.services.control.history import record
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -34,8 +34,11 @@ _log = logging.getLogger(__name__)
 COMMENT_LIMIT = 4000
 
 
-def store(unit: Unit, project: ProjectConfig, press: Press) -> bool:
-    """Keep a press for ``hear``; ``False``: it is kept already, or is about nothing that we know."""
+def store(unit: Unit, project: ProjectConfig, press: Press, *, address: str = "") -> bool:
+    """Keep a press for ``hear``; ``False``: it is kept already, or is about nothing that we know.
+
+    ``address``: where the chat's request came from.
+    """
     marker = f"hear:{hashlib.sha256(press.id.encode()).hexdigest()[:40]}"
     feature = unit.books.feature_of_run(project.name, press.question.run_id)
     if feature is None or unit.books.outbox_marked(project.name, marker) is not None:
@@ -51,6 +54,7 @@ def store(unit: Unit, project: ProjectConfig, press: Press) -> bool:
         "comment": press.comment[:COMMENT_LIMIT],
         "place": press.place,
         "thread": press.thread,
+        "address": address,
     }
     unit.books.add(
         OutboxEntry(project=project.name, feature_id=feature.id, kind=Errand.HEAR, payload=payload, marker=marker)
@@ -95,19 +99,22 @@ def _person(project: ProjectConfig, chat: Chat, user: str) -> PersonName | None:
 def _answer(unit: Unit, project: ProjectConfig, run_id: str, person: PersonName | None, said: dict[str, Any]) -> Answer:
     feature = enter(unit, project, run_id)
     gate, kind = Step(said["gate"]), DecisionKind(said["kind"])
-    if person is None:
-        reason = f"Nobody of {project.name} has your account here: ask for it under 'messages.mentions' of its file."
-        return _refused(unit, feature, gate, f"{said['user']}: {kind} ({reason})", reason, "")
-    if why := _moved_on(unit, project, feature, gate, said):
-        return _refused(unit, feature, gate, f"{person}: {kind} ({why})", why, person)
     say = Say(
-        person=person,
+        person=person or PersonName(str(said["user"])[:80]),
         gate=gate,
         kind=kind,
         comment=str(said["comment"]),
         commit=CommitSha(said["commit"]) if said["commit"] else None,
-        source="slack",
+        way=Way.SLACK,
+        address=str(said.get("address", "")),
     )
+    if person is None:
+        reason = f"Nobody of {project.name} has your account here: ask for it under 'messages.mentions' of its file."
+        refuse(unit, project, run_id, say, reason=reason)
+        return Answer(yes=False, reason=reason)
+    if why := _moved_on(unit, project, feature, gate, said):
+        refuse(unit, project, run_id, say, reason=why)
+        return Answer(yes=False, reason=why)
     return decide(unit, project, run_id, say)
 
 
@@ -122,10 +129,3 @@ def _moved_on(unit: Unit, project: ProjectConfig, feature: Feature, gate: Step, 
     if same and said["candidate"] and said["candidate"] != candidate_of(unit.books, feature, gate) and not survives:
         return f"The candidate of {feature.key} was built anew since: look at the newest message."
     return ""
-
-
-def _refused(  # noqa: PLR0917 - one line of history and one answer
-    unit: Unit, feature: Feature, gate: Step, told: str, reason: str, person: str
-) -> Answer:
-    record(unit, feature, "refused", told, person=person, step=gate)
-    return Answer(yes=False, reason=reason)

@@ -132,6 +132,24 @@ def notify(
     send(unit, feature, Errand.MESSAGE, marker, {**payload, **about})
 
 
+def milestone(
+    unit: Unit,
+    project: ProjectConfig,
+    feature: Feature,
+    kind: str,
+    text: str,
+    *,
+    person: str = "",
+    step: Step | None = None,
+) -> None:
+    """Write one line into the history that is worth telling in the project's channels; the board has it as history."""
+    record(unit, feature, kind, text, person=person, step=step)
+    if project.messages.channels(MessageKind.NOTE):
+        told = text if feature.key in text else f"{feature.key}: {text}"
+        about = {"to": [], "text": told, "milestone": True}
+        send(unit, feature, Errand.MESSAGE, f"milestone:{kind}:{step or ''}", about)
+
+
 def tell_issue(unit: Unit, feature: Feature, marker: str, text: str, *, state: IssueState | None = None) -> None:
     """Comment on the issue, and move it when ``state`` is given."""
     send(unit, feature, Errand.ISSUE_COMMENT, marker, {"text": text})

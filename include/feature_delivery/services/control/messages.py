@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from feature_delivery.domain.masking import masked
 from feature_delivery.domain.messages import MessageKind
 from feature_delivery.domain.names import CommitSha, FeatureKey, PersonName, ProjectName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step, Who
 from feature_delivery.domain.records import AttemptState, Decision, Feature
+from feature_delivery.domain.ways import Way
 from feature_delivery.ports.messenger import Link, Message, Question
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.services.control.asking import candidate_of
@@ -39,9 +41,20 @@ _SAID = {
     DecisionKind.REJECT: "rejected it",
     DecisionKind.KEEP: "decided to keep it",
     DecisionKind.ROLL_BACK: "decided to roll it back",
+    DecisionKind.OVERRIDE: "overrode the freeze",
+    DecisionKind.FREE_LOCK: "freed production's lock",
 }
-_WAYS = {"api": "by REST", "cli": "on the command line", "airflow": "in Airflow", "git": "on the merge request"}
-_WAYS |= {"board": "on the board", "slack": "in Slack"}
+_WAYS = {
+    Way.REST: "by REST",
+    Way.CLI: "on the command line",
+    Way.DIRECT: "on the command line",
+    Way.AIRFLOW: "in Airflow",
+    Way.REVIEW: "on the merge request",
+    Way.COMMENT: "on the merge request",
+    Way.BOARD: "on the board",
+    Way.SLACK: "in Slack",
+    Way.BREAK_GLASS: "by breaking glass",
+}
 COMMENT_LIMIT = 600
 
 
@@ -176,9 +189,9 @@ def standing(
 
 
 def _word(decision: Decision) -> str:
-    way = _WAYS.get(decision.source, "")
+    way = _WAYS[Way(decision.way)]
     comment = f": {decision.comment[:COMMENT_LIMIT]}" if decision.comment.strip() else "."
-    return f"{decision.person} {_SAID[decision.kind]}{f' {way}' if way else ''}{comment}"
+    return f"{decision.person} {_SAID[decision.kind]} {way}{comment}"
 
 
 def facts(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> tuple[str, ...]:
@@ -187,7 +200,7 @@ def facts(books: Books, project: ProjectConfig, feature: Feature, gate: Step) ->
     newest = {one.step: one for one in books.suite_results(feature) if one.attempt == feature.attempt_number}
     for result in newest.values():
         where = result.step.partition(".")[0]
-        count = f"{result.executed} tests passed" if not result.red else result.red
+        count = f"{result.executed} tests passed" if not result.red else masked(result.red)
         lines.append(f"{where}, {result.suite}: {count} ({result.seconds:.1f} s)")
     given = [d for d in books.decisions(feature, feature.attempt_number) if d.accepted and d.withdrawn_at is None]
     lines += [_word(d) for d in given if d.kind is DecisionKind.APPROVE and d.step in sign_offs(project)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.messages import MessageKind, Stage, stage
@@ -25,19 +25,28 @@ LINES_LIMIT = 40
 
 
 def may_be_due(projects: Mapping[ProjectName, ProjectConfig], gates: Sequence[Gate], at: datetime) -> list[Gate]:
-    """Return gates worth a look: a thousand wait, few are due; working time is never longer than time."""
-    delays = [
-        delay
+    """Return gates worth a look: a thousand wait, few are due; working time is never longer than time.
+
+    Where nobody works now, nothing is due.
+    """
+    rules = [
+        rule
         for project in projects.values()
+        if project.messages.hours.open(at)
         for rule in (project.messages.reminders, *project.messages.gate_reminders.values())
-        for delay in (rule.after, rule.escalate_after)
-        if delay is not None
     ]
-    least = min(delays, default=None)
+    delays = [(Stage.REMINDED, rule.after) for rule in rules] + [
+        (Stage.ESCALATED, rule.escalate_after) for rule in rules
+    ]
+    least: dict[int, timedelta] = {}
+    for number, delay in delays:
+        if delay is not None:
+            least[number] = min(delay, least.get(number, delay))
     return [
         gate
         for gate in gates
-        if least is not None and gate.reminders < Stage.ESCALATED and not gate.blocked and at - gate.opened_at >= least
+        if not gate.blocked
+        and any(gate.reminders < number and at - gate.opened_at >= delay for number, delay in least.items())
     ]
 
 

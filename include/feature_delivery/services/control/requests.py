@@ -18,6 +18,7 @@ from feature_delivery.domain.records import (
     PromotionState,
     now,
 )
+from feature_delivery.domain.ways import Way
 from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
 from feature_delivery.services.control import turn
 from feature_delivery.services.control.attempts import void_permits
@@ -185,7 +186,7 @@ def _hear(unit: Unit, project: ProjectConfig, run_id: str, attempt: Attempt, req
             kind=kind,
             comment=comment,
             commit=review.commit,
-            source="git",
+            way=Way.REVIEW,
             origin=_origin(request),
         )
         decide(unit, project, run_id, say)

@@ -41,7 +41,7 @@ from feature_delivery.services.control.asking import ask
 from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import last_failure, missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
-from feature_delivery.services.control.history import notify, record, show_later, tell_issue
+from feature_delivery.services.control.history import milestone, notify, record, show_later, tell_issue
 from feature_delivery.services.control.scene import Scene, environment_of
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
             ended_at=now(),
         )
     )
-    record(unit, feature, "deployed", f"{result.commit[:10]} runs at {result.address} ({found.name}).", step=scene.step)
+    text = f"{result.commit[:10]} runs at {result.address} ({found.name})."
+    milestone(unit, scene.project, feature, "deployed", text, step=scene.step)
     if scene.step is Step.DEPLOY_PRODUCTION:
         promotion = _promotion(scene)
         if promotion.state in {PromotionState.MOVED, PromotionState.UNCERTAIN}:
@@ -268,7 +269,8 @@ def _moved(scene: Scene, permit: PermitRecord, result: Moved) -> None:
             assert attempt is not None
             attempt.state = AttemptState.PROMOTED
             row.production_commit = promotion.candidate
-            record(unit, feature, "promoted", f"Production is at {promotion.candidate[:10]}.", step=scene.step)
+            text = f"Production is at {promotion.candidate[:10]}."
+            milestone(unit, scene.project, feature, "promoted", text, step=scene.step)
     elif scene.step is Step.RESTORE_BRANCH and promotion.state is PromotionState.ROLLING_BACK:
         promotion.restored = result.commit
         row.production_commit = result.commit
@@ -309,7 +311,9 @@ def _done(scene: Scene, permit: PermitRecord, done: Done) -> str:
     named = f"{feature.key} {feature.title}".strip()
     match scene.step:
         case Step.NOTIFY_REVIEWERS:
-            text = f"{named}: review {feature.request_url or feature.branch}."
+            # The local host's address is a path: it leads nowhere outside the board.
+            where = feature.request_url if "://" in feature.request_url else feature.branch
+            text = f"{named}: review {where}."
             ask(unit, project, feature, Step.WAIT_FOR_REVIEW, text, marker="review")
         case Step.NOTIFY_TESTERS:
             text = f"{named}: test it at {_preprod_address(scene)}."

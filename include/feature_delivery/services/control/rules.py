@@ -138,6 +138,8 @@ def _rule_of_candidate(scene: Scene) -> str:
     row = books.project(scene.project.name)
     if row is not None and row.frozen_reason:
         return f"production is frozen: {row.frozen_reason}"
+    if (freeze := flags.frozen(books, scene.project, feature)) is not None:
+        return flags.frozen_sentence(scene.project, freeze)
     return ""
 
 

@@ -18,7 +18,7 @@ from feature_delivery.domain.names import (
 )
 from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.services.control.history import record
+from feature_delivery.services.control.history import milestone
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -121,5 +121,5 @@ def _new(unit: Unit, project: ProjectConfig, asked: Start, *, delivery: int, run
     )
     unit.books.add(feature)
     by = asked.by or asked.requester or "somebody"
-    record(unit, feature, "started", f"{by} started the delivery of {asked.key}.", person=asked.by)
+    milestone(unit, project, feature, "started", f"{by} started the delivery of {asked.key}.", person=asked.by)
     return feature

@@ -98,7 +98,11 @@ class DecisionView:
     accepted: bool
     comment: str
     reason: str
-    source: str
+    role: str
+    way: str
+    address: str
+    candidate: str | None
+    withdrawn_at: datetime | None
     when: datetime
 
 
@@ -298,7 +302,11 @@ def _decisions(books: Books, feature: Feature) -> tuple[DecisionView, ...]:
             accepted=d.accepted,
             comment=d.comment,
             reason=d.reason,
-            source=d.source,
+            role=d.role,
+            way=d.way,
+            address=d.address,
+            candidate=d.candidate,
+            withdrawn_at=d.withdrawn_at,
             when=d.at,
         )
         for d in books.decisions(feature)

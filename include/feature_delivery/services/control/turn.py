@@ -14,7 +14,7 @@ from feature_delivery.domain.records import (
     QueuePlace,
     now,
 )
-from feature_delivery.services.control.flags import missing_sign_offs, sign_offs, untested
+from feature_delivery.services.control.flags import frozen, missing_sign_offs, sign_offs, untested
 from feature_delivery.services.control.history import record
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def ask(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     """Put the feature into the queue, at the place it had if it was there before, and give out the turn."""
     if unit.books.lock_project(project.name).lock_feature_id == feature.id:
-        return
+        if frozen(unit.books, project, feature) is None:
+            return
+        free(unit, project, feature, keep_place=True)  # a feature that may go in spite of the freeze needs it
     place = next((p for p in unit.books.queue(project.name) if p.feature_id == feature.id), None)
     if place is None:
         unit.books.add(QueuePlace(project=project.name, feature_id=feature.id))
@@ -49,7 +51,7 @@ def grant(unit: Unit, project: ProjectConfig, *, asking: Feature | None = None) 
         asks = asking is not None and asking.id == feature.id
         here = asks or (gate is not None and gate.step is Step.WAIT_FOR_TURN)
         ready = place.waiting and here and feature.state is FeatureState.ACTIVE and feature.rewind_to is None
-        if ready and may_go(books, project, feature):
+        if ready and may_go(books, project, feature) and frozen(books, project, feature) is None:
             row.lock_feature_id, row.lock_since = feature.id, now()
             place.waiting = False
             record(unit, feature, "turn", f"{feature.key} holds production.", step=Step.WAIT_FOR_TURN)

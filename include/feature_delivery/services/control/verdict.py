@@ -19,7 +19,7 @@ from feature_delivery.domain.records import (
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import alerts, turn
 from feature_delivery.services.control.gates import ENDED, rewind, run_of, settle
-from feature_delivery.services.control.history import notify, record, send, tell_issue, tell_request
+from feature_delivery.services.control.history import milestone, notify, record, send, tell_issue, tell_request
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -55,7 +55,7 @@ def keep(unit: Unit, project: ProjectConfig, feature: Feature, reason: str, *, p
     feature.state = FeatureState.SHIPPED
     alerts.ended(unit, feature, "It was kept in production.")
     turn.free(unit, project, feature)
-    record(unit, feature, "kept", reason or "Kept in production.", person=person)
+    milestone(unit, project, feature, "kept", reason or "Kept in production.", person=person)
     if feature.request_number is not None:
         payload = {"number": feature.request_number, "state": "merged", "shipped": promotion.candidate}
         send(unit, feature, Errand.REQUEST_STATE, "shipped", payload)

@@ -20,26 +20,19 @@ from feature_delivery.domain.records import (
     WebhookDelivery,
     now,
 )
+from feature_delivery.domain.ways import Way
 from feature_delivery.ports.ledger import Books
-from feature_delivery.services.control import decide, journey
+from feature_delivery.services.control import decide, glass, journey
 from feature_delivery.services.control.board import Tests
 from feature_delivery.services.control.gates import run_of
-from feature_delivery.services.control.status import FeatureView, StepView, feature_view
-from feature_delivery.web.access import stranger
+from feature_delivery.services.control.status import DecisionView, FeatureView, StepView, feature_view
 from feature_delivery.web.board import charts
 from feature_delivery.web.board.shown import HostPages, host_pages
+from feature_delivery.web.questions import LOOKED_AT
 from feature_delivery.web.transaction import WebUnit
 
 CASES_SHOWN = 50
 WEBHOOKS_LOOKED_AT = 200
-LOOKED_AT = {
-    Step.WAIT_FOR_REVIEW: "development",
-    Step.WAIT_FOR_ACCEPTANCE: "preprod",
-    Step.WAIT_FOR_CONFIRMATION: "preprod",
-    Step.WAIT_FOR_VERDICT: "production",
-    Step.WAIT_FOR_DEMONSTRATION: "production",
-}
-"""Which environment is looked at before deciding at a gate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +120,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeaturePage:
-    """Everything that the template shows."""
+    """Everything that the template shows; ``glass``: what the reader may say by breaking glass."""
 
     project: ProjectConfig
     view: FeatureView
@@ -150,6 +143,18 @@ class FeaturePage:
     changes_url: str
     tests: Tests | None
     now: datetime
+    glass: tuple[DecisionKind, ...] = ()
+
+    @property
+    def broken(self) -> tuple[DecisionView, ...]:
+        """The broken glass of the current attempt."""
+        said = self.view.decisions
+        return tuple(d for d in said if d.accepted and d.way == Way.BREAK_GLASS and d.attempt == self.view.attempt)
+
+    @property
+    def commit(self) -> str:
+        """The commit of the current attempt, which is what a decision is about; empty before the first."""
+        return next((a.commit for a in self.view.attempts if a.number == self.view.attempt), "")
 
     @property
     def lead_seconds(self) -> float:
@@ -172,18 +177,23 @@ def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, rea
     changes = comparison(books, project, feature)
     places = (*own, production) if production is not None and production.address else own
     ended = view.ended_at or max([feature.created_at, *(span.ended for span in found)])
+    question = _question(unit, project, feature, reader, places)
     return FeaturePage(
         project=project,
         view=view,
         stations=stations(view),
-        question=_question(unit, project, feature, reader, places),
+        question=question,
+        glass=() if question is not None and question.open else _glass(unit, project, feature, reader),
         pages=pages,
         production_commit=row.production_commit if row else None,
         shipped_commit=promotion.candidate if promotion is not None and promotion.state == "kept" else None,
         spans=found,
         timeline=charts.timeline(found, began=feature.created_at, ended=ended),
         totals={spent: journey.total_seconds(found, spent) for spent in charts.LANES},
-        suites=tuple(_block(result) for result in results if result.attempt == feature.attempt_number),
+        suites=tuple(
+            # What failed stands first.
+            sorted((_block(one) for one in results if one.attempt == feature.attempt_number), key=_is_green)
+        ),
         older_suites=tuple(_block(result) for result in results if result.attempt != feature.attempt_number),
         deployments=_deployments(unit, feature, places),
         messages=tuple(reversed(books.outbox(feature))),
@@ -262,6 +272,10 @@ def _station(row: Row, tasks: tuple[StepView, ...], *, here: str) -> Station:
     )
 
 
+_ORDER = (DecisionKind.APPROVE, DecisionKind.KEEP, DecisionKind.REJECT, DecisionKind.ROLL_BACK)
+"""What goes on stands before what goes back."""
+
+
 def _question(
     unit: WebUnit, project: ProjectConfig, feature: Feature, reader: str, places: Sequence[Environment]
 ) -> Question | None:
@@ -279,7 +293,7 @@ def _question(
         gate=gate.step,
         choices=tuple(
             _choice(unit, project, feature, decide.Say(person=PersonName(reader), gate=gate.step, kind=kind))
-            for kind in sorted(policy.kinds, key=list(DecisionKind).index)
+            for kind in sorted(policy.kinds, key=_ORDER.index)
         ),
         able=project.people.with_role(*policy.roles),
         given=tuple(sorted(given)),
@@ -291,10 +305,21 @@ def _question(
 
 def _choice(unit: WebUnit, project: ProjectConfig, feature: Feature, say: decide.Say) -> Choice:
     if say.person not in project.people.persons:
-        return Choice(kind=say.kind, may=False, reason=stranger(project, say.person))
+        return Choice(kind=say.kind, may=False, reason=project.stranger(say.person))
     # With a comment: that it is missing is said when it is.
-    answer = decide.may(unit, project, feature, replace(say, comment="-", source="board"))
+    answer = decide.may(unit, project, feature, replace(say, comment="-"))
     return Choice(kind=say.kind, may=bool(answer), reason=answer.reason)
+
+
+def _glass(unit: WebUnit, project: ProjectConfig, feature: Feature, reader: str) -> tuple[DecisionKind, ...]:
+    """Return what ``reader`` may say by breaking glass at the gate the feature waits at."""
+    gate = unit.books.open_gate(feature)
+    if gate is None:
+        return ()
+    policy = project.people.policies.get(gate.step)
+    kinds = sorted(policy.kinds, key=list(DecisionKind).index) if policy is not None else [DecisionKind.OVERRIDE]
+    say = decide.Say(person=PersonName(reader), gate=gate.step, kind=DecisionKind.OVERRIDE, comment="-")
+    return tuple(kind for kind in kinds if glass.may_override(unit, project, feature, replace(say, kind=kind)))
 
 
 def _block(result: SuiteResult) -> SuiteBlock:
@@ -308,6 +333,10 @@ def _block(result: SuiteResult) -> SuiteBlock:
         others=tuple(others[:CASES_SHOWN]),
         left_out=left_out,
     )
+
+
+def _is_green(block: SuiteBlock) -> bool:
+    return not block.result.red
 
 
 def _newest_first(results: Iterable[SuiteResult]) -> list[SuiteResult]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import FeatureState
+from feature_delivery.domain.records import FeatureState, now
 from feature_delivery.services.control.board import Card, Pace, Stage
+from feature_delivery.services.control.flags import frozen_sentence
 
 SHOWN_PER_COLUMN = 25
 """Cards of a column at first; the rest is one click away: a page of a thousand cards helps nobody."""
@@ -68,7 +70,13 @@ class ColumnView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The whole board as one reader sees it; ``mine``: how many features wait for the reader, whatever is filtered."""
+    """The whole board as one reader sees it.
+
+    Attributes:
+        mine: How many features wait for the reader, whatever is filtered.
+        glass: Features under way for which somebody broke glass.
+        freezes: Titles of projects that promote nothing just now, each with the sentence that says until when.
+    """
 
     filters: Filters
     columns: tuple[ColumnView, ...]
@@ -77,6 +85,8 @@ class Overview:
     mine: int
     under_way: int
     revision: str
+    glass: tuple[Card, ...] = ()
+    freezes: tuple[tuple[str, str], ...] = ()
 
 
 _LATEST_FIRST = frozenset({Stage.DELIVERED, Stage.STOPPED})
@@ -118,6 +128,12 @@ def overview(
         mine=sum(card.waits_for(reader) for card in in_project),
         under_way=sum(card.state in {FeatureState.ACTIVE, FeatureState.SHIPPED} for card in in_project),
         revision=snapshot.revision,
+        glass=tuple(card for card in in_project if card.glass),
+        freezes=tuple(
+            (project.title, frozen_sentence(project, freeze))
+            for project in projects
+            if filters.project in {"", project.name} and (freeze := freeze_at(project.freezes, now())) is not None
+        ),
     )
 
 

@@ -21,7 +21,7 @@ from feature_delivery.services.control.board import Pace, Stage
 from feature_delivery.web.board import csrf, words
 from feature_delivery.web.board.language import COOKIE, NOTHING, Language, chosen, languages
 from feature_delivery.web.board.sentences import translated
-from feature_delivery.web.board.shown import host_name, row_title, safe_url, short, task_name, task_place
+from feature_delivery.web.board.shown import host_name, row_title, safe_url, short, task_place
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -125,7 +125,7 @@ def _environment(code: str) -> Environment:
 
     def since(at: datetime) -> Markup:
         """How long ago; the script keeps it going."""
-        seconds = max(0.0, (now() - at).total_seconds())
+        seconds = max(1.0, (now() - at).total_seconds())  # "0" says nothing
         return Markup('<time class="since" datetime="{}">{}</time>').format(
             at.isoformat(timespec="seconds"), language.duration(seconds, coarse=True)
         )
@@ -148,7 +148,6 @@ def _environment(code: str) -> Environment:
         host_name=host_name,
         short=short,
         row_title=row_title,
-        task_name=task_name,
         task_place=task_place,
     )
     made.globals.update(Stage=Stage, Pace=Pace, Step=Step, language=language)

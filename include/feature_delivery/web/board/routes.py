@@ -1,4 +1,4 @@
-"""The board's addresses. Everything reads, but one: a decision, which goes through the same service as everywhere."""
+"""The board's addresses. Everything reads, but decisions: they go through the same service as everywhere."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from feature_delivery.domain.names import PersonName, ProjectName, commit_sha, f
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.records import Feature, now
-from feature_delivery.services.control import decide, figures
+from feature_delivery.domain.ways import Way
+from feature_delivery.services.control import decide, figures, glass
 from feature_delivery.services.control.board import Card, ended_card
-from feature_delivery.web.access import readable_project, stranger
+from feature_delivery.web.access import address_of, readable_project
 from feature_delivery.web.board import changes_page, csrf, pulse
 from feature_delivery.web.board.feature_page import comparison, feature_page
 from feature_delivery.web.board.figures_page import csv_rows, figures_page
@@ -86,6 +87,16 @@ class Place:
 PlaceDep = Annotated[Place, Depends(Place)]
 
 
+class GlassForm(BaseModel):
+    """What the form sends by which an operator breaks glass."""
+
+    gate: str = Field(default="", max_length=60)
+    kind: str = Field(default="", max_length=20)
+    reason: str = Field(default="", max_length=2000)
+    commit: str = Field(default="", max_length=64)
+    token: str = Field(default="", max_length=200)
+
+
 class DecisionForm(BaseModel):
     """What the form of a feature's page sends."""
 
@@ -141,12 +152,15 @@ async def changes(request: Request, _who: ReaderDep, revision: str = "") -> Stre
 def show_figures(who: ReaderDep, user: GetUserDep, project: str = "", weeks: int = 12) -> Response:
     """Show DORA's four figures, and where the time goes."""
     names, span = _asked(user, project, weeks)
+    projects = [settings.project(name) for name in sorted(visible(user))]
+    several = projects if len(names) > 1 else []
     answer = page(
         "figures.html",
         who,
         **figures_page(_figures(names, span), who.language, span),
+        by_project=[(one, _figures(frozenset({one.name}), span).total) for one in several],
         asked=project,
-        projects=[settings.project(name) for name in sorted(visible(user))],
+        projects=projects,
         spans=WEEKS,
     )
     return _remember_language(answer, who)
@@ -222,27 +236,46 @@ def show_changes(who: ReaderDep, place: PlaceDep) -> HTMLResponse:
 def decide_here(request: Request, who: ReaderDep, place: PlaceDep, form: Annotated[DecisionForm, Form()]) -> Response:
     """Take a decision; what is refused is shown on the page with its reason, the comment kept."""
     csrf.check(request, who.name, form.token)
-    config = place.project
-    if who.name not in config.people.persons:
-        raise Refused(stranger(config, who.name))
-    step = gate_named(form.gate)
-    if step is None or form.kind not in set(DecisionKind):
-        raise Refused("This form does not name a gate and a decision that there are. Load the page again.")
+    say = _said(request, who, form, form.comment)
     with begin() as unit:
-        say = decide.Say(
-            person=cast("PersonName", who.name),
-            gate=step,
-            kind=DecisionKind(form.kind),
-            comment=form.comment.strip(),
-            commit=commit_sha(form.commit) if form.commit else None,
-            source="board",
-        )
-        answer = decide.decide(unit, config, place.feature(unit).run_id, say)
+        answer = decide.decide(unit, place.project, place.feature(unit).run_id, say)
     pulse.snapshots.forget()
     if not answer:
         return _feature_page(who, place, refused=answer.reason, comment=form.comment, status=409)
-    target = who.feature(config.name, place.key, run=place.run)
-    return RedirectResponse(f"{target}{'&' if place.run else '?'}said={form.kind}", status_code=303)
+    return _back(who, place, said=form.kind)
+
+
+@router.post("/{project}/{key}/override")
+def break_glass(request: Request, who: ReaderDep, place: PlaceDep, form: Annotated[GlassForm, Form()]) -> Response:
+    """Break glass for a feature; what is refused is shown on the page with its reason."""
+    csrf.check(request, who.name, form.token)
+    say = _said(request, who, form, form.reason)
+    with begin() as unit:
+        answer = glass.override(unit, place.project, place.feature(unit).run_id, say)
+    pulse.snapshots.forget()
+    if not answer:
+        return _feature_page(who, place, refused=answer.reason, status=409)
+    return _back(who, place, said=form.kind)
+
+
+def _said(request: Request, who: Reader, form: DecisionForm | GlassForm, comment: str) -> decide.Say:
+    step = gate_named(form.gate)
+    if step is None or form.kind not in set(DecisionKind):
+        raise Refused("This form does not name a gate and a decision that there are. Load the page again.")
+    return decide.Say(
+        person=cast("PersonName", who.name),
+        gate=step,
+        kind=DecisionKind(form.kind),
+        comment=comment.strip(),
+        commit=commit_sha(form.commit) if form.commit else None,
+        way=Way.BOARD,
+        address=address_of(request),
+    )
+
+
+def _back(who: Reader, place: Place, *, said: str) -> Response:
+    target = who.feature(place.project.name, place.key, run=place.run)
+    return RedirectResponse(f"{target}{'&' if place.run else '?'}said={said}", status_code=303)
 
 
 def _feature_page(

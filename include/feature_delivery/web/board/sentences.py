@@ -28,7 +28,13 @@ PATTERNS: tuple[str, ...] = (
     N_("Attempt %(number)s of %(key)s is %(state)s: its sign-offs are closed."),
     N_("%(key)s has nothing in production that waits for a verdict: it is %(where)s."),
     N_("%(key)s is not deployed to production yet: wait for %(step)s."),
+    # services.control.glass
+    N_("%(person)s is no operator of %(project)s: %(able)s may break glass."),
+    N_("Breaking glass needs a reason: everybody is told, and it is kept."),
+    N_("An override stands for people, not for work or tests. %(why)s"),
+    N_("No freeze window keeps %(key)s from production: there is nothing to override."),
     # services.control.flags
+    N_("%(name)s freezes production until %(ends)s (%(zone)s). May override it, with a reason: %(able)s."),
     N_("Somebody to take %(key)s: assign it, move it to in progress, or approve the start."),
     N_("Keep or roll back: %(who)s may say so. %(evidence)s"),
     N_("A new commit on %(branch)s, or the cancellation of %(key)s."),
@@ -36,6 +42,13 @@ PATTERNS: tuple[str, ...] = (
     N_("A merge request from %(branch)s to %(target)s."),
     N_("%(number)s approval of: %(able)s."),
     N_("Production is frozen: %(reason)s"),
+    N_("Its migration has no way back: a rollback leaves the data as they are. %(said)s"),
+    N_("%(number)s integration tests passed. %(said)s"),
+    N_("No integration test has run in production."),
+    N_("The deploy to production has not succeeded."),
+    N_("Nothing was promoted."),
+    N_("The rollback is not finished: production stays locked."),
+    N_("%(key)s is in production: keep it or roll it back."),
     N_("Production is held by %(holder)s."),
     N_("The feature has not been kept in production."),
     # domain.suites
@@ -51,16 +64,26 @@ PATTERNS: tuple[str, ...] = (
 
 
 def translated(sentence: str, text: Callable[[str], str]) -> str:
-    """Return a sentence in the language of ``text`` (which translates a message)."""
+    """Return a sentence in the language of ``text`` (which translates a message); gates are words in every language."""
     for pattern, regex in _compiled():
         translation = text(pattern)
-        if translation != pattern and (found := regex.fullmatch(sentence)):
-            return translation % {name: _value(value, text) for name, value in found.groupdict().items()}
-    return sentence
+        if translation != pattern and (found := regex.fullmatch(sentence) or regex.fullmatch(f"{sentence} ")):
+            return (
+                translation % {name: _value(name, value, text) for name, value in found.groupdict().items()}
+            ).strip()
+    return _GATE.sub(lambda found: text(GATES[found[0]]), sentence)
 
 
-def _value(value: str, text: Callable[[str], str]) -> str:
+_GATE = re.compile("|".join(rf"\b{re.escape(gate)}\b" for gate in GATES))
+
+_SENTENCES = frozenset({"evidence", "said"})
+"""Values that are sentences themselves."""
+
+
+def _value(name: str, value: str, text: Callable[[str], str]) -> str:
     """Return what stands in a sentence: names of gates and roles are words, everything else is data."""
+    if name in _SENTENCES:
+        return translated(value, text) if value else ""
     words = {**GATES, **STATIONS, **WHO}
     return " / ".join(text(words[part]) if part in words else part for part in value.split(" or "))
 
@@ -73,4 +96,4 @@ def _compiled() -> tuple[tuple[str, re.Pattern[str]], ...]:
 def _regex(pattern: str) -> str:
     # Odd places are the names of values.
     parts = re.split(r"%\((\w+)\)s", pattern)
-    return "".join(f"(?P<{part}>.+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts))
+    return "".join(f"(?P<{part}>.*?)" if place % 2 else re.escape(part) for place, part in enumerate(parts))

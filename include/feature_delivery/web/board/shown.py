@@ -35,11 +35,6 @@ def row_title(step: Step | str) -> str:
     return row_of(Step(step)).title
 
 
-def task_name(task: str) -> str:
-    """Return the last part of a task's id in words."""
-    return task.rpartition(".")[2].removeprefix("wait_for_").replace("_", " ")
-
-
 def task_place(step: Step | str) -> str:
     """Return the kind of environment that a step is about."""
     if step in DEVELOPMENT_STEPS:

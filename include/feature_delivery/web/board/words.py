@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import PROCESS, Step, Who
 from feature_delivery.domain.records import AttemptState, Errand, FeatureState, PromotionState
+from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.board import Stage
 from feature_delivery.services.control.journey import Spent
 
@@ -109,6 +110,8 @@ DECISIONS: Mapping[str, str] = {
     DecisionKind.REJECT: N_("Reject"),
     DecisionKind.KEEP: N_("Keep"),
     DecisionKind.ROLL_BACK: N_("Roll back"),
+    DecisionKind.OVERRIDE: N_("Override"),
+    DecisionKind.FREE_LOCK: N_("Free the lock"),
 }
 
 DECIDED: Mapping[str, str] = {
@@ -116,15 +119,20 @@ DECIDED: Mapping[str, str] = {
     DecisionKind.REJECT: N_("rejected"),
     DecisionKind.KEEP: N_("kept"),
     DecisionKind.ROLL_BACK: N_("rolled back"),
+    DecisionKind.OVERRIDE: N_("overridden"),
+    DecisionKind.FREE_LOCK: N_("lock freed"),
 }
 
-SOURCES: Mapping[str, str] = {
-    "cli": N_("command line"),
-    "api": N_("REST"),
-    "airflow": N_("Airflow"),
-    "git": N_("review on the host"),
-    "board": N_("board"),
-    "slack": N_("Slack"),
+WAYS: Mapping[str, str] = {
+    Way.BOARD: N_("board"),
+    Way.SLACK: N_("Slack"),
+    Way.AIRFLOW: N_("Airflow"),
+    Way.REVIEW: N_("review on the host"),
+    Way.COMMENT: N_("comment on the host"),
+    Way.CLI: N_("command line"),
+    Way.REST: N_("REST"),
+    Way.BREAK_GLASS: N_("break glass"),
+    Way.DIRECT: N_("command line, without Airflow"),
 }
 
 PLACES: Mapping[str, str] = {
@@ -215,6 +223,37 @@ STATIONS: Mapping[str, str] = {
 
 assert {row.title for row in PROCESS} <= STATIONS.keys(), "a row of the process has no word"
 
+TASKS: Mapping[str, str] = {
+    Step.RESERVE_DEVELOPMENT: N_("reservation"),
+    Step.PROVISION_DEVELOPMENT: N_("infrastructure"),
+    Step.CHECK_SYNTAX: N_("syntax"),
+    Step.CHECK_UNIT: N_("unit"),
+    Step.CHECK_FUNCTIONAL: N_("functional"),
+    Step.WAIT_FOR_REVIEW: N_("review"),
+    Step.BUILD_CANDIDATE: N_("candidate"),
+    Step.RESERVE_PREPROD: N_("reservation"),
+    Step.PROVISION_PREPROD: N_("infrastructure"),
+    Step.WAIT_FOR_TURN: N_("turn"),
+    Step.REFRESH_CANDIDATE: N_("refresh"),
+    Step.PROMOTE: N_("promotion"),
+    Step.DEPLOY_PRODUCTION: N_("deploy"),
+    Step.TEST_PRODUCTION: N_("tests"),
+    Step.OBSERVE_PRODUCTION: N_("observation"),
+    Step.WAIT_FOR_VERDICT: N_("verdict"),
+    Step.DECIDE_ROLLBACK: N_("way on"),
+    Step.DEPLOY_ROLLBACK: N_("deploy"),
+    Step.TEST_ROLLBACK: N_("tests"),
+    Step.NOTIFY_ROLLBACK: N_("messages"),
+    Step.RELEASE_PREPROD: N_("release"),
+    Step.WAIT_FOR_REWORK: N_("rework"),
+    Step.DELETE_BRANCHES: N_("branches"),
+    Step.DESTROY_DEVELOPMENT: N_("development"),
+    Step.DESTROY_PREPROD: N_("pre-production"),
+}
+"""Tasks of stations that have more than one, short enough to stand side by side."""
+
+assert {step for row in PROCESS if len(row.steps) > 1 for step in row.steps} == TASKS.keys(), "a task has no word"
+
 WORDS: Mapping[str, Mapping[str, str]] = {
     "stage": STAGES,
     "gate": GATES,
@@ -222,13 +261,14 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "who": WHO,
     "station": STATIONS,
     "station_state": STATION_STATES,
+    "task": TASKS,
     "feature_state": FEATURE_STATES,
     "attempt_state": ATTEMPT_STATES,
     "promotion_state": PROMOTION_STATES,
     "deployment_state": DEPLOYMENT_STATES,
     "decision": DECISIONS,
     "decided": DECIDED,
-    "source": SOURCES,
+    "way": WAYS,
     "place": PLACES,
     "place_short": SHORT_PLACES,
     "suite": SUITES,

@@ -31,7 +31,7 @@ Block = dict[str, Any]
 Signed = Callable[[DecisionKind], str]
 """Returns the value of a button."""
 
-HEADER_LIMIT, FACT_LIMIT, TEXT_LIMIT = 150, 300, 2500
+HEADER_LIMIT, FACT_LIMIT, TEXT_LIMIT, SECTIONS_LIMIT = 150, 300, 2500, 4
 DECIDE, OPEN = "decide", "open"
 REJECT_FORM = "reject"
 COMMENT = "comment"
@@ -82,7 +82,7 @@ def body(message: Message, *, mentions: Sequence[str], signed: Signed | None) ->
     to = cut(" ".join(mentions), 400)
     blocks: list[Block] = [_section(cut(f"{icon}{f'{to} ' if to else ''}{said}"))]
     if message.facts:
-        blocks.append(_literal([f"• {one_line(fact, FACT_LIMIT)}" for fact in message.facts]))
+        blocks += _literals([f"• {one_line(fact, FACT_LIMIT)}" for fact in message.facts])
     if message.details:
         blocks.append(_printed(message.details))
     if links := _links(message.links):
@@ -136,10 +136,16 @@ def _section(text: str) -> Block:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
 
 
-def _literal(lines: Sequence[str]) -> Block:
-    text = clean("\n".join(lines))
-    shown = text if len(text) <= SECTION_LIMIT else text[: SECTION_LIMIT - 1] + "…"
-    return {"type": "section", "text": {"type": "plain_text", "text": shown, "emoji": False}}
+def _literals(lines: Sequence[str]) -> list[Block]:
+    """Return lines as sections; what is more than a message takes is left out, and said so."""
+    parts = [""]
+    for line in map(clean, lines):
+        if len(parts[-1]) + len(line) + 1 > SECTION_LIMIT:
+            parts.append("")
+        parts[-1] += f"\n{line}" if parts[-1] else line
+    if len(parts) > SECTIONS_LIMIT:
+        parts[SECTIONS_LIMIT:] = ["… and more: see the board."]
+    return [{"type": "section", "text": {"type": "plain_text", "text": part or " ", "emoji": False}} for part in parts]
 
 
 def _printed(lines: Sequence[str]) -> Block:

@@ -32,6 +32,7 @@ class Accounts:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
+        self._homes: dict[str, tuple[float, frozenset[str]]] = {}
 
     def find(self, api: Api, connection: str, email: str) -> str:
         """Return the account of an address; empty when there is none, or when the app may not ask.
@@ -52,6 +53,21 @@ class Accounts:
         with self._lock:
             self._known[connection, email] = (self._clock(), user)
         return user
+
+    def home(self, api: Api, connection: str) -> frozenset[str]:
+        """Return the app's own workspace, and the organisation it belongs to if there is one.
+
+        Raises:
+            Error: Slack could not be asked.
+        """
+        with self._lock:
+            at, found = self._homes.get(connection, (-KEPT_SECONDS, frozenset()))
+        if not found or self._clock() - at >= KEPT_SECONDS:
+            said = api.ask("auth.test", "log in")
+            found = frozenset(str(said[name]) for name in ("team_id", "enterprise_id") if said.get(name))
+            with self._lock:
+                self._homes[connection] = (self._clock(), found)
+        return found
 
 
 class Directory:
@@ -96,7 +112,9 @@ class Directory:
         return next((user for user in found if user), "")
 
     def emails_of(self, user: str) -> tuple[str, ...]:
-        """Return the address of an account; none when it is unknown, no person, or hides it.
+        """Return the address of an account; none when it is unknown, no person, hides it, or is from elsewhere.
+
+        In a shared channel, another organisation's owner says which addresses its accounts have.
 
         Raises:
             Error: Slack could not be asked.
@@ -108,6 +126,9 @@ class Directory:
         except NotFound:
             return ()
         if found.get("is_bot") or found.get("deleted") or found.get("is_stranger"):
+            return ()
+        places = {str(found.get("team_id", "")), str((found.get("enterprise_user") or {}).get("enterprise_id", ""))}
+        if not places & self._accounts.home(self._api, self._config.connection):
             return ()
         email = (found.get("profile") or {}).get("email")
         return (str(email),) if email else ()

@@ -27,8 +27,16 @@
   };
   const age = () => {
     for (const time of document.querySelectorAll("time.since")) {
-      const text = duration((Date.now() - new Date(time.dateTime).getTime()) / 1000);
+      const text = duration(Math.max(1, (Date.now() - new Date(time.dateTime).getTime()) / 1000));
       if (text && text !== time.textContent) time.textContent = text;
+    }
+  };
+
+  // What scrolls can be scrolled by keys.
+  const reachable = () => {
+    for (const one of document.querySelectorAll(".scroll, .line, pre")) {
+      if (one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight) one.tabIndex = 0;
+      else one.removeAttribute("tabindex");
     }
   };
 
@@ -42,17 +50,29 @@
     const text = on ? mark.dataset.on : mark.dataset.off;
     if (mark.textContent !== text) mark.textContent = text;
   };
+  // The line of stations shows where the feature stands, and stays where it was moved to.
+  const line = () => document.querySelector(".line");
+  const toHere = () => {
+    const frame = line()?.getBoundingClientRect();
+    const below = frame && line().querySelector(".here")?.getBoundingClientRect().bottom - frame.bottom + 60;
+    if (below > 0) line().scrollTop += below;
+  };
   const keep = () => ({
+    line: line()?.scrollTop,
     open: new Set([...live.querySelectorAll("details[open][id]")].map((one) => one.id)),
     focus: live.contains(document.activeElement) ? document.activeElement : null,
-    form: live.querySelector("form.decide"),
+    form: live.querySelector("form.decide:not(.glass-form)"),
+    reason: document.getElementById("glass-reason")?.value,
   });
   const restore = (kept) => {
     for (const id of kept.open) {
       const found = document.getElementById(id);
       if (found) found.open = true;
     }
-    const form = live.querySelector("form.decide");
+    if (kept.line !== undefined && line()) line().scrollTop = kept.line;
+    const form = live.querySelector("form.decide:not(.glass-form)");
+    const reason = document.getElementById("glass-reason");
+    if (reason && kept.reason) reason.value = kept.reason;
     const old = kept.form?.querySelector("textarea");
     const now = form?.querySelector("textarea");
     if (old && now) {
@@ -89,6 +109,7 @@
       live.replaceChildren(...parsed.body.childNodes);
       restore(kept);
       age();
+      reachable();
     } catch {
       // The next change, or the next minute, tries again.
     } finally {
@@ -216,5 +237,9 @@
 
   localise(document);
   age();
+  reachable();
+  toHere();
+  window.addEventListener("resize", reachable);
+  document.addEventListener("toggle", reachable, true); // a fold was opened
   setInterval(age, 15000);
 })();
