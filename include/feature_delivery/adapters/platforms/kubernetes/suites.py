@@ -9,6 +9,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
+from feature_delivery.adapters.platforms.judging import judge
 from feature_delivery.adapters.platforms.junit import SIZE_LIMIT_BYTES, BadReportError, parse_report
 from feature_delivery.adapters.platforms.kubernetes.manifests.parts import WORKSPACE, scratch
 from feature_delivery.adapters.platforms.kubernetes.manifests.pods import (
@@ -20,7 +21,6 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.pods import (
 from feature_delivery.adapters.platforms.kubernetes.manifests.workload import CODE
 from feature_delivery.adapters.platforms.kubernetes.names import digest, dns_label
 from feature_delivery.domain.errors import Conflict, Unavailable
-from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
     from feature_delivery.domain.names import CommitSha
     from feature_delivery.domain.plan import SuitePlan
+    from feature_delivery.domain.suites import SuiteReport, TestCase
 
 _LAST_LINES = 12
 _SAID_LIMIT = 5_000
@@ -132,31 +133,24 @@ class SuiteRun:
         return any(mount["mountPath"] == WORKSPACE for mount in release.pod["containers"][0]["volumeMounts"])
 
     def _judge(self, ended: PodEnd, log: _Log) -> SuiteReport:
-        how, seconds, limit = f"exited with {log.code}", log.seconds, self.suite.timeout.total_seconds()
+        code, limit = log.code, self.suite.timeout.total_seconds()
         # Whole seconds are what a shell can count.
-        if ended.timed_out or (log.code in _TIMED_OUT and seconds + 1 >= limit):
-            return self._report(
-                (), seconds, f"it did not end within {limit:g} seconds and was killed. {log.last_words}"
-            )
-        if log.code is None:
-            how = ended.reason or f"exited with {ended.code}"
-            return self._report((), seconds, f"{how}. {log.last_words}")
-        if self.suite.junit is None:
-            state = CaseState.PASSED if log.code == 0 else CaseState.FAILED
-            said = "" if log.code == 0 else f"The command {how}. {log.last_words}"
-            return self._report((TestCase(self.name, state, seconds, said),), seconds, "")
-        try:
-            cases = log.report()
-        except BadReportError as error:
-            return self._report((), seconds, f"the command {how}, and {error}. {log.last_words}")
-        broken = any(case.state in {CaseState.FAILED, CaseState.ERROR} for case in cases)
-        if log.code != 0 and not broken:
-            why = f"the command {how} although its report shows no failure. {log.last_words}"
-            return self._report(cases, seconds, why)
-        return self._report(cases, seconds, "")
-
-    def _report(self, cases: tuple[TestCase, ...], seconds: float, problem: str) -> SuiteReport:
-        return SuiteReport(suite=self.name, commit=self.commit, seconds=seconds, cases=cases, problem=problem)
+        if ended.timed_out or (code in _TIMED_OUT and log.seconds + 1 >= limit):
+            code, how = None, f"did not end within {limit:g} seconds and was killed"
+        elif code is None:
+            how = f"was ended by the cluster: {ended.reason or f'exit code {ended.code}'}"
+        else:
+            how = f"exited with {code}"
+        return judge(
+            self.suite,
+            name=self.name,
+            commit=self.commit,
+            code=code,
+            how=how,
+            last_words=log.last_words,
+            seconds=log.seconds,
+            read=log.report,
+        )
 
 
 class _Log:
