@@ -423,6 +423,14 @@ class TestData:
         bench.platform.deploy(PROD, shops.release("one"), say=ignore)
         assert ("deployments", PRODUCTION, "postgres") not in bench.server.store.objects
 
+    def test_an_installation_that_fails_before_a_migration_says_why(self, bench: KubernetesBench) -> None:
+        bench.server.cluster.fate = lambda _: Fate("no_install", log="no such package: gifts\n")
+        bench.platform.provision(REF)
+        with pytest.raises(
+            Refused, match=r"(?s)'install-1', which comes before, exited with 1.*no such package: gifts"
+        ):
+            bench.platform.deploy(REF, shops.release("one", forward=("true",)), say=ignore)
+
     def test_a_migration_that_fails_is_refused_with_its_last_lines(self, bench: KubernetesBench) -> None:
         bench.platform.provision(REF)
         before = bench.platform.deploy(REF, shops.release("one"), say=ignore)
@@ -608,7 +616,11 @@ class TestSuites:
         report = self.run(bench, script + shops.writes(shops.RED, code=1))
         assert [case.state.value for case in report.cases] == ["failed"]  # type: ignore[attr-defined]
 
-    @pytest.mark.parametrize("fate", [Fate("evicted"), Fate("ends", code=0)], ids=["evicted", "log lost"])
+    @pytest.mark.parametrize(
+        "fate",
+        [Fate("evicted"), Fate("ends", code=0), Fate("no_image"), Fate("no_install", log="registry away\n")],
+        ids=["evicted", "log lost", "image not pulled", "not installed"],
+    )
     def test_what_the_cluster_did_to_a_suite_is_tried_again(self, bench: KubernetesBench, fate: Fate) -> None:
         bench.platform.provision(REF)
         one = shops.release("one")

@@ -16,7 +16,7 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.sdk.exceptions import TaskDeferred
 
 from feature_delivery.adapters.platforms.kubernetes.names import ROLE
-from feature_delivery.adapters.platforms.kubernetes.pods import PodEnd, end_of
+from feature_delivery.adapters.platforms.kubernetes.pods import PodEnd, end_of, log_of_failed
 from feature_delivery.adapters.platforms.kubernetes.resources import POD
 from feature_delivery.adapters.platforms.kubernetes.rollout import Judgement, Outcome
 from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, WaitsHere, look
@@ -167,6 +167,9 @@ def _reader(
             found = end_of(cluster.get(POD, name, namespace=namespace))
             if found is not None and found.code is not None:
                 for line in cluster.log(namespace, name, container=container).splitlines():
+                    hear(line)
+            if found is not None and found.container:
+                for line in log_of_failed(cluster, namespace, name, found):
                     hear(line)
             ended.append(found or PodEnd(None, "its pod did not start in time", lost=True))
 

@@ -168,7 +168,7 @@ class Cluster:
         container = pod["spec"]["containers"][0]
         log_key = (key[1], key[2], container["name"])
         if fate.log:
-            self.logs[log_key] = fate.log.encode()
+            self.logs[log_key] = self.logs[key[1], key[2], "install-1"] = fate.log.encode()
         if fate.kind == "runs":
             self.store.set_status(key, running(container))
             threading.Thread(target=self._run, args=(key, pod), daemon=True).start()
@@ -285,6 +285,9 @@ def status_of(fate: Fate, container: Object) -> Object:  # noqa: C901 - one case
         case "unschedulable":
             said = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: Insufficient memory"}
             return {"phase": "Pending", "conditions": [said], "x-hopeless": True}
+        case "no_install":
+            failed = {**base, "name": "install-1", "state": {"terminated": {"exitCode": 1}}}
+            return {"phase": "Failed", "initContainerStatuses": [failed], "containerStatuses": [base]}
         case "pending":
             return {"phase": "Pending"}
         case "evicted":

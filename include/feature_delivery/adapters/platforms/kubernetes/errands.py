@@ -77,7 +77,7 @@ class Errands:
         ended, last = self.run(release, command, role=role, limit=limit)
         if ended.code == 0:
             return
-        how = ended.reason if ended.code is None else f"exited with {ended.code}"
+        how = f"exited with {ended.code}" if ended.code is not None else f"did not come to its end: {ended.reason}"
         if ended.timed_out:
             how = f"did not end within {limit.total_seconds():g} seconds and was killed"
         words = "It ended with:\n" + "\n".join(last) if last else "It wrote nothing."

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 120.0
 _QUIET = timedelta(minutes=5)
+_LAST_LINES = 12
 _LOST = frozenset({"Evicted", "NodeLost", "Preempted", "Shutdown", "NodeAffinity", "UnexpectedAdmissionError"})
 
 
@@ -33,12 +34,16 @@ class PodEnd:
         reason: Why the cluster ended it, or why its work never began; the middle of a sentence.
         lost: The cluster is to blame: trying again helps.
         timed_out: Its time was over.
+        container: The one before its work that failed; its log says why.
+        began: Its work had begun.
     """
 
     code: int | None
     reason: str = ""
     lost: bool = False
     timed_out: bool = False
+    container: str = ""
+    began: bool = True
 
 
 def end_of(pod: Manifest | None) -> PodEnd | None:
@@ -49,7 +54,7 @@ def end_of(pod: Manifest | None) -> PodEnd | None:
     reason, said = status.get("reason", ""), " ".join(str(status.get("message", "")).split())[:300]
     if status.get("phase") not in {"Succeeded", "Failed"}:
         fault = pod_fault(pod)
-        return PodEnd(None, fault.reason) if fault else None
+        return PodEnd(None, fault.reason, container=fault.container, began=_began(pod)) if fault else None
     if reason == "DeadlineExceeded":
         return PodEnd(None, "its time was over", timed_out=True)
     disrupted = any(
@@ -63,7 +68,8 @@ def end_of(pod: Manifest | None) -> PodEnd | None:
     for one in status.get("initContainerStatuses") or []:
         ended = (one.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode"):
-            return PodEnd(None, f"container {one['name']!r} before it exited with {ended['exitCode']}")
+            why = f"container {one['name']!r}, which comes before, exited with {ended['exitCode']}"
+            return PodEnd(None, why, container=one["name"], began=False)
     for one in status.get("containerStatuses") or []:
         ended = (one.get("state") or {}).get("terminated") or {}
         if ended.get("reason") == "OOMKilled":
@@ -105,7 +111,10 @@ class PodRun:
             whole = self._pass_on(hear)
             limit = timedelta(seconds=int(self._pod["spec"].get("activeDeadlineSeconds", 3600)) + 60)
             ended = self._until(end_of, limit) or PodEnd(None, "its time was over", timed_out=True)
-            if not whole and ended.code is not None:
+            if ended.container:
+                for line in log_of_failed(self._cluster, self._namespace, self._name, ended):
+                    hear(line)
+            elif not whole and ended.code is not None:
                 self._pass_rest_on(hear)
         finally:
             with suppress(Error):
@@ -155,6 +164,13 @@ class PodRun:
         return ""
 
 
+def log_of_failed(cluster: Cluster, namespace: str, name: str, ended: PodEnd) -> list[str]:
+    """Return the last lines of the container that kept a pod's work from beginning; none when they are gone."""
+    with suppress(Error):
+        return cluster.log(namespace, name, container=ended.container, tail=_LAST_LINES).splitlines()
+    return []
+
+
 def begin(cluster: Cluster, pod: Manifest, *, say: Callable[[str], None]) -> None:
     """Create a pod, or find the one that was created before.
 
@@ -172,5 +188,9 @@ def has_started(pod: Manifest | None) -> PodEnd | None:
     ended = end_of(pod)
     if ended is not None or pod is None:
         return ended
+    return PodEnd(None) if _began(pod) else None
+
+
+def _began(pod: Manifest) -> bool:
     states = [one.get("state") or {} for one in (pod.get("status") or {}).get("containerStatuses") or []]
-    return PodEnd(None) if any("running" in state or "terminated" in state for state in states) else None
+    return any("running" in state or "terminated" in state for state in states)
