@@ -19,7 +19,7 @@ class Figure:
     """One measured figure.
 
     Attributes:
-        unit: ``ratio``, ``s`` or ``ms``; ``""`` for a count.
+        unit: ``ratio``, ``share`` (of 1), ``s`` or ``ms``; ``""`` for a count.
         goal: At most this; ``None``: printed for whoever looks, there is no goal.
         note: What it is made of, in a few words.
     """
@@ -73,6 +73,8 @@ def _number(value: float, unit: str) -> str:
     match unit:
         case "ratio":
             return f"{value:.2f} x"
+        case "share":
+            return f"{value * 100:.1f} %"
         case "s":
             return f"{value:.2f} s"
         case "ms":

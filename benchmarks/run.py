@@ -18,13 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dag_import
+import judge
+import metrics
 import startup
 from figures import Figure, report, show
 from rich.console import Console
 
 Measure = Callable[[], list[Figure]]
 ON_A_STAGE = ("delivery", "store", "webhooks", "board", "waiting")
-ALONE = ("import", "startup")
+ALONE = ("import", "metrics", "startup", "judge")
 ON_REQUEST = ("real_shop",)
 """Needs a package index, and minutes for each release."""
 
@@ -41,9 +43,15 @@ def main() -> int:
     if "import" in wanted:
         console.print("import …")
         figures += dag_import.measure(rounds=asked.rounds)
+    if "metrics" in wanted:
+        console.print("metrics …")
+        figures += metrics.measure(rounds=asked.rounds)
     if "startup" in wanted:
         console.print("startup …")
         figures += startup.measure(port=asked.port)
+    if "judge" in wanted:
+        console.print("judge …")
+        figures += judge.measure()
     if "real_shop" in wanted:
         import real_shop  # noqa: PLC0415 - the others do not need Airflow
 

@@ -29,6 +29,7 @@ from feature_delivery.domain.records import (
     Gate,
     GateState,
     HeardComment,
+    Observation,
     OutboxEntry,
     PermitRecord,
     Post,
@@ -187,6 +188,20 @@ class FakeBooks:
     def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
         return [s for s in self.of(SuiteResult) if s.feature_id == feature.id]
 
+    def observation(self, feature: Feature, attempt: int, step: Step) -> Observation | None:
+        return self._newest(
+            o for o in self.of(Observation) if o.feature_id == feature.id and o.attempt == attempt and o.step is step
+        )
+
+    def load_in_production(self, project: ProjectName) -> Observation | None:
+        for promotion in reversed(self.promotions(project)):
+            if promotion.state is PromotionState.KEPT:
+                feature = self.feature_by_id(promotion.feature_id)
+                found = self.observation(feature, promotion.attempt, Step.TEST_LOAD)
+                if found is not None:
+                    return found
+        return None
+
     def executed_in_production(self, project: ProjectName) -> dict[str, int]:
         found: dict[str, int] = {}
         for promotion in self.promotions(project):
@@ -289,6 +304,19 @@ class FakeBooks:
 
     def prune_webhooks(self, *, bodies_before: datetime, rows_before: datetime) -> int:
         raise NotImplementedError
+
+    def tally(
+        self,
+        project: ProjectName,
+        name: str,
+        first: str,
+        second: str,
+        *,
+        place: int = 0,
+        count: int = 1,
+        total: float = 0.0,
+    ) -> None:
+        """Counts are for those who look from outside: no rule reads them."""
 
     def outbox_due(
         self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None

@@ -141,6 +141,9 @@ class FakeRuns:
         task.state = "success"
         return True
 
+    def end_watch(self, run: RunRef) -> bool:
+        return False
+
     def shelve(self, run: RunRef, *, until: datetime) -> None:
         self.runs[run].shelved = until
 

@@ -156,6 +156,18 @@ def test_a_parked_gate_is_ended_without_a_worker_and_only_when_parked(world: Wor
     assert world.questions() == 0
 
 
+def test_a_deferred_watch_is_ended_by_whoever_has_decided_and_only_when_deferred(world: World) -> None:
+    for state in ("running", "queued", None, "success"):
+        world.set({Step.OBSERVE_PRODUCTION: state})
+        with world.begin() as unit:
+            assert not unit.runs.end_watch(RUN)
+        assert world.task(Step.OBSERVE_PRODUCTION).state == state
+    world.set({Step.OBSERVE_PRODUCTION: "deferred"})
+    with world.begin() as unit:
+        assert unit.runs.end_watch(RUN)
+    assert world.task(Step.OBSERVE_PRODUCTION).state == "success"
+
+
 def test_the_end_of_a_gate_is_undone_with_its_transaction(world: World) -> None:
     world.until(Step.WAIT_FOR_START)
 

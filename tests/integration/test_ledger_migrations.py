@@ -98,6 +98,33 @@ def test_webhooks_stored_before_are_kept_and_still_looked_into(empty: Engine) ->
         assert connection.execute(text("SELECT delivery_id, event FROM fd_webhook")).all() == [("old", "push")]
 
 
+def test_counts_begin_with_what_has_happened_until_now(empty: Engine) -> None:
+    command.upgrade(config(empty.url), "0005")
+    feature = """INSERT INTO fd_feature (project, key, delivery, run_id, title, description, requester, state,
+        attempt_number, issue_url, request_url, request_author, started, branch_is_ours, created_at, reason)
+        VALUES ('shop', 'SHOP-1', 1, 'SHOP-1', '', '', '', 'active', 1, '', '', '', true, true, now(), '')"""
+    permit = """INSERT INTO fd_permit (feature_id, attempt, step, try_number, task_instance, generation, state, work,
+        result, reason, granted_at, ended_at) SELECT 1, 1, 'preprod.deploy', n, 'x', 1,
+        CASE n WHEN 4 THEN 'void' ELSE 'done' END, '{}', '{}', '', now(), now() + n * interval '3 seconds'
+        FROM generate_series(1, 4) n"""
+    webhook = """INSERT INTO fd_webhook (project, delivery_id, host, event, body, headers, ignored, received_at,
+        processed_at, result, tries) SELECT 'shop', n::text, 'github', 'push', '', '{}',
+        CASE n WHEN 1 THEN 'another branch' ELSE '' END, now(), CASE n WHEN 4 THEN NULL ELSE now() END, '', 0
+        FROM generate_series(1, 4) n"""
+    with empty.begin() as connection:
+        for statement in (feature, permit, webhook):
+            connection.exec_driver_sql(statement)
+    command.upgrade(config(empty.url), "head")
+    query = text("SELECT name, first, second, place, count, total FROM fd_tally ORDER BY 1, 3, 4")
+    with empty.connect() as connection:
+        assert [tuple(row) for row in connection.execute(query)] == [
+            ("steps", "preprod.deploy", "done", 2, 1, 3.0),
+            ("steps", "preprod.deploy", "done", 3, 2, 15.0),
+            ("webhooks", "github", "ignored", 0, 1, 0.0),
+            ("webhooks", "github", "processed", 0, 2, 0.0),
+        ]
+
+
 def test_decisions_said_before_know_their_way(empty: Engine) -> None:
     command.upgrade(config(empty.url), "0005")
     with empty.begin() as connection:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from feature_delivery.adapters.git.repository import GitRepository
+from feature_delivery.adapters.rank_test import mann_whitney
+from feature_delivery.domain.judging.judge import RankTest
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
@@ -20,11 +22,13 @@ from feature_delivery.domain.work import (
     Result,
     Work,
 )
+from feature_delivery.ports.load import Asked
 from feature_delivery.ports.probe import Look
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.ports.tracker import Issue, IssueState
 from feature_delivery.services.work.perform import perform
 from tests.fakes.fake_platform import FakePlatform
+from tests.fakes.measuring import FakeMeasuring
 from tests.support.git_world import PRODUCTION, GitWorld
 from tests.support.shop_project import shop_project
 
@@ -81,8 +85,27 @@ class FakeProbe:
     def now(self) -> float:
         return self.time
 
+    def clock(self) -> float:
+        return self.time
+
     def sleep(self, seconds: float) -> None:
         self.time += seconds
+
+
+class FakeLoad:
+    """Implements ``Load``: every answer takes ``seconds`` and a little more or less, thirty a second."""
+
+    def __init__(self, *, seconds: float = 0.02, status: int | None = 200) -> None:
+        self.seconds, self.status = seconds, status
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def put(self, address: str, paths: Sequence[str], *, seconds: float) -> list[Asked]:
+        self.asked.append((address, tuple(paths)))
+        count = int(30 * seconds)
+        return [
+            Asked(n / 30, paths[n % len(paths)], self.status, self.seconds * (1 + (n * 7 % 10) / 50))
+            for n in range(count)
+        ]
 
 
 @dataclass
@@ -95,6 +118,9 @@ class Bench:
     fake: FakePlatform = field(default_factory=lambda: FakePlatform(INSTANCE))
     tracker: FakeTracker = field(default_factory=FakeTracker)
     probe: FakeProbe = field(default_factory=FakeProbe)
+    measuring: FakeMeasuring | None = None
+    load: FakeLoad = field(default_factory=FakeLoad)
+    rank_test: RankTest = mann_whitney
     log: list[str] = field(default_factory=list)
     reported: list[Result] = field(default_factory=list)
     problem: str = ""

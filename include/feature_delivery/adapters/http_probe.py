@@ -31,6 +31,10 @@ class HttpProbe:
         """See ``Probe.now``."""
         return time.monotonic()
 
+    def clock(self) -> float:
+        """See ``Probe.clock``."""
+        return time.time()
+
     def sleep(self, seconds: float) -> None:
         """See ``Probe.sleep``."""
         time.sleep(seconds)

@@ -13,13 +13,14 @@ from pydantic import Discriminator, Field, Tag, ValidationError
 from feature_delivery.bootstrap.cluster_file import KubernetesPart
 from feature_delivery.bootstrap.file_parts import Duration, Strict
 from feature_delivery.bootstrap.messages_part import MessagesPart, messages_config
+from feature_delivery.bootstrap.observe_part import ObservePart
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.freezes import Window, always, window
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
-from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
+from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, Slo, TrackerConfig
 
 SKIPPABLE = frozenset({Step.WAIT_FOR_START, *SIGN_OFFS})
 
@@ -60,7 +61,9 @@ class ChoicesPart(Strict):
     start_on_push: bool = True
     sign_offs_survive_refresh: bool = True
     abandon_after: Duration = timedelta(minutes=10)
-    observe_for: Duration = timedelta(seconds=5)
+    observe_for: Duration = timedelta(minutes=10)
+    load_for: Duration = timedelta(seconds=5)
+    automatic_rollback: list[Literal["critical_breach", "failed_tests"]] = Field(default_factory=list)
     automatic_verdict: bool = False
     destroy_at_most: int = Field(default=5, ge=1)
     cancel_on_close: bool = False
@@ -101,6 +104,15 @@ PlatformPart = Annotated[
 ]
 
 
+class SloPart(Strict):
+    """What production promises; the meaning is in ``domain.project.Slo``."""
+
+    availability: float = Field(default=0.999, gt=0, lt=1)
+    latency: float = Field(default=0.95, gt=0, lt=1)
+    latency_within: Duration = timedelta(milliseconds=500)
+    preprod_slower_at_most: float = Field(default=1.5, ge=1)
+
+
 class FreezePart(Strict):
     """One freeze window; ``domain.freezes`` says how ``when`` is written."""
 
@@ -130,8 +142,10 @@ class ProjectFile(Strict):
     gates: dict[str, GatePart] = Field(default_factory=dict)
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
+    slo: SloPart = SloPart()
     freezes: FreezesPart = FreezesPart()
     messages: MessagesPart = MessagesPart()
+    observe: ObservePart = ObservePart()
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -172,6 +186,11 @@ def parse_project(content: str, *, where: str) -> ProjectConfig:
         raise Misconfigured(f"Project file {where!r}: {error}") from error
 
 
+def _choices(part: ChoicesPart) -> Choices:
+    own = part.model_dump()
+    return Choices(**{**own, "automatic_rollback": frozenset(part.automatic_rollback)})
+
+
 def _field(place: tuple[int | str, ...]) -> str:
     """Return where in the file something is wrong, without the names pydantic gives to alternatives of a type."""
     return ".".join(str(part) for part in place if "[" not in str(part)) or "the whole file"
@@ -197,7 +216,9 @@ def _config(file: ProjectFile) -> ProjectConfig:
         cluster=_cluster(file.platform, file.repository),
         branches=branches,
         people=people,
-        choices=Choices(**file.choices.model_dump()),
+        choices=_choices(file.choices),
+        slo=Slo(**file.slo.model_dump()),
+        watching=file.observe.watching(file.name),
         messages=messages_config(file.messages, people=people),
         settings=dict(file.settings),
         freezes=_freezes(file.freezes),

@@ -6,15 +6,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from feature_delivery.bootstrap import hosts
+from feature_delivery.bootstrap.connections import login
 from feature_delivery.bootstrap.settings import settings
+from feature_delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from feature_delivery.adapters.control_channel import Channel
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
+    from feature_delivery.domain.judging.judge import RankTest
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.control import Control
+    from feature_delivery.ports.load import Load
+    from feature_delivery.ports.measuring import Measuring
     from feature_delivery.ports.platform import Platform
     from feature_delivery.ports.probe import Probe
     from feature_delivery.ports.repository import Repository
@@ -64,6 +69,22 @@ def platform(
     return LocalPlatform(Settings(root=(home or settings().home) / "environments", instance=instance))
 
 
+def measuring(connection: str) -> Measuring | None:
+    """Return the monitoring behind a Connection; ``None`` without one.
+
+    A Connection that is wrong is found when it is asked: it must neither stop a promotion nor pass for a good release.
+    """
+    if not connection:
+        return None
+    from feature_delivery.adapters.measuring.prometheus import Prometheus  # noqa: PLC0415 - httpx is heavy
+    from feature_delivery.adapters.measuring.unreachable import Unreachable  # noqa: PLC0415
+
+    try:
+        return Prometheus(login(connection))
+    except Misconfigured as error:
+        return Unreachable(str(error))
+
+
 class ProjectTools:
     """Implements ``Tools`` for one task: two processes share nothing but what is on disk."""
 
@@ -111,3 +132,22 @@ class ProjectTools:
         from feature_delivery.adapters.http_probe import HttpProbe  # noqa: PLC0415 - as above
 
         return HttpProbe()
+
+    @cached_property
+    def measuring(self) -> Measuring | None:
+        """The project's monitoring, by its Connection; ``None``: it names none."""
+        return measuring(self.project.watching.connection)
+
+    @property
+    def load(self) -> Load:
+        """What puts a load on a service."""
+        from feature_delivery.adapters.http_load import HttpLoad  # noqa: PLC0415 - as above
+
+        return HttpLoad()
+
+    @property
+    def rank_test(self) -> RankTest:
+        """What tells chance from change."""
+        from feature_delivery.adapters.rank_test import mann_whitney  # noqa: PLC0415 - as above
+
+        return mann_whitney

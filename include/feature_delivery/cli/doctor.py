@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import httpx
+
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.cli.api import Api, find_login
@@ -27,6 +29,7 @@ OLDEST_GIT = (2, 38)
 LEAST_FREE_BYTES = 1 << 30
 
 
+PROMETHEUS_SECONDS = 10
 EXAMINATION_SECONDS = 180
 """Hosts that do not answer are waited for there, each of their calls with a time limit of its own."""
 
@@ -76,6 +79,37 @@ def examine(home: Path) -> Iterator[Finding]:
             said = f"It is on {project.host.kind}: look at it from the running instance with '{command}'."
             yield Finding(f"{project.name}: repository", well=True, sentence=said)
     yield from _instance(home)
+    yield from examine_prometheus()
+
+
+def examine_prometheus() -> Iterator[Finding]:
+    """Look at the Prometheus that ``FEATURE_DELIVERY_PROMETHEUS_URL`` names, if there is one."""
+    url = os.environ.get("FEATURE_DELIVERY_PROMETHEUS_URL", "").rstrip("/")
+    if not url:
+        said = "None is configured, none is needed. docs/monitoring.md says how to have alerts and dashboards."
+        yield Finding("prometheus", well=True, sentence=said)
+        return
+    try:
+        with httpx.Client(timeout=PROMETHEUS_SECONDS, trust_env=False) as client:
+            found = client.get(f"{url}/api/v1/query", params={"query": 'up{job="feature-delivery"}'}).raise_for_status()
+            up = [series["value"][1] == "1" for series in found.json()["data"]["result"]]
+            groups = client.get(f"{url}/api/v1/rules", params={"type": "alert"}).raise_for_status().json()
+            alerts = {rule["name"] for group in groups["data"]["groups"] for rule in group["rules"]}
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
+        said = (
+            f"{url} did not answer as Prometheus does ({type(error).__name__}). Check FEATURE_DELIVERY_PROMETHEUS_URL."
+        )
+        yield Finding("prometheus", well=False, sentence=said)
+        return
+    scraped = (
+        "It scrapes us." if any(up) else "It does not scrape us: add the job 'feature-delivery', compare the token."
+    )
+    yield Finding("prometheus", well=any(up), sentence=scraped)
+    known = "GateOverdue" in alerts
+    said = (
+        f"{len(alerts)} alerts." if known else "Our alerts are not loaded: add include/monitoring/rules to rule_files."
+    )
+    yield Finding("alerts", well=known, sentence=said)
 
 
 def _python() -> Finding:

@@ -26,9 +26,12 @@ from feature_delivery.ports.runs import RunRef, TaskRef
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from feature_delivery.domain.judging.judge import RankTest
     from feature_delivery.domain.names import FeatureKey, PersonName, ProjectName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
+    from feature_delivery.ports.load import Load
+    from feature_delivery.ports.measuring import Measuring
     from feature_delivery.ports.platform import Platform
     from feature_delivery.ports.probe import Probe
     from feature_delivery.ports.repository import Repository
@@ -76,6 +79,10 @@ class DirectRuns:
 
     def end_gate(self, run: RunRef, gate: Step) -> bool:
         """Leave it to the web app."""
+        return False
+
+    def end_watch(self, run: RunRef) -> bool:
+        """Do nothing: what is watched ends by itself."""
         return False
 
     def shelve(self, run: RunRef, *, until: datetime) -> None:
@@ -138,6 +145,21 @@ class DirectTools:
         from feature_delivery.adapters.http_probe import HttpProbe  # noqa: PLC0415 - as above
 
         return HttpProbe()
+
+    @property
+    def measuring(self) -> Measuring | None:
+        """Nobody: a rollback is not compared with anything."""
+        return None
+
+    @property
+    def load(self) -> Load:
+        """Refuse: no load is put on production."""
+        raise Refused("No load is put on production.")
+
+    @property
+    def rank_test(self) -> RankTest:
+        """Refuse: a rollback is not judged by figures."""
+        raise Refused("A rollback is not judged by figures.")
 
 
 def roll_back_directly(home: Path, *, project: str, key: FeatureKey, comment: str, say: Say) -> None:

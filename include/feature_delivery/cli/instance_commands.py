@@ -164,6 +164,7 @@ def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     lines = [
         ("Airflow", f"{now.instance.address}  (log in as {me}; passwords: {now.instance.settings.passwords_file})"),
         ("API", f"{now.instance.address}/feature-delivery/docs"),
+        ("Metrics", f"{now.instance.address}/feature-delivery/metrics  (token: {place / 'secrets' / 'metrics-token'})"),
         ("Production", f"{now.production[project].address}  ({shop.project.branches.production})"),
         ("Repository", str(shop.repository)),
     ]
@@ -189,6 +190,7 @@ def on_a_host(now: Running, shop: Shop, place: Path) -> Text:
     lines = [
         ("Airflow", f"{now.instance.address}  (passwords: {now.instance.settings.passwords_file})"),
         ("API", f"{now.instance.address}/feature-delivery/docs"),
+        ("Metrics", f"{now.instance.address}/feature-delivery/metrics  (token: {place / 'secrets' / 'metrics-token'})"),
         ("Production", f"{now.production[project.name].address}  ({project.branches.production})"),
         ("Host", f"{project.host.kind} {project.host.repository}; issues: {project.tracker.kind}"),
         ("Webhooks to", f"{now.instance.address}/feature-delivery/webhooks/{project.name}"),

@@ -256,6 +256,15 @@ def webhook_secret(home: Path, project: ProjectName) -> str:
     return path.read_text("utf-8").strip().partition("\n")[0].strip()
 
 
+def metrics_token(home: Path) -> Path:
+    """Return the file with the token that ``/metrics`` asks for, made at its first use."""
+    path = home / "secrets" / "metrics-token"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(path, secrets.token_urlsafe(32))
+    return path
+
+
 def local_platform(home: Path) -> LocalPlatform:
     """Return the platform as the tasks of this instance see it."""
     return LocalPlatform(PlatformSettings(root=home / "environments", instance=instance_id(home)))

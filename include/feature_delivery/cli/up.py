@@ -27,11 +27,13 @@ from feature_delivery.cli.shop import (
     Shop,
     instance_id,
     local_platform,
+    metrics_token,
     production_of,
     webhook_secret,
 )
 from feature_delivery.domain.errors import Error, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName, person_name
+from feature_delivery.domain.project import WATCHED_HERE
 from feature_delivery.ports.platform import EnvironmentStatus, Platform, Release
 from feature_delivery.services.delivery_file import read_delivery_file
 
@@ -83,8 +85,10 @@ def running(
         extra_environment=_environment(place),
         port=port,
         preload=PRELOADED,
-        # Tasks of a cluster's project defer; nothing else of ours does.
-        triggerer=any(shop.project.cluster is not None for shop in shops),
+        # Steps on a cluster defer, and a long watch on production; nothing else of ours does.
+        triggerer=any(
+            shop.project.cluster is not None or shop.project.choices.observe_for > WATCHED_HERE for shop in shops
+        ),
         on_event=on_event,
         on_failure=on_failure,
     )
@@ -119,6 +123,7 @@ def running(
                 secret=webhook_secret(place, shop.project.name),
                 project=shop.project.name,
             )
+        metrics_token(place)
         production = {name: future.result() for name, future in coming.items()}
         _remember_user(place, shops)
         yield Running(instance=instance, shops=shops, production=production)

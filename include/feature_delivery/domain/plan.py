@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from feature_delivery.domain.watching import ShopMetrics
+
 Command = tuple[str, ...]
 """An argument list; never a shell string."""
 
@@ -69,6 +71,8 @@ class DeliveryPlan:
         install: Commands that fill the virtual environment; run again only when ``install_inputs`` changed.
         install_inputs: Files (relative) whose content decides whether ``install`` runs again.
         start: The shop's server; it listens on ``$PORT`` of ``$HOST``.
+        metrics: What the shop calls its metrics; ``None``: by the conventions.
+        load_pages: Pages that a load is put on when the shop brings no suite for it, besides its health.
         variables: Plain, not secret, environment variables of the shop.
     """
 
@@ -80,3 +84,5 @@ class DeliveryPlan:
     suites: dict[Suite, SuitePlan]
     variables: dict[str, str] = field(default_factory=dict)
     metrics_path: str | None = None
+    metrics: ShopMetrics | None = None
+    load_pages: tuple[str, ...] = ()

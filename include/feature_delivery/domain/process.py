@@ -30,6 +30,7 @@ class Step(StrEnum):
     PROVISION_PREPROD = "preprod.provision"
     DEPLOY_PREPROD = "preprod.deploy"
     TEST_PREPROD = "preprod.integration_tests"
+    TEST_LOAD = "preprod.load_test"
     NOTIFY_TESTERS = "preprod.notify_testers"
     WAIT_FOR_ACCEPTANCE = "preprod.wait_for_acceptance"
     NOTIFY_MANAGER = "preprod.notify_manager"
@@ -104,7 +105,7 @@ PROCESS: tuple[Row, ...] = (
         (Step.RESERVE_PREPROD, Step.PROVISION_PREPROD),
     ),
     Row("12", (Who.AUTOMATIC,), "Deploy the candidate to pre-production", (Step.DEPLOY_PREPROD,)),
-    Row("13", (Who.AUTOMATIC,), "Integration tests", (Step.TEST_PREPROD,)),
+    Row("13", (Who.AUTOMATIC,), "Integration tests", (Step.TEST_PREPROD, Step.TEST_LOAD)),
     Row("14", (Who.AUTOMATIC,), "Tell the testers", (Step.NOTIFY_TESTERS,)),
     Row("15", (Who.TESTER,), "Acceptance", (Step.WAIT_FOR_ACCEPTANCE,)),
     Row("16", (Who.AUTOMATIC,), "Tell the manager", (Step.NOTIFY_MANAGER,)),

@@ -10,6 +10,7 @@ from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.messages import MessagesConfig
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
 from feature_delivery.domain.people import People
+from feature_delivery.domain.watching import Watching
 
 if TYPE_CHECKING:
     from feature_delivery.domain.freezes import Window
@@ -54,6 +55,9 @@ class Choices:
         sign_offs_survive_refresh: A clean, green refresh of the candidate keeps acceptance and confirmation.
         abandon_after: How long a deleted branch must stay away before its feature counts as abandoned.
         observe_for: How long production is watched after a deploy.
+        load_for: How long a small load is put on pre-production; nothing: not at all.
+        automatic_rollback: What rolls back without asking: ``critical_breach`` (a critical metric passed its limit for
+            good), ``failed_tests`` (integration tests in production). Never past a migration without a way back.
         automatic_verdict: Decide at once by the evidence instead of asking.
         destroy_at_most: More destructions than this by one run of the reaper stop and ask.
         cancel_on_close: Closing the issue of a feature under delivery cancels it; else people are told.
@@ -65,11 +69,34 @@ class Choices:
     start_on_push: bool = True
     sign_offs_survive_refresh: bool = True
     abandon_after: timedelta = timedelta(minutes=10)
-    observe_for: timedelta = timedelta(seconds=5)
+    observe_for: timedelta = timedelta(minutes=10)
+    load_for: timedelta = timedelta(seconds=5)
+    automatic_rollback: frozenset[str] = frozenset()
     automatic_verdict: bool = False
     destroy_at_most: int = 5
     cancel_on_close: bool = False
     look_every: timedelta = timedelta(minutes=5)
+
+
+WATCHED_HERE = timedelta(seconds=30)
+"""A window up to this long is watched on the worker: parking would take longer. A longer one needs a triggerer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What production promises; alerts fire when its error budget burns too fast.
+
+    Attributes:
+        availability: Share of requests that do not fail, and of probes that are answered; below 1.
+        latency: Share of requests that are answered within ``latency_within``; below 1.
+        latency_within: A bucket's bound of the shop's histogram.
+        preprod_slower_at_most: How many times as slow as production pre-production may be.
+    """
+
+    availability: float = 0.999
+    latency: float = 0.95
+    latency_within: timedelta = timedelta(milliseconds=500)
+    preprod_slower_at_most: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +167,8 @@ class ProjectConfig:
     people: People
     choices: Choices = field(default_factory=Choices)
     cluster: ClusterConfig | None = None
+    slo: Slo = field(default_factory=Slo)
+    watching: Watching = field(default_factory=Watching)
     messages: MessagesConfig = field(default_factory=MessagesConfig)
     settings: dict[str, Any] = field(default_factory=dict)
     freezes: tuple[Window, ...] = ()

@@ -144,7 +144,10 @@ class EnvironmentState(StrEnum):
 
 @dataclass(eq=False, kw_only=True)
 class Environment:
-    """One environment; the row is written before anything is created. ``feature_id`` is ``None`` for production."""
+    """One environment; the row is written before anything is created. ``feature_id`` is ``None`` for production.
+
+    ``metrics_path``, ``health_path``: where the commit that runs there says that Prometheus finds both; may be empty.
+    """
 
     project: ProjectName
     name: str
@@ -153,6 +156,8 @@ class Environment:
     state: EnvironmentState = EnvironmentState.RESERVED
     generation: int = 0
     address: str = ""
+    metrics_path: str = ""
+    health_path: str = ""
     commit: CommitSha | None = None
     created_at: datetime = field(default_factory=now)
     destroyed_at: datetime | None = None
@@ -189,6 +194,26 @@ class SuiteResult:
     failed: int
     seconds: float
     red: str = ""
+    report: dict[str, Any] = field(default_factory=dict)
+    at: datetime = field(default_factory=now)
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Observation:
+    """What was measured at a step, and how it was judged.
+
+    Attributes:
+        step: ``promote``: production before; ``observe``: after; ``load_test``: the load in pre-production.
+        outcome: Of the judgement; empty where nothing was judged.
+        report: ``judgement`` and ``measured``, as ``domain.judging`` and ``domain.watching`` have them.
+    """
+
+    feature_id: int
+    attempt: int
+    step: Step
+    commit: CommitSha
+    outcome: str = ""
     report: dict[str, Any] = field(default_factory=dict)
     at: datetime = field(default_factory=now)
     id: int = 0
@@ -377,6 +402,9 @@ class WebhookState(StrEnum):
 
 LISTING_HOST = "ls-remote"
 """``host`` of the rows in which we keep what we have seen ourselves: nobody sent them."""
+
+LISTING_MARKS = "marks"
+"""Delivery id of the one that says how far we have looked."""
 
 
 class Errand(StrEnum):

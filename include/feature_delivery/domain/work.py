@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from feature_delivery.domain.judging.findings import Judgement
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.watching import Baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class Work:
         branch_leases: Branches that teardown deletes, each only while it is at this commit.
         own_branches: Branches that teardown deletes wherever they are: nobody else writes to them.
         verdict: At ``decide_rollback``: ``keep`` or ``roll_back``.
+        baseline: Production before the promotion, where it was measured and is to be compared with.
+        production_address: Where production answers, before a promotion.
         done: The effect is known to have happened already; the task only confirms it.
     """
 
@@ -87,6 +91,8 @@ class Work:
     branch_leases: dict[BranchName, CommitSha] = field(default_factory=dict)
     own_branches: tuple[BranchName, ...] = ()
     verdict: str = ""
+    baseline: Baseline | None = None
+    production_address: str = ""
     done: bool = False
 
 
@@ -126,11 +132,13 @@ class EnvironmentReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed:
-    """The commit answers at the address."""
+    """The commit answers at the address; where on it metrics and health are, as far as its ``delivery.yaml`` says."""
 
     kind: Literal["deployed"] = "deployed"
     address: str
     commit: CommitSha
+    metrics_path: str = ""
+    health_path: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +197,17 @@ class Observed:
     kind: Literal["observed"] = "observed"
     outcome: Literal["pass", "fail", "inconclusive", "no_data"]
     evidence: tuple[str, ...]
+    judgement: Judgement | None = None
+    measured: Baseline | None = None
+    """What a later release is compared with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineTaken:
+    """Production was measured, before it is moved."""
+
+    kind: Literal["baseline_taken"] = "baseline_taken"
+    baseline: Baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +253,7 @@ Result = (
     | SuiteDone
     | CandidateBuilt
     | Moved
+    | BaselineTaken
     | Observed
     | BranchesDeleted
     | Done

@@ -17,6 +17,7 @@ from feature_delivery.orchestration.docs import dag_doc, task_doc
 from feature_delivery.orchestration.gates import ApprovalSensor, FlagSensor
 from feature_delivery.orchestration.operators import (
     DecideRollbackOperator,
+    ObserveOperator,
     ReserveOperator,
     StepOperator,
     retry_arguments,
@@ -36,7 +37,9 @@ MINUTES = timedelta(minutes=1)
 TIME_LIMITS: dict[Step, timedelta] = {
     **dict.fromkeys(Step, 15 * MINUTES),
     **dict.fromkeys((s for s in Step if s.value.endswith((".deploy", ".provision"))), 120 * MINUTES),
-    **dict.fromkeys((*CHECKS, Step.TEST_PREPROD, Step.TEST_PRODUCTION, Step.TEST_ROLLBACK), 25 * 60 * MINUTES),
+    **dict.fromkeys(
+        (*CHECKS, Step.TEST_PREPROD, Step.TEST_LOAD, Step.TEST_PRODUCTION, Step.TEST_ROLLBACK), 25 * 60 * MINUTES
+    ),
     **dict.fromkeys((Step.DESTROY_DEVELOPMENT, Step.DESTROY_PREPROD, Step.RELEASE_PREPROD), 30 * MINUTES),
     Step.REFRESH_CANDIDATE: 27 * 60 * MINUTES,
 }
@@ -65,6 +68,7 @@ WAY: tuple[Step | tuple[Step, ...], ...] = (
     Step.PROVISION_PREPROD,
     Step.DEPLOY_PREPROD,
     Step.TEST_PREPROD,
+    Step.TEST_LOAD,
     Step.NOTIFY_TESTERS,
     Step.WAIT_FOR_ACCEPTANCE,
     Step.NOTIFY_MANAGER,
@@ -193,6 +197,8 @@ def _task(project: ProjectConfig, step: Step, group: TaskGroup) -> BaseOperator:
     if step in TEARDOWNS:
         del arguments["trigger_rule"]
         return StepOperator(step=step, **arguments).as_teardown()
+    if step is Step.OBSERVE_PRODUCTION:
+        return ObserveOperator(step=step, window=project.choices.observe_for, **arguments)
     if project.platform != "local" and step in WAITING:
         return ClusterStepOperator(step=step, **arguments)
     return StepOperator(step=step, **arguments)

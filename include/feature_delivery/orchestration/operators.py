@@ -17,18 +17,22 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 from feature_delivery.domain.errors import Error, Permanent, RateLimited, Refused, Temporary
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import TEARDOWNS, Step
+from feature_delivery.domain.project import WATCHED_HERE
 from feature_delivery.orchestration.link import link, task_ref
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
+    from feature_delivery.domain.watching import Seen, WatchPlan
     from feature_delivery.domain.work import Work
 
 RETRIES = 5
 RETRY_DELAY = timedelta(seconds=5)
 LONGEST_RETRY_DELAY = timedelta(minutes=5)
 RATE_LIMIT_DELAY = timedelta(minutes=1)
+WATCH_SLACK = timedelta(minutes=10)
+"""A triggerer that died is replaced by then."""
 
 
 def retry_policy() -> ExceptionRetryPolicy:
@@ -61,9 +65,23 @@ def is_last_try(context: Context) -> bool:
 
 
 def attempt_step(
-    operator: BaseOperator, context: Context, *, project: str, step: Step, waits: Waits | None = None
+    operator: BaseOperator,
+    context: Context,
+    *,
+    project: str,
+    step: Step,
+    watched: tuple[WatchPlan, Seen] | None = None,
+    waits: Waits | None = None,
 ) -> Work:
-    """Do the operator's step under its permit and return the permit; ``waits``: how to wait for a cluster.
+    """Do the operator's step under its permit and return the permit.
+
+    Args:
+        operator: Whose log tells of it.
+        context: Airflow's.
+        project: Name of the project.
+        step: The step.
+        watched: See ``services.work.job``.
+        waits: How to wait for a cluster.
 
     Raises:
         Error: As the step raises it.
@@ -81,6 +99,7 @@ def attempt_step(
             say=lambda line: operator.log.info("%s", line),
             last_try=is_last_try(context),
             time_limit=AirflowTaskTimeout,
+            watched=watched,
         )
 
 
@@ -144,6 +163,63 @@ class ReserveOperator(StepOperator):
                 attempt_step(self, context, project=self.project, step=Step(self.step))
             except Refused as error:
                 self.log.info("Nothing was reserved. %s", error)
+
+
+class ObserveOperator(StepOperator):
+    """Watches production for the project's window and judges what was seen.
+
+    A short window is watched here; a longer one by a trigger, so that no worker waits, and the task comes back to
+    judge. Retry-safe because each try watches anew and takes a permit of its own. If killed while a trigger watches,
+    nothing is lost; if killed later, the next try watches again. Templated: nothing.
+
+    Args:
+        watches_here_up_to: Windows up to this long are watched on the worker: parking would take longer.
+    """
+
+    def __init__(self, *, window: timedelta, watches_here_up_to: timedelta = WATCHED_HERE, **kwargs: Any) -> None:
+        """Store the values."""
+        super().__init__(**kwargs)
+        self.window = window
+        self.watches_here_up_to = watches_here_up_to
+
+    def execute(self, context: Context) -> None:
+        """Watch here, or have it watched."""
+        if self.window <= self.watches_here_up_to:
+            super().execute(context)
+            return
+        plan = self._plan(context)
+        if plan is None:
+            super().execute(context)  # there is nothing to look at, which is said at once
+            return
+        from feature_delivery.orchestration.watching import WatchTrigger, as_json  # noqa: PLC0415 - triggers are heavy
+
+        content = as_json(plan)
+        self.log.info("Watch production for %s; no worker waits meanwhile.", self.window)
+        self.defer(
+            trigger=WatchTrigger(content),
+            method_name="judge",
+            kwargs={"plan": content},
+            timeout=self.window + WATCH_SLACK,
+        )
+
+    def judge(self, context: Context, event: dict[str, Any], plan: dict[str, Any]) -> None:
+        """Judge what was seen."""
+        from feature_delivery.domain.watching import Seen, WatchPlan  # noqa: PLC0415 - as above
+        from feature_delivery.orchestration.watching import from_json  # noqa: PLC0415
+
+        watched = (from_json(WatchPlan, plan), from_json(Seen, event))
+        with ending_in_a_sentence(context):
+            attempt_step(self, context, project=self.project, step=Step(self.step), watched=watched)
+
+    def _plan(self, context: Context) -> WatchPlan | None:
+        from feature_delivery.bootstrap.settings import project as read_project  # noqa: PLC0415 - as above
+        from feature_delivery.bootstrap.tools import ProjectTools  # noqa: PLC0415
+        from feature_delivery.services.work.perform import plan_watch  # noqa: PLC0415
+
+        task = task_ref(context, project=self.project, step=Step(self.step))
+        with ending_in_a_sentence(context), link(context) as way:
+            tools = ProjectTools(read_project(self.project), task, way.channel)
+            return plan_watch(way.control, task, tools, say=lambda line: self.log.info("%s", line))
 
 
 class DecideRollbackOperator(BaseBranchOperator):

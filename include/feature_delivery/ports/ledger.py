@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         FeatureState,
         Gate,
         HeardComment,
+        Observation,
         OutboxEntry,
         PermitRecord,
         Post,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         | Environment
         | Deployment
         | SuiteResult
+        | Observation
         | Gate
         | Decision
         | HeardComment
@@ -117,6 +119,12 @@ class Books(Protocol):
 
     def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
         """Return every suite result of a feature, oldest first."""
+
+    def observation(self, feature: Feature, attempt: int, step: Step) -> Observation | None:
+        """Return the newest observation of a step in an attempt."""
+
+    def load_in_production(self, project: ProjectName) -> Observation | None:
+        """Return what the load found of the release that was kept last, before it shipped."""
 
     def executed_in_production(self, project: ProjectName) -> dict[str, int]:
         """Return, per suite, the tests executed by the last green run on code that was shipped and kept."""
@@ -197,6 +205,19 @@ class Books(Protocol):
 
         Returns how many rows were changed or forgotten.
         """
+
+    def tally(
+        self,
+        project: ProjectName,
+        name: str,
+        first: str,
+        second: str,
+        *,
+        place: int = 0,
+        count: int = 1,
+        total: float = 0.0,
+    ) -> None:
+        """Add to a count that only grows; others who add to the same one wait for the end of this transaction."""
 
     def outbox_due(
         self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None

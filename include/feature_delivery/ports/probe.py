@@ -23,5 +23,8 @@ class Probe(Protocol):
     def now(self) -> float:
         """Return seconds that only grow."""
 
+    def clock(self) -> float:
+        """Return the time of day, in seconds since the epoch."""
+
     def sleep(self, seconds: float) -> None:
         """Wait."""

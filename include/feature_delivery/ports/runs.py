@@ -56,6 +56,9 @@ class Runs(Protocol):
     def end_gate(self, run: RunRef, gate: Step) -> bool:
         """End the parked task of ``gate`` successfully; ``False`` when it is not parked (yet, or any more)."""
 
+    def end_watch(self, run: RunRef) -> bool:
+        """End the deferred watch on production successfully; ``False`` when none is deferred."""
+
     def shelve(self, run: RunRef, *, until: datetime) -> None:
         """Hide the run from the scheduler; an answer still ends its parked task."""
 

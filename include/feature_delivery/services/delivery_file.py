@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from feature_delivery.domain.errors import Misconfigured
 from feature_delivery.domain.plan import Command, DeliveryPlan, HealthPlan, MigrationPlan, Suite, SuitePlan
+from feature_delivery.domain.watching import ShopMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -160,8 +161,28 @@ class _Migration(_Part):
         return MigrationPlan(forward=self.forward, back=self.back, reversible=reversible)
 
 
+def _selected(value: object) -> str:
+    if not isinstance(value, str) or not re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}(\{[^{}\n]{0,300}\})?\Z", value):
+        raise ValueError('is not the name of a metric. Write it like http_requests_total{status=~"5.."}, in quotes')
+    return value
+
+
+_Metric = Annotated[str, BeforeValidator(_selected)]
+
+
 class _Metrics(_Part):
     path: _Address
+    requests: _Metric = ""
+    errors: _Metric = ""
+    duration: _Metric = ""
+
+    def names(self) -> ShopMetrics | None:
+        named = ShopMetrics(requests=self.requests, errors=self.errors, duration=self.duration)
+        return None if named == ShopMetrics() else named
+
+
+class _Load(_Part):
+    pages: Annotated[list[_Address], Field(max_length=20)] = []
 
 
 class _SuiteSection(_Part):
@@ -193,6 +214,7 @@ class _File(_Part):
     migration: _Migration = _Migration()
     variables: dict[_Name, _Text] = {}
     metrics: _Metrics | None = None
+    load: _Load = _Load()
     suites: _Suites
 
     def plan(self) -> DeliveryPlan:
@@ -205,6 +227,8 @@ class _File(_Part):
             suites=self.suites.plans(),
             variables=dict(self.variables),
             metrics_path=self.metrics.path if self.metrics else None,
+            metrics=self.metrics.names() if self.metrics else None,
+            load_pages=tuple(self.load.pages),
         )
 
 

@@ -158,6 +158,15 @@ class AirflowRuns:
         self._session.flush()
         return True
 
+    def end_watch(self, run: RunRef) -> bool:
+        """See ``Runs.end_watch``: the trigger is left without a task, which ends it."""
+        instance = self._instance(run, Step.OBSERVE_PRODUCTION)
+        if instance is None or instance.state != TaskInstanceState.DEFERRED:
+            return False
+        handle_event_submit(TaskSuccessEvent(), task_instance=instance, session=self._session)
+        self._session.flush()
+        return True
+
     def ask_people(self, run: RunRef, gate: Step, question: Mapping[str, Any], *, parked_before: datetime) -> bool:
         """Show ``question`` on Airflow's *Required Actions* page; ``False``: too early, or the task is not parked.
 

@@ -18,9 +18,11 @@ from feature_delivery.web import (
     examination_routes,
     feature_routes,
     local_routes,
+    monitoring,
     rounds,
     slack_routes,
     task_routes,
+    webhook_counts,
     webhook_routes,
     workers,
 )
@@ -50,6 +52,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     workers.start_all(rounds.works())
     yield
     await run_in_threadpool(workers.stop_all)
+    await run_in_threadpool(webhook_counts.flush)
 
 
 def create_app() -> FastAPI:
@@ -74,6 +77,7 @@ def create_app() -> FastAPI:
         app.include_router(part.router)
     app.include_router(slack_routes.router)
     app.include_router(router)
+    app.include_router(monitoring.router)
     app.mount("/board", create_board())
     return app
 

@@ -14,6 +14,8 @@ from feature_delivery.domain.process import Step, row_of
 from feature_delivery.domain.records import EnvironmentState
 from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.observations import judgement
+from feature_delivery.services.control.report import shown_as_markdown
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -64,6 +66,7 @@ def body(books: Books, project: ProjectConfig, feature: Feature, gate: Gate) -> 
         plain(flag(books, project, feature, gate.step).waits_for),
         quoted(feature.description, limit=600),
         "\n".join(f"* {line}" for line in (*_links(books, project, feature, gate), *_tests(books, feature)) if line),
+        _judged(books, feature) if gate.step is Step.WAIT_FOR_VERDICT else "",
         _who(books, project, feature, gate),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -122,6 +125,12 @@ def _tests(books: Books, feature: Feature) -> list[str]:
         red = f": {plain(result.red, limit=300)}" if result.red else ""
         said.append(f"{'❌' if result.red else '✅'} {plain(where, limit=80)} tests: {passed}{red}")
     return said
+
+
+def _judged(books: Books, feature: Feature) -> str:
+    """Return what the judge recommends, with its figures; empty when nothing was measured."""
+    said = judgement(books, feature, Step.OBSERVE_PRODUCTION)
+    return shown_as_markdown(said) if said is not None else ""
 
 
 def _who(books: Books, project: ProjectConfig, feature: Feature, gate: Gate) -> str:

@@ -34,7 +34,7 @@ from feature_delivery.services.control import deadlines, gates, outbox, reconcil
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
-from feature_delivery.web import task_logs
+from feature_delivery.web import task_logs, webhook_counts
 from feature_delivery.web.board import pulse
 from feature_delivery.web.questions import question
 from feature_delivery.web.transaction import WebUnit, begin, session
@@ -297,6 +297,7 @@ def works() -> dict[str, Callable[[], float | None]]:
         "messages": partial(drain_outbox, "messages", POSTS),
         "hearing": partial(drain_outbox, "hearing", HEARINGS),
         "shelf": _tidy_after_hands,
+        webhook_counts.WORKER: webhook_counts.flush,
         "freezes": end_freezes,
         pulse.WORKER: pulse.pulse.beat,
     }

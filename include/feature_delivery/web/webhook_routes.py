@@ -19,7 +19,9 @@ from feature_delivery.domain.errors import Conflict, RateLimited, Refused
 from feature_delivery.domain.names import ProjectName, project_name
 from feature_delivery.domain.records import now
 from feature_delivery.ports.webhook import Dialect
+from feature_delivery.services.control import tallies
 from feature_delivery.services.control.webhooks import Incoming, receive
+from feature_delivery.web import webhook_counts
 from feature_delivery.web.errors import Unauthorized, answer, problems
 from feature_delivery.web.rate_limit import RateLimit
 from feature_delivery.web.transaction import begin
@@ -93,9 +95,11 @@ def _take(project: str, headers: Mapping[str, str], body: bytes) -> Accepted | J
     dialect = dialects.dialect_of(headers)
     name = _authentic(project, dialect or dialects.DIALECTS[0], headers, body)
     if dialect is None or name is None:
+        _refused(project, dialect)
         raise Unauthorized("The signature is not that of a project here. Compare the webhook's secret.")
     wait = limit.take(name, per_minute=settings.webhooks_per_minute())
     if wait:
+        webhook_counts.note(name, dialect.name, tallies.REFUSED)
         sentence = f"{name} sends more webhooks than are taken in a minute. Wait, or let its host send fewer events."
         raise RateLimited(sentence, retry_after_seconds=wait)
     kind = content_type(headers)
@@ -118,7 +122,19 @@ def _take(project: str, headers: Mapping[str, str], body: bytes) -> Accepted | J
     _log.info("Webhook of %s from %s: %s, delivery %s", name, dialect.name, read.event, delivery)
     if not read.hint.ignored:
         wake("webhooks")
+    elif not repeated:
+        webhook_counts.note(name, dialect.name, tallies.IGNORED)
     return Accepted(repeated=repeated)
+
+
+def _refused(project: str, dialect: Dialect | None) -> None:
+    """Count a webhook that is not signed as it must be, for a project that is ours."""
+    try:
+        asked = project_name(project)
+    except Refused:
+        return
+    if asked in settings.projects():
+        webhook_counts.note(asked, dialect.name if dialect else "unknown", tallies.REFUSED)
 
 
 def _authentic(project: str, dialect: Dialect, headers: Mapping[str, str], body: bytes) -> ProjectName | None:

@@ -10,6 +10,7 @@ from sqlalchemy import exists, or_, select, update
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.reader import insert_unless_there
 from feature_delivery.adapters.ledger.releases import ReleaseBooks
+from feature_delivery.adapters.ledger.tally_books import TallyBooks
 from feature_delivery.adapters.ledger.webhook_books import WebhookBooks
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.records import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Record
 
 
-class SqlBooks(ReleaseBooks, WebhookBooks):
+class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks):
     """``Books`` on a SQLAlchemy session.
 
     Raises, from any method:

@@ -23,6 +23,7 @@ RECORDS: dict[type[Any], Table] = {
     records.Environment: tables.environment,
     records.Deployment: tables.deployment,
     records.SuiteResult: tables.suite_result,
+    records.Observation: tables.observation,
     records.Gate: tables.gate,
     records.Decision: tables.decision,
     records.HeardComment: tables.heard,

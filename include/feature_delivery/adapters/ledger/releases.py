@@ -9,11 +9,13 @@ from sqlalchemy import delete, func, or_, select
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import RECORDS
 from feature_delivery.adapters.ledger.reader import Reader
+from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     CandidateRecord,
     Deployment,
     Environment,
     EnvironmentState,
+    Observation,
     Promotion,
     PromotionState,
     QueuePlace,
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
-    from feature_delivery.domain.process import Step
     from feature_delivery.domain.records import Feature
 
 R = TypeVar("R")
@@ -88,6 +89,23 @@ class ReleaseBooks(Reader):
     def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
         """Return every suite result of a feature, oldest first."""
         return self._of(SuiteResult, feature)
+
+    def observation(self, feature: Feature, attempt: int, step: Step) -> Observation | None:
+        """Return the newest observation of a step in an attempt."""
+        o = t.observation.c
+        query = select(Observation).where(o.feature_id == feature.id, o.attempt == attempt, o.step == step)
+        return cast("Observation | None", self._first(query.order_by(o.id.desc())))
+
+    def load_in_production(self, project: ProjectName) -> Observation | None:
+        """Return what the load found of the release that was kept last, before it shipped."""
+        o, p = t.observation.c, t.promotion.c
+        query = (
+            select(Observation)
+            .join(t.promotion, (p.feature_id == o.feature_id) & (p.attempt == o.attempt))
+            .where(p.project == project, p.state == PromotionState.KEPT, o.step == Step.TEST_LOAD)
+            .order_by(p.id.desc(), o.id.desc())
+        )
+        return cast("Observation | None", self._first(query))
 
     def executed_in_production(self, project: ProjectName) -> dict[str, int]:
         """Return, per suite, the tests executed by the last green run on code that was shipped and kept.

@@ -181,6 +181,8 @@ environment = table(
     Column("state", word(EnvironmentState), nullable=False),
     number("generation"),
     text("address"),
+    text("metrics_path"),
+    text("health_path"),
     short("commit", SHA, nullable=True),
     moment("created_at"),
     moment("destroyed_at", nullable=True),
@@ -226,6 +228,19 @@ suite_result = table(
     Column("report", json_dict(), nullable=False),
     moment("at"),
     Index("ix_fd_suite_result_feature_id_attempt_step", "feature_id", "attempt", "step"),
+)
+
+observation = table(
+    "fd_observation",
+    ident(),
+    of_feature(),
+    number("attempt"),
+    Column("step", word(Step), nullable=False),
+    short("commit", SHA),
+    short("outcome", 20),
+    Column("report", json_dict(), nullable=False),
+    moment("at"),
+    Index("ix_fd_observation_feature_id_attempt_step", "feature_id", "attempt", "step"),
 )
 
 gate = table(
@@ -427,4 +442,17 @@ event = table(
     number("attempt"),
     moment("at"),
     Index("ix_fd_event_feature_id", "feature_id"),
+)
+
+# Counts that only grow, kept beside the rows they were taken from: rows are pruned and replayed, and there are many.
+tally = Table(
+    "fd_tally",
+    metadata,
+    Column("project", Short(KEY), primary_key=True),
+    Column("name", Short(40), primary_key=True),
+    Column("first", Short(60), primary_key=True),
+    Column("second", Short(40), primary_key=True),
+    Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    Column("count", sa.BigInteger, nullable=False),
+    Column("total", sa.Float(53), nullable=False),
 )

@@ -22,7 +22,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import attempts, issues, production, turn, verdict
+from feature_delivery.services.control import attempts, issues, production, tallies, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import milestone, record, tell_issue
@@ -106,6 +106,7 @@ def keep_record(unit: Unit, project: ProjectConfig, feature: Feature, say: Say, 
             reason=answer.reason,
         )
     )
+    tallies.decided(unit.books, project.name, say.gate, say.kind, counted=answer.yes)
     said = f"{say.person}: {say.kind} at {say.gate}" + (f": {say.comment}" if say.comment else "")
     record(
         unit,

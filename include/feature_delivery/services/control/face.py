@@ -24,6 +24,7 @@ from feature_delivery.domain.records import (
 from feature_delivery.ports.git_host import DeploymentState, StatusState
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.services.control.flags import flag, voices
+from feature_delivery.services.control.observations import judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,6 +89,7 @@ def statuses(books: Books, project: ProjectConfig, feature: Feature) -> tuple[St
         *_checks(books, feature, attempt, newest),
         *_signed(books, project, feature, Step.WAIT_FOR_REVIEW),
         *_preprod(books, feature, attempt, newest),
+        *_load(books, feature),
         *_signed(books, project, feature, Step.WAIT_FOR_ACCEPTANCE),
         *_signed(books, project, feature, Step.WAIT_FOR_CONFIRMATION),
         *_production(books, feature, attempt),
@@ -117,6 +119,14 @@ def _checks(books: Books, feature: Feature, attempt: Attempt, newest: dict[Step,
         result = books.suite_result(feature, attempt.number, step)
         tests = f"{result.executed} tests passed." if result is not None else "Passed."
         yield _line(f"checks/{step.rpartition('.')[2]}", permit, tests)
+
+
+def _load(books: Books, feature: Feature) -> Iterator[StatusLine]:
+    """Show a load that says something; one that says nothing is no status."""
+    said = judgement(books, feature, Step.TEST_LOAD)
+    if said is not None and said.outcome in {"pass", "fail"}:
+        state = StatusState.FAILURE if said.outcome == "fail" else StatusState.SUCCESS
+        yield StatusLine("delivery/load", state, _short(" ".join(said.reasons)))
 
 
 def _preprod(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FAILED = frozenset({PromotionState.ROLLING_BACK, PromotionState.ROLLED_BACK})
 DECIDED = FAILED | {PromotionState.KEPT}
 WEEK = timedelta(days=7)
+DORA_SPAN = 4 * WEEK
+"""What monitoring takes the four figures from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

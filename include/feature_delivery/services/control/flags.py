@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from feature_delivery.domain.freezes import Freeze
-    from feature_delivery.domain.names import CommitSha, PersonName
+    from feature_delivery.domain.names import CommitSha, PersonName, TreeSha
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Books
 
@@ -139,6 +139,31 @@ def untested(books: Books, feature: Feature, candidate: CandidateRecord | None) 
         return result.red
     failure = last_failure(books, feature, before=Step.WAIT_FOR_VERDICT)
     return failure or f"Candidate {candidate.commit[:10]} has not passed integration tests."
+
+
+def rolled_back_before(books: Books, project: ProjectConfig, tree: TreeSha) -> str:
+    """Return that this very content was taken back from production before, as a sentence; empty when it was not.
+
+    Kept once since, it is good again. Whatever the commit is called: the same files do the same.
+    """
+    newest = next((p for p in reversed(books.promotions(project.name)) if p.tree == tree and p.state in _DECIDED), None)
+    if newest is None or newest.state is PromotionState.KEPT:
+        return ""
+    key = books.feature_by_id(newest.feature_id).key
+    when = f" on {newest.moved_at:%Y-%m-%d}" if newest.moved_at else ""
+    return (
+        f"Its files are those of {newest.candidate[:10]} ({key}), which went to production{when} and was rolled back. "
+        "Push a commit that changes what went wrong."
+    )
+
+
+def not_ready(books: Books, project: ProjectConfig, feature: Feature, candidate: CandidateRecord | None) -> str:
+    """Return why the feature may not take its turn in production; empty when it may."""
+    bad = rolled_back_before(books, project, candidate.tree) if candidate is not None else ""
+    return bad or missing_sign_offs(books, project, feature, *sign_offs(project))
+
+
+_DECIDED = frozenset({PromotionState.KEPT, PromotionState.ROLLING_BACK, PromotionState.ROLLED_BACK})
 
 
 def last_failure(books: Books, feature: Feature, *, before: Step) -> str:
@@ -263,8 +288,9 @@ def _of_attempt(books: Books, project: ProjectConfig, feature: Feature, gate: St
 
 
 def _turn(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
-    if lacking := missing_sign_offs(books, project, feature, *sign_offs(project)):
-        return Flag(blocked=lacking)
+    candidate = books.candidate(feature, feature.attempt_number)
+    if problem := not_ready(books, project, feature, candidate):
+        return Flag(blocked=problem)
     record = books.project(project.name)
     if record is not None and record.frozen_reason:
         return Flag(waits_for=f"Production is frozen: {record.frozen_reason}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
-from feature_delivery.domain.records import LISTING_HOST, FeatureState, WebhookDelivery, now
+from feature_delivery.domain.records import LISTING_HOST, LISTING_MARKS, FeatureState, WebhookDelivery, now
 from feature_delivery.services.control.comments import HEARS, hear
 from feature_delivery.services.control.issues import observe_issue
 from feature_delivery.services.control.requests import observe_request
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LISTING, MARKS = "listing", "marks"
+LISTING, MARKS = "listing", LISTING_MARKS
 """Delivery ids under which the last listing of branches, and how far we have looked, are kept."""
 
 RESERVED = frozenset({LISTING, MARKS})

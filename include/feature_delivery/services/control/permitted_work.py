@@ -16,6 +16,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.work import CandidateWork, EnvironmentWork, PastWork, PromotionWork, Work
 from feature_delivery.services.control.baseline import executed_in_production
+from feature_delivery.services.control.observations import baseline_of
 from feature_delivery.services.control.scene import (
     Scene,
 )
@@ -78,8 +79,15 @@ def work_of(scene: Scene, permit: PermitRecord, environment: Environment | None)
         branch_leases=_leases(scene) if step is Step.DELETE_BRANCHES else {},
         own_branches=_own_branches(scene) if step is Step.DELETE_BRANCHES else (),
         verdict=verdict,
+        baseline=baseline_of(scene),
+        production_address=_production_address(scene) if step is Step.PROMOTE else "",
         done=done_already(step, promotion),
     )
+
+
+def _production_address(scene: Scene) -> str:
+    found = scene.unit.books.environment(scene.project.name, "production")
+    return found.address if found is not None and found.commit is not None else ""
 
 
 def done_already(step: Step, promotion: Promotion | None) -> bool:

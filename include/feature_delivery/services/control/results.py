@@ -23,6 +23,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.suites import why_too_few
 from feature_delivery.domain.work import (
+    BaselineTaken,
     BranchesDeleted,
     BranchReady,
     CandidateBuilt,
@@ -36,12 +37,13 @@ from feature_delivery.domain.work import (
     Result,
     SuiteDone,
 )
-from feature_delivery.services.control import alerts, attempts, production, turn, verdict
+from feature_delivery.services.control import alerts, attempts, observations, production, tallies, turn, verdict
 from feature_delivery.services.control.asking import ask
 from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import last_failure, missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
 from feature_delivery.services.control.history import milestone, notify, record, show_later, tell_issue
+from feature_delivery.services.control.report import shown_as_text
 from feature_delivery.services.control.scene import Scene, environment_of
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
 
     Returns why the step counts as failed (the task ends with this sentence), empty when it counts as done.
 
-    ``REFRESH_CANDIDATE`` reports several results under one permit and ends with ``Done`` or ``Failed``.
+    ``REFRESH_CANDIDATE`` reports several results under one permit and ends with ``Done`` or ``Failed``; a baseline is
+    reported before the promotion that ends its permit.
 
     Raises:
         NotFound: No such permit.
@@ -75,7 +78,7 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
         raise NotFound(f"Run {task.run.run_id!r} has no permit {permit_id}.")
     if permit.task_instance != task.task_instance or permit.step is not task.step:
         raise Refused(f"Permit {permit_id} was given to another task than {task.step} of {feature.key}.")
-    facts = asdict(result)
+    facts = _facts(result)
     if permit.result == _plain(facts) and permit.state != "void":
         return permit.reason
     if permit.state in {"done", "failed"}:
@@ -84,9 +87,11 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
         raise Conflict(f"{task.step} of {feature.key} came too late: {permit.reason} The run starts over by itself.")
     permit.result = _plain(facts)
     problem = _take_in(Scene(unit, project, feature, task.step), permit, result)
-    interim = task.step is Step.REFRESH_CANDIDATE and not isinstance(result, Done | Failed) and not problem
+    refreshes = task.step is Step.REFRESH_CANDIDATE and not isinstance(result, Done | Failed)
+    interim = (refreshes or isinstance(result, BaselineTaken)) and not problem
     if not interim:
         permit.state, permit.reason, permit.ended_at = "failed" if problem else "done", problem, now()
+        tallies.step_ended(unit.books, project.name, permit)
         if problem:
             record(unit, feature, "failed", problem, step=task.step)
             if not (isinstance(result, Failed) and result.cause in DECIDED_BY_GIT):
@@ -96,6 +101,13 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
     show_later(unit, feature)  # most results are no line of the history
     settle(unit, project, feature)
     return problem
+
+
+def _facts(result: Result) -> dict[str, object]:
+    """Return what the permit keeps of a result; measurements are kept as observations."""
+    if isinstance(result, Observed):
+        return observations.as_facts(result)
+    return {"kind": result.kind} if isinstance(result, BaselineTaken) else asdict(result)
 
 
 def _plain(facts: dict[str, object]) -> dict[str, object]:
@@ -128,9 +140,11 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
             _built(scene, result)
         case Moved():
             _moved(scene, permit, result)
+        case BaselineTaken():
+            observations.keep_baseline(scene, result.baseline)
         case Observed():
-            record(unit, feature, "observed", f"{result.outcome}: {' '.join(result.evidence)}", step=scene.step)
-            _judge_automatically(scene, result.outcome)
+            observations.keep_judgement(scene, result)
+            _load_put(scene, result) if scene.step is Step.TEST_LOAD else _observed(scene, result)
         case BranchesDeleted():
             if result.kept:
                 tell_issue(unit, feature, "kept_branches", f"Kept, somebody pushed since: {', '.join(result.kept)}.")
@@ -200,6 +214,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
     unit, feature = scene.unit, scene.feature
     found = _written(scene, permit)
     found.state, found.address, found.commit = EnvironmentState.READY, result.address, result.commit
+    found.metrics_path, found.health_path = result.metrics_path, result.health_path
     unit.books.add(
         Deployment(
             environment_id=found.id,
@@ -212,6 +227,7 @@ def _deployed(scene: Scene, permit: PermitRecord, result: Deployed) -> None:
             ended_at=now(),
         )
     )
+    tallies.deployed(unit.books, scene.project.name, found.kind, "done")
     text = f"{result.commit[:10]} runs at {result.address} ({found.name})."
     milestone(unit, scene.project, feature, "deployed", text, step=scene.step)
     if scene.step is Step.DEPLOY_PRODUCTION:
@@ -248,6 +264,8 @@ def _suite(scene: Scene, result: SuiteDone) -> str:
     if scene.step is Step.REFRESH_CANDIDATE and red:
         turn.free(unit, scene.project, feature)
     if scene.step is Step.TEST_PRODUCTION and red:
+        if "failed_tests" in scene.project.choices.automatic_rollback:
+            _roll_back_by_evidence(scene)
         _judge_automatically(scene, "fail")
     return red
 
@@ -296,6 +314,39 @@ def _judge_automatically(scene: Scene, outcome: str) -> None:
         verdict.keep(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
     elif outcome == "fail" and not promotion.irreversible:
         verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
+
+
+def _observed(scene: Scene, result: Observed) -> None:
+    """Say what watching production found, and act on it as far as the project lets the evidence decide."""
+    unit, feature, said = scene.unit, scene.feature, result.judgement
+    record(unit, feature, "observed", f"{result.outcome}: {' '.join(result.evidence)}", step=scene.step)
+    if said is not None:
+        text = f"{feature.key} in production, {result.outcome}. {shown_as_text(said)}"
+        people = scene.project.people.with_role(Who.MANAGER, Who.OPERATOR)
+        notify(unit, feature, f"observed:{feature.attempt_number}:{now():%Y%m%d%H%M%S}", text, to=people)
+        if said.breach and "critical_breach" in scene.project.choices.automatic_rollback:
+            _roll_back_by_evidence(scene)
+    _judge_automatically(scene, result.outcome)
+
+
+def _roll_back_by_evidence(scene: Scene) -> None:
+    promotion = scene.promotion
+    if promotion is None or promotion.irreversible:
+        return
+    if promotion.state in OPEN_PROMOTIONS - {PromotionState.ROLLING_BACK}:
+        evidence = production_evidence(scene.unit.books, scene.feature)
+        verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
+
+
+def _load_put(scene: Scene, result: Observed) -> None:
+    """Tell of a candidate that is slower than production was under the same load; it stops nothing by itself."""
+    unit, feature = scene.unit, scene.feature
+    record(unit, feature, "load", f"{result.outcome}: {' '.join(result.evidence)}", step=scene.step)
+    if result.outcome == "fail":
+        attempt = unit.books.attempt(feature)
+        to = attempt.authors if attempt and attempt.authors else scene.project.people.with_role(Who.DEVELOPER)
+        text = f"{feature.key} does worse under load than what is in production. {' '.join(result.evidence)}"
+        notify(unit, feature, f"slower:{feature.attempt_number}", text, to=to)
 
 
 def _trouble(scene: Scene, said: str) -> None:
@@ -369,7 +420,9 @@ def _rolled_back(scene: Scene) -> str:
         text = f"The rollback of {feature.key} is not finished: {why.rstrip('.')}. Production stays locked."
         record(unit, feature, "production_uncertain", text, step=scene.step)
         return text + f" Mend it, then clear {Step.DEPLOY_ROLLBACK}."
+    caught = production_evidence(unit.books, feature).outcome == "fail"
     promotion.state, promotion.ended_at = PromotionState.ROLLED_BACK, now()
+    _count(scene, promotion, caught=caught)
     alerts.ended(unit, feature, "It was rolled back.")
     turn.free(unit, project, feature)
     notify(
@@ -380,6 +433,17 @@ def _rolled_back(scene: Scene) -> str:
         to={*operators, *project.people.with_role(Who.DEVELOPER)},
     )
     return ""
+
+
+def _count(scene: Scene, promotion: Promotion, *, caught: bool) -> None:
+    """Write down how long production was on the release, and that the evidence caught what customers would have."""
+    moved, restored = promotion.moved_at, promotion.ended_at
+    if moved is None or restored is None:
+        return
+    took = str(restored - moved).partition(".")[0]
+    kind = "averted" if caught else "restored_in"
+    words = "An incident was averted: the release" if caught else "The release"
+    record(scene.unit, scene.feature, kind, f"{words} was taken back {took} after it moved production.")
 
 
 def _why_not_restored(scene: Scene) -> str:
@@ -428,6 +492,7 @@ def _deploy_failed(scene: Scene, permit: PermitRecord, reason: str) -> None:
                 ended_at=now(),
             )
         )
+        tallies.deployed(unit.books, project.name, found.kind, "failed")
     if scene.step is Step.DEPLOY_PRODUCTION:
         promotion = _promotion(scene)
         if promotion.state not in {PromotionState.MOVED, PromotionState.DEPLOYED, PromotionState.UNCERTAIN}:

@@ -8,6 +8,7 @@ from feature_delivery.domain.process import GATES, SETUPS, TEARDOWNS, Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
+    CandidateRecord,
     EnvironmentState,
     FeatureState,
     Promotion,
@@ -129,10 +130,17 @@ def _rule_of_candidate(scene: Scene) -> str:
     # A refresh that was killed left a new candidate that nothing has tested yet: it goes on there itself.
     if step is not Step.REFRESH_CANDIDATE and (red := flags.untested(books, feature, candidate)):
         return red
+    if step is Step.TEST_LOAD:
+        return _deployed(scene, candidate.commit)
     if step in {Step.NOTIFY_TESTERS, Step.NOTIFY_MANAGER}:
         return ""
-    if lacking := flags.missing_sign_offs(books, scene.project, feature, *flags.sign_offs(scene.project)):
-        return lacking
+    return _rule_of_turn(scene, candidate)
+
+
+def _rule_of_turn(scene: Scene, candidate: CandidateRecord) -> str:
+    feature, books = scene.feature, scene.unit.books
+    if not_ready := flags.not_ready(books, scene.project, feature, candidate):
+        return not_ready
     if not scene.holds_production:
         return f"it does not hold production. Clear {Step.WAIT_FOR_TURN} to queue for it."
     row = books.project(scene.project.name)

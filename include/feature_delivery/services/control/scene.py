@@ -23,6 +23,7 @@ PREPROD_STEPS = frozenset(
         Step.PROVISION_PREPROD,
         Step.DEPLOY_PREPROD,
         Step.TEST_PREPROD,
+        Step.TEST_LOAD,
         Step.REFRESH_CANDIDATE,
         Step.RELEASE_PREPROD,
         Step.DESTROY_PREPROD,

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.markdown import code, link, plain, table
 from feature_delivery.domain.people import DEFAULT_POLICIES
-from feature_delivery.domain.process import row_of
+from feature_delivery.domain.process import Step, row_of
 from feature_delivery.domain.suites import CaseState
 from feature_delivery.ports.git_host import DeploymentState, StatusState
 from feature_delivery.services.control.face import TITLES, PlaceLine, StatusLine
 from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.observations import judgement
+from feature_delivery.services.control.report import judged_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +64,7 @@ def status_comment(
     if results:
         parts.append(table(("Tests", "Run", "Failed", "Seconds"), [_suite(one) for one in results]))
         parts += _red(results)
+    parts += _judged(books, feature)
     if places:
         parts.append(table(("Environment", "Commit", ""), [_place(one) for one in places]))
     parts.append(" ".join(filter(None, (_commands(feature), f"{link('Follow the delivery', page)}." if page else ""))))
@@ -91,6 +94,18 @@ def waits_for(books: Books, project: ProjectConfig, feature: Feature) -> str:
 def _results(books: Books, feature: Feature) -> list[SuiteResult]:
     newest = {one.step: one for one in books.suite_results(feature) if one.attempt == feature.attempt_number}
     return list(newest.values())
+
+
+def _judged(books: Books, feature: Feature) -> list[str]:
+    """Say how it does under load, and how production did with it."""
+    found = []
+    for step, title in ((Step.TEST_LOAD, "Under load in pre-production"), (Step.OBSERVE_PRODUCTION, "In production")):
+        said = judgement(books, feature, step)
+        if said is not None and said.findings:
+            found.append(f"**{title}: {said.outcome.replace('_', ' ')}**")
+            found.append(judged_table(said))
+            found += [f"* {plain(reason, limit=400)}" for reason in said.reasons if said.outcome != "pass"]
+    return found
 
 
 def _suite(result: SuiteResult) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ stored has ended.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -19,6 +19,7 @@ from feature_delivery.domain.errors import Error, Temporary
 from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, ProjectName
 from feature_delivery.domain.records import FeatureState, WebhookDelivery, now
+from feature_delivery.services.control import tallies
 from feature_delivery.services.control.looks import RESERVED
 from feature_delivery.services.control.reconcile import reconcile
 
@@ -132,16 +133,18 @@ def process(control: Control, *, limit: int = 200) -> tuple[int, int]:
 def _process(control: Control, name: ProjectName, received: Sequence[Received]) -> bool:
     """Look once for all of them; says whether they are done with."""
     hints: dict[str, Hint | None] = {}
+    fault = False
     try:
         project = control.project(name)
         with control.begin() as unit:
             branches = {f.branch for f in unit.books.features(name, [FeatureState.ACTIVE]) if f.branch}
         hints = {r.delivery_id: r.hint and narrowed(r.hint, project, branches, host=r.host) for r in received}
         ours = list(dict.fromkeys(hint for hint in hints.values() if hint is None or not hint.ignored))
-        result, final = _look(control, project, ours) if ours else ("", True)
+        result, final, fault = _look(control, project, ours) if ours else ("", True, False)
     except Error as error:
-        result, final = str(error), True
+        result, final, fault = str(error), True, True
     final = final or received[0].tries >= GIVE_UP_AFTER
+    counts: Counter[tuple[str, str]] = Counter()
     with control.begin() as unit:
         for one in received:
             stored, hint = unit.books.webhook(name, one.delivery_id), hints.get(one.delivery_id)
@@ -149,22 +152,29 @@ def _process(control: Control, name: ProjectName, received: Sequence[Received]) 
                 stored.ignored = hint.ignored if hint else ""
                 stored.result = "" if stored.ignored else result[:2000]
                 stored.processed_at = now() if final or stored.ignored else None
+                if stored.processed_at is not None:
+                    outcome = tallies.FAILED if fault else tallies.PROCESSED
+                    counts[one.host, tallies.IGNORED if stored.ignored else outcome] += 1
+        tallies.webhooks_done(unit.books, name, counts)
     return final
 
 
-def _look(control: Control, project: ProjectConfig, hints: Sequence[Hint | None]) -> tuple[str, bool]:
-    """Look where the hints say, everywhere when one says nothing; returns the result, and whether it is final."""
+def _look(control: Control, project: ProjectConfig, hints: Sequence[Hint | None]) -> tuple[str, bool, bool]:
+    """Look where the hints say, everywhere when one says nothing.
+
+    Returns the result, whether it is final, and whether it is a failure.
+    """
     places = [hint for hint in hints if hint is not None]
     try:
         changed = reconcile(control, project, places if len(places) == len(hints) else None)
     except Temporary as error:
-        return str(error), False
+        return str(error), False, True
     except Error as error:
-        return str(error), True
+        return str(error), True, True
     except Exception:  # noqa: BLE001 - one project's trouble keeps no other waiting
         _log.exception("Could not look at what webhooks of %s told", project.name)
-        return "Something went wrong here; the API server's log says what.", False
-    return " ".join(changed) or "Nothing new.", True
+        return "Something went wrong here; the API server's log says what.", False, True
+    return " ".join(changed) or "Nothing new.", True, False
 
 
 def narrowed(hint: Hint, project: ProjectConfig, branches: Collection[BranchName], *, host: str) -> Hint:

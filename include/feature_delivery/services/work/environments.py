@@ -30,7 +30,7 @@ def commit_for(job: Job) -> CommitSha:
     """Return the commit that the step's environment runs or shall run."""
     work = job.work
     match work.step:
-        case Step.DEPLOY_PREPROD | Step.TEST_PREPROD | Step.REFRESH_CANDIDATE:
+        case Step.DEPLOY_PREPROD | Step.TEST_PREPROD | Step.TEST_LOAD | Step.REFRESH_CANDIDATE:
             return job.needs(work.candidate, "a candidate").commit
         case Step.DEPLOY_PRODUCTION | Step.TEST_PRODUCTION | Step.OBSERVE_PRODUCTION:
             return job.needs(work.promotion, "a promotion").candidate
@@ -49,9 +49,15 @@ def deploy_commit(job: Job, commit: CommitSha, *, migrate_back: DeliveryPlan | N
     """Bring ``commit`` to the environment of the permit."""
     ref = job.environment()
     job.say(f"Deploy {commit[:10]} to {ref.name}")
-    status = job.platform.deploy(ref, job.release(commit), say=job.say, migrate_back=migrate_back)
+    release = job.release(commit)
+    status = job.platform.deploy(ref, release, say=job.say, migrate_back=migrate_back)
     job.say(f"{commit[:10]} answers at {status.address}")
-    return Deployed(address=status.address, commit=commit)
+    return Deployed(
+        address=status.address,
+        commit=commit,
+        metrics_path=release.plan.metrics_path or "",
+        health_path=release.plan.health.path,
+    )
 
 
 def deploy_production(job: Job) -> Deployed:

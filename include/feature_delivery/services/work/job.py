@@ -15,9 +15,13 @@ from feature_delivery.services.delivery_file import read_delivery_file
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from feature_delivery.domain.judging.judge import RankTest
     from feature_delivery.domain.names import BranchName, CommitSha
     from feature_delivery.domain.plan import DeliveryPlan
     from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.domain.watching import Seen, WatchPlan
+    from feature_delivery.ports.load import Load
+    from feature_delivery.ports.measuring import Measuring
     from feature_delivery.ports.platform import Platform
     from feature_delivery.ports.probe import Probe
     from feature_delivery.ports.repository import Repository
@@ -53,6 +57,18 @@ class Tools(Protocol):
     def probe(self) -> Probe:
         """How services are looked at."""
 
+    @property
+    def measuring(self) -> Measuring | None:
+        """The project's monitoring; ``None``: it names none."""
+
+    @property
+    def load(self) -> Load:
+        """What puts a load on a service."""
+
+    @property
+    def rank_test(self) -> RankTest:
+        """What tells chance from change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -61,12 +77,14 @@ class Job:
     Attributes:
         report: Hands an interim result in; returns why it does not count, or an empty text.
         say: One line for the task log.
+        watched: How production was watched and what was seen, when that was done before the job.
     """
 
     work: Work
     tools: Tools
     report: Callable[[Result], str]
     say: Callable[[str], None]
+    watched: tuple[WatchPlan, Seen] | None = None
 
     @property
     def repository(self) -> Repository:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.errors import Error, Permanent, Refused, Temporary
 from feature_delivery.domain.process import GATES, Step
 from feature_delivery.domain.work import Done, Failed, Result, Work
-from feature_delivery.services.work import candidates, closing, environments, intake, production, suites
+from feature_delivery.services.work import candidates, closing, environments, intake, load, production, suites
 from feature_delivery.services.work.job import Job, Tools
 
 if TYPE_CHECKING:
+    from feature_delivery.domain.watching import Seen, WatchPlan
     from feature_delivery.ports.control import Control
     from feature_delivery.ports.runs import TaskRef
 
@@ -40,6 +41,7 @@ PERFORM: dict[Step, Callable[[Job], Result]] = {
     Step.PROVISION_PREPROD: environments.provision,
     Step.DEPLOY_PREPROD: environments.deploy,
     Step.TEST_PREPROD: suites.run_suite,
+    Step.TEST_LOAD: load.put_load,
     Step.NOTIFY_TESTERS: production.notify,
     Step.NOTIFY_MANAGER: production.notify,
     Step.REFRESH_CANDIDATE: candidates.refresh_candidate,
@@ -83,12 +85,29 @@ class _Reports:
         return self.problem
 
 
-def perform(work: Work, tools: Tools, *, report: Callable[[Result], str], say: Say) -> Result:
+def perform(
+    work: Work,
+    tools: Tools,
+    *,
+    report: Callable[[Result], str],
+    say: Say,
+    watched: tuple[WatchPlan, Seen] | None = None,
+) -> Result:
     """Do the step that ``work`` permits and return what came of it; nothing is reported but interim results."""
     if work.done and work.step in CONFIRMED:
         say(f"{work.key} is rolled back already: there is nothing left for {work.step} to do.")
         return Done(note="done already")
-    return PERFORM[work.step](Job(work=work, tools=tools, report=report, say=say))
+    return PERFORM[work.step](Job(work=work, tools=tools, report=report, say=say, watched=watched))
+
+
+def plan_watch(control: Control, task: TaskRef, tools: Tools, *, say: Say) -> WatchPlan | None:
+    """Take a permit to watch production and return how it is watched; what is seen is judged under another one.
+
+    Raises:
+        Error: As ``carry_out``.
+    """
+    work = control.take_permit(task)
+    return production.watch_plan(Job(work=work, tools=tools, report=lambda _result: "", say=say))
 
 
 def carry_out(
@@ -99,6 +118,7 @@ def carry_out(
     say: Say,
     last_try: bool,
     time_limit: type[BaseException] = TimeoutError,
+    watched: tuple[WatchPlan, Seen] | None = None,
 ) -> Work:
     """Take the permit, do the step, hand the result in; return the permit when all went well.
 
@@ -111,6 +131,7 @@ def carry_out(
         tools: The project's adapters.
         say: One line for the task log.
         last_try: Nobody tries again after this.
+        watched: See ``Job``.
         time_limit: What the orchestrator raises in here when the step has taken too long; it is not tried again.
 
     Raises:
@@ -120,7 +141,7 @@ def carry_out(
     work = control.take_permit(task)
     reports = _Reports(control, task, work.permit)
     try:
-        result = perform(work, tools, report=reports, say=say)
+        result = perform(work, tools, report=reports, say=say, watched=watched)
     except Temporary as error:
         if last_try and task.step not in UNSURE:
             _tell(reports, str(error))

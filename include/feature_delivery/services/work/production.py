@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Conflict, Permanent, Refused
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.work import Done, Failed, Moved, Observed
 from feature_delivery.ports.repository import MergeConflictError
+from feature_delivery.services.work import observing
 from feature_delivery.services.work.environments import commit_for
 from feature_delivery.services.work.job import TAKES_BACK, Job
 
 if TYPE_CHECKING:
     from feature_delivery.domain.names import BranchName, CommitSha
-    from feature_delivery.ports.probe import Look
-
-LONGEST_PAUSE_SECONDS = 5.0
-SHORTEST_PAUSE_SECONDS = 0.2
-LOOKS = 20
+    from feature_delivery.domain.watching import WatchPlan
 
 
 def promote(job: Job) -> Moved | Failed:
@@ -40,6 +36,8 @@ def promote(job: Job) -> Moved | Failed:
         return moved if isinstance(moved, Failed) else _stale(job, head, candidate.base)
     else:
         _refuse_other_tree(job)
+        if problem := job.report(observing.take_baseline(job)):
+            raise Refused(problem)
         try:
             job.repository.promote(branches.production, old=candidate.base, new=candidate.commit)
         except Conflict as error:
@@ -69,42 +67,25 @@ def _stale(job: Job, head: CommitSha, base: CommitSha) -> Failed:
 
 
 def observe(job: Job) -> Observed:
-    """Watch production's health address for as long as the project wants; no data is never a pass."""
+    """Watch production for as long as the project wants and judge it against the time before; no data is no pass.
+
+    A long watch was made elsewhere, at no cost, and comes with the job.
+    """
+    if job.watched is not None:
+        return observing.conclude(job, *job.watched)
+    plan = watch_plan(job)
+    if plan is None:
+        return Observed(outcome="no_data", evidence=("Production has no address to look at.",))
+    job.say(f"Watch production for {plan.until - plan.began:g} seconds")
+    return observing.conclude(job, plan, observing.watch(job, plan))
+
+
+def watch_plan(job: Job) -> WatchPlan | None:
+    """Return how production is watched; ``None``: it has no address."""
     address = job.needs(job.work.environment, "an environment").address
     if not address:
-        return Observed(outcome="no_data", evidence=("Production has no address to look at.",))
-    url = address.rstrip("/") + job.plan_at(commit_for(job)).health.path
-    probe = job.tools.probe
-    watch = job.tools.project.choices.observe_for.total_seconds()
-    pause = min(max(watch / LOOKS, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-    job.say(f"Look at {url} for {watch:g} seconds")
-    looks: list[Look] = []
-    began = probe.now()
-    while True:
-        looks.append(probe.look(url))
-        left = watch - (probe.now() - began)
-        if left <= 0:
-            break
-        probe.sleep(min(pause, left))
-    found = judge(url, looks)
-    for line in found.evidence:
-        job.say(line)
-    return found
-
-
-def judge(url: str, looks: list[Look]) -> Observed:
-    """Say what a series of looks means."""
-    good = [look for look in looks if look.status == 200]
-    bad = [look for look in looks if look.status != 200]
-    outcome: Literal["pass", "fail", "inconclusive", "no_data"] = "fail" if bad else "pass" if good else "no_data"
-    evidence = [f"{len(good)} of {len(looks)} requests to {url} were answered with 200."]
-    if good:
-        seconds = [look.seconds for look in good]
-        evidence.append(f"Median {median(seconds) * 1000:.0f} ms, slowest {max(seconds) * 1000:.0f} ms.")
-    if bad:
-        kinds = sorted({"no answer" if look.status is None else str(look.status) for look in bad})
-        evidence.append(f"{len(bad)} failed: {', '.join(kinds)}.")
-    return Observed(outcome=outcome, evidence=tuple(evidence))
+        return None
+    return observing.plan_watch(job, url=address.rstrip("/") + job.plan_at(commit_for(job)).health.path)
 
 
 def restore_branch(job: Job) -> Moved | Failed:

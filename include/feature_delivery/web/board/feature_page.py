@@ -25,8 +25,10 @@ from feature_delivery.ports.ledger import Books
 from feature_delivery.services.control import decide, glass, journey
 from feature_delivery.services.control.board import Tests
 from feature_delivery.services.control.gates import run_of
+from feature_delivery.services.control.observations import judgement
 from feature_delivery.services.control.status import DecisionView, FeatureView, StepView, feature_view
 from feature_delivery.web.board import charts
+from feature_delivery.web.board.plots import Measured, measured
 from feature_delivery.web.board.shown import HostPages, host_pages
 from feature_delivery.web.questions import LOOKED_AT
 from feature_delivery.web.transaction import WebUnit
@@ -134,6 +136,7 @@ class FeaturePage:
     totals: Mapping[journey.Spent, float]
     suites: tuple[SuiteBlock, ...]
     older_suites: tuple[SuiteBlock, ...]
+    measured: tuple[Measured, ...]
     deployments: tuple[DeploymentLine, ...]
     messages: tuple[OutboxEntry, ...]
     webhooks: tuple[WebhookDelivery, ...]
@@ -195,6 +198,7 @@ def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, rea
             sorted((_block(one) for one in results if one.attempt == feature.attempt_number), key=_is_green)
         ),
         older_suites=tuple(_block(result) for result in results if result.attempt != feature.attempt_number),
+        measured=_measured(books, feature),
         deployments=_deployments(unit, feature, places),
         messages=tuple(reversed(books.outbox(feature))),
         webhooks=_webhooks(unit, project, feature),
@@ -205,6 +209,14 @@ def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, rea
         tests=_tests(results, feature),
         now=at,
     )
+
+
+def _measured(books: Books, feature: Feature) -> tuple[Measured, ...]:
+    found = (
+        measured("production", judgement(books, feature, Step.OBSERVE_PRODUCTION)),
+        measured("preprod", judgement(books, feature, Step.TEST_LOAD)),
+    )
+    return tuple(one for one in found if one is not None)
 
 
 def comparison(books: Books, project: ProjectConfig, feature: Feature) -> Comparison | None:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import now
+from feature_delivery.services.control import report
 from feature_delivery.services.control.board import Pace, Stage
 from feature_delivery.web.board import csrf, words
 from feature_delivery.web.board.language import COOKIE, NOTHING, Language, chosen, languages
@@ -149,6 +150,7 @@ def _environment(code: str) -> Environment:
         short=short,
         row_title=row_title,
         task_place=task_place,
+        level=report.shown,
     )
     made.globals.update(Stage=Stage, Pace=Pace, Step=Step, language=language)
     return made

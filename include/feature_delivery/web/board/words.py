@@ -233,6 +233,8 @@ TASKS: Mapping[str, str] = {
     Step.BUILD_CANDIDATE: N_("candidate"),
     Step.RESERVE_PREPROD: N_("reservation"),
     Step.PROVISION_PREPROD: N_("infrastructure"),
+    Step.TEST_PREPROD: N_("tests"),
+    Step.TEST_LOAD: N_("load"),
     Step.WAIT_FOR_TURN: N_("turn"),
     Step.REFRESH_CANDIDATE: N_("refresh"),
     Step.PROMOTE: N_("promotion"),

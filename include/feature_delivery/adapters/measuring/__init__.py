@@ -1,0 +1,1 @@
+"""Monitoring systems that can be asked what they have measured."""

@@ -1,0 +1,296 @@
+"""What Prometheus is told by the real web app of a busy shop: over real HTTP, from a real PostgreSQL."""
+
+# ruff: noqa: PLC0415 - Airflow takes two seconds to import: only tests that use it pay
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from prometheus_client import parser
+from prometheus_client.openmetrics import parser as openmetrics_parser
+
+from feature_delivery.domain.names import ProjectName, feature_key
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import Environment, EnvironmentState, Errand, OutboxEntry, PromotionState, now
+from feature_delivery.services.control import tallies
+from feature_delivery.web import webhook_counts
+from tests.support.board_world import plant, promote
+from tests.support.web_app import Shop, eventually
+
+TOKEN = "the-metrics-token"
+SHOP = ProjectName("shop")
+Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def scraped(shown: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    """One shop for all of the module: each test looks at what it has changed itself."""
+    monkeypatch.setenv("FEATURE_DELIVERY_METRICS_TOKEN", TOKEN)
+    with httpx.Client(
+        base_url=shown.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30, trust_env=False
+    ) as client:
+        yield client
+
+
+def page(client: httpx.Client) -> Page:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    families = list(parser.text_string_to_metric_families(answer.text))
+    assert len({family.name for family in families}) == len(families), "a family is written once"
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def value(found: Page, name: str, **labels: str) -> float:
+    return found[f"feature_delivery_{name}", frozenset(labels.items())]
+
+
+def test_the_figures_are_those_of_the_ledger(scraped: httpx.Client) -> None:
+    found = page(scraped)
+    assert value(found, "features", project="shop", stage="review") == 4
+    assert value(found, "features", project="shop", stage="queue") == 2
+    assert value(found, "features", project="shop", stage="acceptance") == 3
+    assert value(found, "deliveries_started_total", project="shop") == 23
+    assert value(found, "deliveries_total", project="shop", outcome="delivered") == 6
+    assert value(found, "deliveries_total", project="shop", outcome="abandoned") == 0
+    gate = {"project": "shop", "gate": "preprod.wait_for_confirmation", "role": "manager"}
+    assert value(found, "gate_waiting", **gate) == 1
+    assert value(found, "gate_oldest_seconds", **gate) == pytest.approx(26 * 3600, abs=600)
+    assert value(found, "production_lock_held_seconds", project="shop") == pytest.approx(9 * 60, abs=600)
+    assert value(found, "production_queue", project="shop") == 2
+    assert value(found, "releases_total", project="shop", outcome="rolled_back") == 1
+    assert value(found, "releases_total", project="shop", outcome="kept") == 7
+    assert value(found, "promotions_total", project="shop") == 9
+    assert 0 < value(found, "dora_change_failure_ratio", project="shop") < 1
+    assert value(found, "dora_restore_seconds", project="shop") == pytest.approx(3600, abs=60)
+    trouble = {"project": "shop", "feature": "SHOP-4", "run": "SHOP-4", "trouble": "failed"}
+    assert [key for key in found if set(trouble.items()) <= key[1]], "what is blocked is named"
+
+
+def test_label_values_stay_bounded_however_many_features_are_late(shown: Shop, scraped: httpx.Client) -> None:
+    from feature_delivery.web.transaction import begin
+
+    with begin() as unit:
+        for number in range(500, 560):
+            plant(unit.books, f"SHOP-{number}", Step.WAIT_FOR_REVIEW, waiting=timedelta(days=5), age=timedelta(days=9))
+    found = page(scraped)
+    late = [labels for name, labels in found if "trouble_age" in name and ("trouble", "gate_overdue") in labels]
+    assert len(late) == 20
+    assert value(found, "gate_waiting", project="shop", gate="review.wait_for_review", role="reviewer") == 62
+
+
+def test_nobody_reads_the_figures_without_the_token(shown: Shop, scraped: httpx.Client) -> None:
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
+        for path in ("/metrics", "/prometheus/targets"):
+            answer = shown.nobody.get(path, headers=headers)
+            assert answer.status_code == 401, path
+            assert TOKEN not in answer.text
+
+
+def test_without_a_token_nobody_is_let_in_but_a_named_network(shown: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEATURE_DELIVERY_METRICS_TOKEN", raising=False)
+    answer = shown.nobody.get("/metrics", headers={"Authorization": "Bearer"})
+    assert answer.status_code == 401
+    assert "No metrics token is set." in answer.json()["message"]
+    monkeypatch.setenv("FEATURE_DELIVERY_METRICS_NETWORKS", "10.0.0.0/8, 127.0.0.0/8")
+    assert shown.nobody.get("/metrics").status_code == 200
+    monkeypatch.setenv("FEATURE_DELIVERY_METRICS_NETWORKS", "10.0.0.0/8")
+    assert shown.nobody.get("/metrics").status_code == 401
+    monkeypatch.setenv("FEATURE_DELIVERY_METRICS_NETWORKS", "everybody")
+    assert "Write networks like" in shown.nobody.get("/metrics").json()["message"]
+
+
+def test_openmetrics_is_spoken_to_who_asks_for_it(scraped: httpx.Client) -> None:
+    answer = scraped.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    families = openmetrics_parser.text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+    assert len(list(families)) > 30
+
+
+def test_targets_are_the_environments_that_run_a_commit(shown: Shop, scraped: httpx.Client) -> None:
+    from feature_delivery.web.transaction import begin
+
+    with begin() as unit:
+        place = Environment(
+            project=SHOP,
+            name="preprod-shop-77",
+            kind="preprod",
+            feature_id=None,
+            state=EnvironmentState.READY,
+            address="https://preprod.shop.example/base/",
+            metrics_path="/internal/metrics",
+            health_path="/up",
+        )
+        unit.books.add(place)
+        nothing = len(scraped.get("/prometheus/targets").json())
+        place.commit = unit.books.environments(SHOP)[0].commit
+    groups = scraped.get("/prometheus/targets").json()
+    assert len(groups) == nothing + 1
+    (there,) = [group for group in groups if group["targets"] == ["preprod.shop.example:443"]]
+    assert there["labels"]["__metrics_path__"] == "/base/internal/metrics"
+    assert there["labels"]["__scheme__"] == "https"
+    assert there["labels"]["__meta_delivery_probe"] == "https://preprod.shop.example/base/up"
+    assert there["labels"]["__meta_delivery_has_metrics"] == "true"
+    (production,) = [group for group in groups if group["labels"]["environment"] == "production"]
+    assert (production["targets"], production["labels"]["project"]) == (["127.0.0.1:8999"], "shop")
+    assert {g["labels"]["feature"] for g in groups} >= {"SHOP-9", ""}
+
+
+def test_a_destroyed_environment_is_no_target(shown: Shop, scraped: httpx.Client) -> None:
+    from feature_delivery.web.transaction import begin
+
+    before = {group["labels"]["feature"] for group in scraped.get("/prometheus/targets").json()}
+    with begin() as unit:
+        feature = unit.books.feature(SHOP, feature_key("SHOP-9"))
+        assert feature is not None
+        for place in unit.books.environments(feature=feature):
+            place.state = EnvironmentState.DESTROYED
+    after = {group["labels"]["feature"] for group in scraped.get("/prometheus/targets").json()}
+    assert before - after == {"SHOP-9"}
+
+
+def test_refused_webhooks_are_counted_in_the_ledger_and_never_fewer(shown: Shop, scraped: httpx.Client) -> None:
+    labels = {"project": "shop", "host": "feature-delivery", "result": tallies.REFUSED}
+    for _ in range(3):
+        bad = shown.webhook({"ref": "x"}, "d-1", headers={"X-Feature-Delivery-Signature": "sha256=" + "0" * 64})
+        assert bad.status_code == 401
+    shown.nobody.post("/webhooks/nobodys_shop", json={})
+    found = page(scraped)
+    assert value(found, "webhooks_total", **labels) == 3
+    assert not [key for key in found if ("project", "nobodys_shop") in key[1]]
+    webhook_counts._pending.clear()  # another process has counted nothing itself
+    assert value(page(scraped), "webhooks_total", **labels) == 3
+
+
+def test_a_replayed_webhook_makes_no_counter_smaller(shown: Shop, scraped: httpx.Client) -> None:
+    from feature_delivery.services.control.webhooks import prune, replay
+    from feature_delivery.web import rounds
+    from feature_delivery.web.transaction import begin
+
+    labels = {"project": "shop", "host": "feature-delivery", "result": tallies.PROCESSED}
+    before = value(page(scraped), "webhooks_total", **labels)
+
+    def processed() -> bool:
+        rounds.process_webhooks()  # or the background worker was quicker
+        with begin() as unit:
+            stored = unit.books.webhook(SHOP, "d-2")
+            return stored is not None and stored.processed_at is not None
+
+    assert shown.webhook({"ref": "refs/heads/feature/SHOP-6-a-branch"}, "d-2").status_code == 202
+    eventually(processed)
+    assert value(page(scraped), "webhooks_total", **labels) == before + 1
+    with begin() as unit:
+        stored = unit.books.webhook(SHOP, "d-2")
+        assert stored is not None
+        replay(stored, None)
+    assert value(page(scraped), "webhooks_total", **labels) >= before + 1
+    eventually(processed)
+    with begin() as unit:
+        stored = unit.books.webhook(SHOP, "d-2")
+        assert stored is not None
+        stored.received_at = now() - timedelta(days=100)
+    with begin() as unit:
+        prune(unit)
+    with begin() as unit:
+        assert unit.books.webhook(SHOP, "d-2") is None
+    assert value(page(scraped), "webhooks_total", **labels) == before + 2
+
+
+def test_a_step_is_counted_when_its_result_comes(shown: Shop, scraped: httpx.Client) -> None:
+    shown.start("SHOP-800")
+    shown.register(run_id="SHOP-800")
+    found = page(scraped)
+    labels = {"project": "shop", "step": "intake.register_feature", "outcome": "done"}
+    assert value(found, "step_duration_seconds_count", **labels) == 1
+    assert value(found, "step_duration_seconds_bucket", **labels, le="+Inf") == 1
+    assert value(found, "step_duration_seconds_bucket", **labels, le="3600.0") == 1
+
+
+def test_errands_that_wait_are_told_by_side_and_age(shown: Shop, scraped: httpx.Client) -> None:
+    from feature_delivery.web.transaction import begin
+
+    before = page(scraped)
+    with begin() as unit:
+        feature = unit.books.feature(SHOP, feature_key("SHOP-6"))
+        assert feature is not None
+        for number, kind in enumerate((Errand.ISSUE_COMMENT, Errand.MESSAGE, Errand.MESSAGE)):
+            unit.books.add(
+                OutboxEntry(
+                    project=SHOP,
+                    feature_id=feature.id,
+                    kind=kind,
+                    payload={},
+                    marker=f"m-{number}",
+                    created_at=now() - timedelta(hours=1 + number),
+                    due_at=now() + timedelta(hours=1),
+                    tries=3,
+                    error="The tracker did not answer.",
+                )
+            )
+    found = page(scraped)
+    messenger, tracker = {"project": "shop", "side": "messenger"}, {"project": "shop", "side": "tracker"}
+    assert value(found, "outbox", **messenger) >= value(before, "outbox", **messenger) + 2
+    assert value(found, "outbox_failing", **tracker) == value(before, "outbox_failing", **tracker) + 1
+    assert value(found, "outbox_oldest_seconds", project="shop", side="messenger") == pytest.approx(3 * 3600, abs=300)
+
+
+def test_a_rollback_that_fails_is_told_apart_from_one_that_runs(shown: Shop, scraped: httpx.Client) -> None:
+    from feature_delivery.web.transaction import begin
+
+    with begin() as unit:
+        holder = unit.books.feature(SHOP, feature_key("SHOP-14"))
+        assert holder is not None
+        promotion = unit.books.promotion(holder)
+        assert promotion is not None
+        promotion.state = PromotionState.ROLLING_BACK
+    names = {dict(labels).get("trouble") for name, labels in page(scraped) if "trouble_age" in name}
+    assert "rollback" in names
+    assert "rollback_failed" not in names
+    with begin() as unit:
+        holder = unit.books.feature(SHOP, feature_key("SHOP-14"))
+        assert holder is not None
+        from tests.support.board_world import Planted
+
+        Planted(unit.books, holder, now()).work(Step.DEPLOY_ROLLBACK, failed="It does not start.")
+    found = page(scraped)
+    labels = {"project": "shop", "feature": "SHOP-14", "run": "SHOP-14", "step": "rollback.deploy"}
+    assert value(found, "trouble_age_seconds", **labels, trouble="rollback_failed") < 120
+
+
+def test_the_health_of_airflow_is_beside_the_figures(shown: Shop, scraped: httpx.Client) -> None:
+    from airflow.jobs.job import Job
+    from airflow.models.errors import ParseImportError
+
+    from feature_delivery.web.transaction import session
+
+    found = page(scraped)
+    assert value(found, "airflow_up", part="metadatabase") == 1
+    assert value(found, "airflow_up", part="scheduler") == 0, "no scheduler has ever run here"
+    assert ("feature_delivery_airflow_up", frozenset({("part", "triggerer")})) not in found
+    with session() as opened:
+        job = Job(job_type="SchedulerJob", state="running")
+        job.latest_heartbeat = now()
+        opened.add(job)
+        opened.add(ParseImportError(filename="broken.py", bundle_name="testing", stacktrace="boom", timestamp=now()))
+    found = page(scraped)
+    assert value(found, "airflow_up", part="scheduler") == 1
+    assert value(found, "airflow_heartbeat_age_seconds", part="scheduler") < 60
+    assert value(found, "airflow_import_errors") == 1
+
+
+def test_the_promises_of_a_project_are_exported(scraped: httpx.Client) -> None:
+    found = page(scraped)
+    assert value(found, "slo_availability", project="shop") == 0.999
+    assert value(found, "slo_latency", project="shop", le="0.5") == 0.95
+    assert value(found, "preprod_slower_at_most", project="shop") == 1.5
+
+
+def test_a_promotion_that_is_kept_counts_once_and_for_all(shown: Shop, scraped: httpx.Client) -> None:
+    from feature_delivery.web.transaction import begin
+
+    before = value(page(scraped), "releases_total", project="shop", outcome="kept")
+    with begin() as unit:
+        done = plant(unit.books, "SHOP-700", Step.WAIT_FOR_DEMONSTRATION)
+        promote(done, PromotionState.KEPT, ended=now())
+    assert value(page(scraped), "releases_total", project="shop", outcome="kept") == before + 1

@@ -1,0 +1,178 @@
+"""What the control plane does with measurements: keeps them, lets them decide where the project wants that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from feature_delivery.domain.judging.findings import Finding, Judgement
+from feature_delivery.domain.judging.series import Series
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.project import Choices
+from feature_delivery.domain.records import Feature, PromotionState
+from feature_delivery.domain.watching import Baseline
+from feature_delivery.domain.work import BaselineTaken, Observed, Result, Work
+from feature_delivery.ports.runs import TaskRef
+from feature_delivery.services.control import observations
+from feature_delivery.services.control.flags import production_evidence, rolled_back_before
+from feature_delivery.services.control.status_comment import status_comment
+from tests.support import performing
+from tests.support.cooperation import bring
+from tests.support.world import World, shop
+
+BROKEN = Finding(
+    metric="errors", unit="ratio", outcome="fail", reason="Errors: 31 % passed its critical limit of 5 %.",
+    critical=True, weight=3, breach=True,
+)  # fmt: skip
+Install = Callable[[Judgement], None]
+BREACH = Judgement(outcome="fail", recommendation="roll_back", reasons=(BROKEN.reason,), findings=(BROKEN,))
+BASELINE = Baseline(source="probe", metrics={"availability": Series((1.0,), (1.0,))}, expected=1)
+
+
+@pytest.fixture
+def measuring(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Have the steps of the simulated world report measurements, too."""
+
+    def install(said: Judgement) -> None:
+        perform = performing.perform
+
+        def measured(world: World, task: TaskRef, work: Work) -> Iterator[Result]:
+            if task.step is Step.PROMOTE:
+                yield BaselineTaken(baseline=BASELINE)
+            for result in perform(world, task, work):
+                if isinstance(result, Observed):
+                    yield replace(result, outcome=said.outcome, evidence=said.reasons, judgement=said)
+                elif task.step is Step.TEST_LOAD:
+                    yield Observed(outcome="fail", evidence=("slower",), judgement=BREACH, measured=BASELINE)
+                else:
+                    yield result
+
+        monkeypatch.setattr(performing, "perform", measured)
+
+    return install
+
+
+def in_production(world: World, content: str = "") -> Feature:
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_CODE)
+    assert feature.branch is not None
+    world.push(feature.branch, content=content)
+    world.observe(feature)
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_CONFIRMATION)
+    world.decide(feature, "max", Step.WAIT_FOR_CONFIRMATION, DecisionKind.APPROVE)
+    world.run()
+    return feature
+
+
+def state(world: World, feature: Feature) -> PromotionState:
+    found = world.books.promotion(feature)
+    assert found is not None
+    return found.state
+
+
+def test_the_baseline_is_kept_before_production_moves_and_comes_with_the_watch(
+    world: World, measuring: Install
+) -> None:
+    measuring(BREACH)
+    feature = in_production(world)
+    kept = world.books.observation(feature, 1, Step.PROMOTE)
+    assert kept is not None
+    assert observations.measured(kept) == BASELINE
+    assert world.granted_work[Step.OBSERVE_PRODUCTION].baseline == BASELINE
+    assert world.granted_work[Step.PROMOTE].baseline is None
+
+
+def test_the_judgement_is_told_to_those_who_decide_and_kept_for_the_page(world: World, measuring: Install) -> None:
+    measuring(BREACH)
+    feature = in_production(world)
+    assert observations.judgement(world.books, feature, Step.OBSERVE_PRODUCTION) == BREACH
+    told = [o.payload for o in world.books.outbox(feature) if o.marker.rpartition("observed")[1]]
+    assert [payload["to"] for payload in told] == [["max", "mia", "olga"]]
+    assert "Roll it back: it got worse." in told[0]["text"]
+    assert state(world, feature) is PromotionState.DEPLOYED, "nobody asked for more than advice"
+
+
+def test_a_critical_breach_rolls_back_where_the_project_wants_that(measuring: Install) -> None:
+    world = World(shop(Choices(start_gate=False, automatic_rollback=frozenset({"critical_breach"}))))
+    try:
+        measuring(BREACH)
+        feature = in_production(world)
+        world.run()
+        assert state(world, feature) is PromotionState.ROLLED_BACK
+        assert world.parked(feature) == [Step.WAIT_FOR_REWORK]
+    finally:
+        world.close()
+
+
+def test_worse_figures_without_a_breach_roll_nothing_back_by_themselves(measuring: Install) -> None:
+    world = World(shop(Choices(start_gate=False, automatic_rollback=frozenset({"critical_breach"}))))
+    try:
+        measuring(replace(BREACH, findings=(replace(BROKEN, breach=False),)))
+        feature = in_production(world)
+        assert state(world, feature) is PromotionState.DEPLOYED
+        assert production_evidence(world.books, feature).outcome == "fail"
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [("failed_tests", PromotionState.ROLLED_BACK), ("", PromotionState.DEPLOYED)]
+)
+def test_failed_tests_in_production_roll_back_where_the_project_wants_that(
+    wanted: str, expected: PromotionState
+) -> None:
+    world = World(shop(Choices(start_gate=False, automatic_rollback=frozenset(filter(None, [wanted])))))
+    try:
+        feature = in_production(world, "red production")
+        world.run()
+        assert state(world, feature) is expected
+    finally:
+        world.close()
+
+
+def test_files_that_were_rolled_back_are_not_promoted_again(world: World) -> None:
+    feature = in_production(world)
+    promotion = world.books.promotion(feature)
+    assert promotion is not None
+    assert rolled_back_before(world.books, world.project, promotion.tree) == ""
+    assert world.decide(feature, "olga", Step.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
+    world.run()
+    said = rolled_back_before(world.books, world.project, promotion.tree)
+    assert "was rolled back. Push a commit that changes what went wrong." in said
+    promotion.state = PromotionState.KEPT
+    assert rolled_back_before(world.books, world.project, promotion.tree) == "", "kept once since, they are good again"
+
+
+def test_a_regression_under_load_stops_nothing_and_is_shown_on_the_request(world: World, measuring: Install) -> None:
+    measuring(BREACH)
+    feature = in_production(world)
+    with world.begin() as unit:
+        text = status_comment(unit.books, world.project, feature, lines=(), places=(), page="")
+    assert "Under load in pre-production: fail" in text
+    assert "In production: fail" in text
+    assert any("does worse under load" in o.payload.get("text", "") for o in world.books.outbox(feature))
+
+
+def test_the_next_load_is_compared_with_that_of_the_release_that_was_kept(world: World, measuring: Install) -> None:
+    measuring(replace(BREACH, outcome="pass", recommendation="keep"))
+    feature = in_production(world)
+    assert world.books.load_in_production(world.project.name) is None
+    assert world.decide(feature, "max", Step.WAIT_FOR_VERDICT, DecisionKind.KEEP)
+    world.run()
+    kept = world.books.load_in_production(world.project.name)
+    assert kept is not None
+    assert observations.measured(kept) == BASELINE
+
+
+@pytest.mark.parametrize(("content", "kinds"), [("red production", ["averted"]), ("", ["restored_in"])])
+def test_a_rollback_on_evidence_counts_as_an_averted_incident_with_its_time_to_restore(
+    world: World, content: str, kinds: list[str]
+) -> None:
+    feature = in_production(world, content)
+    assert world.decide(feature, "olga", Step.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
+    world.run()
+    counted = [e for e in world.books.events(feature) if e.kind in {"averted", "restored_in"}]
+    assert [event.kind for event in counted] == kinds
+    assert "after it moved production" in counted[0].text
