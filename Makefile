@@ -12,7 +12,7 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 .DEFAULT_GOAL := help
-.PHONY: help env backup restore demo test check fix bench install install-dev clean
+.PHONY: help env backup restore demo test e2e-kubernetes check fix bench install install-dev clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 -m "not e2e" $(ARGS)
 	$(BIN)/pytest -m e2e $(ARGS)
+
+# On a cluster of yours: FEATURE_DELIVERY_TEST_KUBECONFIG names a kubeconfig with an administrator's rights.
+e2e-kubernetes: $(VENV)/.installed-dev
+	@test -f "$$FEATURE_DELIVERY_TEST_KUBECONFIG" || { echo "Set FEATURE_DELIVERY_TEST_KUBECONFIG to a kubeconfig."; exit 2; }
+	$(BIN)/pytest -k real_cluster tests/contracts $(ARGS)
+	$(BIN)/pytest tests/e2e/test_cluster.py $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

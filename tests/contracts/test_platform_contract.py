@@ -17,6 +17,8 @@ from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
 from tests import shops
+from tests.contracts.kubernetes_bench import KubernetesBench, fake_server
+from tests.contracts.real_cluster import NONE_GIVEN, RealBench, RealCluster
 from tests.fakes.fake_platform import FakePlatform
 from tests.support.ports import port_range
 
@@ -72,10 +74,21 @@ class LocalBench:
         return LocalPlatform(Settings(root=self.root, instance=instance, ports=port_range()))
 
 
-@pytest.fixture(params=["fake", "local"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+@pytest.fixture(params=["fake", "local", "kubernetes", "real_cluster"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path, given_cluster: RealCluster | None) -> Iterator[Bench]:
     if request.param == "fake":
         yield FakeBench()
+        return
+    if request.param == "kubernetes":
+        server = fake_server()
+        yield KubernetesBench(server)
+        server.close()
+        return
+    if request.param == "real_cluster":
+        if given_cluster is None:
+            pytest.skip(NONE_GIVEN)
+        yield RealBench(given_cluster)
+        given_cluster.clean()
         return
     local = LocalBench(tmp_path / "environments")
     yield local

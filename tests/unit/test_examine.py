@@ -102,3 +102,11 @@ def test_without_a_webhook_secret_it_says_how_changes_are_found() -> None:
 def test_people_without_logins_are_named_where_it_matters() -> None:
     assert "dan, dora" in bad(examine(outside_shop(), parts()))["shop: people"]
     assert bad(examine(shop(), parts())) == {}
+
+
+def test_a_cluster_is_looked_at_where_the_project_runs_on_one() -> None:
+    found = Finding("cluster here", well=False, sentence="Missing rights: get pods/log.")
+    looked = parts(platform=lambda: [found])
+    said = {one.what: one for one in examine(replace(shop(), platform="kubernetes"), looked)}
+    assert said["shop: platform kubernetes, cluster here"].sentence == found.sentence
+    assert not any("platform" in one.what for one in examine(shop(), looked))

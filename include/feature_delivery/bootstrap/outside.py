@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.git_hosts.local import LocalGitHost
     from feature_delivery.adapters.local_records import LocalRecords
     from feature_delivery.adapters.trackers.local import LocalTracker
+    from feature_delivery.domain.finding import Finding
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.git_host import GitHost
     from feature_delivery.ports.tracker import Tracker
@@ -94,3 +95,14 @@ def outside(project: ProjectConfig, sessions: Sessions) -> Outside:
         tracker=tracker(project, sessions),
         messenger=LogMessenger(records=local_records(sessions)),
     )
+
+
+def examine_platform(project: ProjectConfig) -> Sequence[Finding]:
+    """Look at where the project's commits run, where that is a cluster.
+
+    Raises:
+        Misconfigured: Its Connection is missing or wrong.
+    """
+    from feature_delivery.bootstrap.clusters import for_examination  # noqa: PLC0415 - kubernetes is heavy
+
+    return for_examination(project).examine()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError
 
+from feature_delivery.bootstrap.cluster_file import KubernetesPart
 from feature_delivery.bootstrap.file_parts import Duration, Strict
 from feature_delivery.bootstrap.messages_part import MessagesPart, messages_config
 from feature_delivery.bootstrap.observe_part import ObservePart
+from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.freezes import Window, always, window
 from feature_delivery.domain.names import branch_name, person_name, project_name
@@ -95,6 +97,13 @@ class TrackerPart(Strict):
     issue_type: str = ""
 
 
+# Told apart by shape, so that errors speak of the alternative that was meant; what is in brackets stays out of them.
+PlatformPart = Annotated[
+    Annotated[Literal["local"], Tag("[local]")] | Annotated[KubernetesPart, Tag("[kubernetes]")],
+    Discriminator(lambda value: "[local]" if isinstance(value, str) else "[kubernetes]"),
+]
+
+
 class SloPart(Strict):
     """What production promises; the meaning is in ``domain.project.Slo``."""
 
@@ -127,7 +136,7 @@ class ProjectFile(Strict):
     repository: str
     host: Literal["local"] | HostPart = "local"
     tracker: Literal["local"] | TrackerPart = "local"
-    platform: Literal["local"] = "local"
+    platform: PlatformPart = "local"
     branches: BranchesPart = BranchesPart()
     people: dict[str, PersonPart] = Field(min_length=1)
     gates: dict[str, GatePart] = Field(default_factory=dict)
@@ -203,7 +212,8 @@ def _config(file: ProjectFile) -> ProjectConfig:
         repository=file.repository,
         host=host,
         tracker=_tracker(file.tracker, host),
-        platform=file.platform,
+        platform=file.platform if isinstance(file.platform, str) else file.platform.kind,
+        cluster=_cluster(file.platform, file.repository),
         branches=branches,
         people=people,
         choices=_choices(file.choices),
@@ -213,6 +223,17 @@ def _config(file: ProjectFile) -> ProjectConfig:
         settings=dict(file.settings),
         freezes=_freezes(file.freezes),
     )
+
+
+def _cluster(part: Literal["local"] | KubernetesPart, repository: str) -> ClusterConfig | None:
+    if isinstance(part, str):
+        return None
+    if part.runtime and not re.match(r"https?://[^@/]+/", repository):
+        raise Refused(
+            "'platform.runtime' has commits cloned inside the cluster, which takes a repository by http(s) without a "
+            "password in its address. Name an 'image' for each commit instead, or a 'git_secret' with the password."
+        )
+    return part.value()
 
 
 def _freezes(part: FreezesPart) -> tuple[Window, ...]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from feature_delivery.adapters.control_channel import Channel
+    from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
     from feature_delivery.domain.judging.judge import RankTest
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.control import Control
@@ -44,14 +45,24 @@ def control(through: Channel, *, task_instance: str = "") -> Control:
     return HttpControl(through, task_instance=task_instance)
 
 
-def platform(project: ProjectConfig, instance: str, *, home: Path | None = None) -> Platform:
-    """Return where the project's commits run; ``instance``: whose environments we may touch; ``home``: not this one's.
+def platform(
+    project: ProjectConfig, instance: str, *, home: Path | None = None, waits: Waits | None = None
+) -> Platform:
+    """Return where the project's commits run.
+
+    Args:
+        project: The project file.
+        instance: Whose environments we may touch.
+        home: Where local environments are, when not in this one.
+        waits: How to wait for a cluster; by staying, unless the caller knows better.
 
     Raises:
-        Misconfigured: The project names a platform that is not known.
+        Misconfigured: The project's Connection is missing or wrong.
     """
-    if project.platform != "local":
-        raise Misconfigured(f"Project {project.name!r} names the platform {project.platform!r}. Known: local.")
+    if project.cluster is not None:
+        from feature_delivery.bootstrap.clusters import kubernetes_platform  # noqa: PLC0415 - kubernetes is heavy
+
+        return kubernetes_platform(project, project.cluster, instance, waits=waits)
     from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform  # noqa: PLC0415 - psutil
     from feature_delivery.adapters.platforms.local.settings import Settings  # noqa: PLC0415
 
@@ -77,11 +88,19 @@ def measuring(connection: str) -> Measuring | None:
 class ProjectTools:
     """Implements ``Tools`` for one task: two processes share nothing but what is on disk."""
 
-    def __init__(self, project: ProjectConfig, task: TaskRef, through: Channel) -> None:
-        """Make nothing yet; ``through``: the way to the control plane, which keeps the local tracker."""
+    def __init__(self, project: ProjectConfig, task: TaskRef, through: Channel, *, waits: Waits | None = None) -> None:
+        """Make nothing yet.
+
+        Args:
+            project: The project file.
+            task: Whose tools they are.
+            through: The way to the control plane, which keeps the local tracker.
+            waits: How to wait for a cluster.
+        """
         self.project = project
         self._task = task
         self._channel = through
+        self._waits = waits
 
     @cached_property
     def repository(self) -> Repository:
@@ -98,7 +117,7 @@ class ProjectTools:
 
     def platform(self, instance: str) -> Platform:
         """Where the project's commits run."""
-        return platform(self.project, instance)
+        return platform(self.project, instance, waits=self._waits)
 
     @cached_property
     def tracker(self) -> Issues:

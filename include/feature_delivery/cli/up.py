@@ -25,6 +25,7 @@ from feature_delivery.cli.shop import (
     DELIVERY_FILE,
     Say,
     Shop,
+    instance_id,
     local_platform,
     metrics_token,
     production_of,
@@ -33,7 +34,7 @@ from feature_delivery.cli.shop import (
 from feature_delivery.domain.errors import Error, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName, person_name
 from feature_delivery.domain.project import WATCHED_HERE
-from feature_delivery.ports.platform import EnvironmentStatus, Release
+from feature_delivery.ports.platform import EnvironmentStatus, Platform, Release
 from feature_delivery.services.delivery_file import read_delivery_file
 
 CHECKOUT = Path(__file__).parents[3]
@@ -84,7 +85,10 @@ def running(
         extra_environment=_environment(place),
         port=port,
         preload=PRELOADED,
-        triggerer=any(shop.project.choices.observe_for > WATCHED_HERE for shop in shops),
+        # Steps on a cluster defer, and a long watch on production; nothing else of ours does.
+        triggerer=any(
+            shop.project.cluster is not None or shop.project.choices.observe_for > WATCHED_HERE for shop in shops
+        ),
         on_event=on_event,
         on_failure=on_failure,
     )
@@ -98,11 +102,17 @@ def running(
         platform = local_platform(place)
         if not keep:
             for shop in shops:
-                stack.callback(platform.stop_all, shop.project.name)
+                if shop.project.cluster is None:
+                    stack.callback(platform.stop_all, shop.project.name)
         # Stopped before the environments: a task of it would start again what was stopped.
         stack.callback(instance.stop)
         # Production comes up while Airflow does: the one mostly waits for the other's processor time.
-        coming = {shop.project.name: pool.submit(production_up, platform, shop, tell) for shop in shops}
+        coming = {
+            shop.project.name: pool.submit(
+                production_up, platform if shop.project.cluster is None else cluster_platform(shop), shop, tell
+            )
+            for shop in shops
+        }
         instance.start(dag_ids=[shop.project.dag_id for shop in shops])
         for shop in shops:
             if shop.repository is None:
@@ -141,11 +151,23 @@ def _remember_user(home: Path, shops: tuple[Shop, ...]) -> None:
     write_private(home / "cli.json", json.dumps({"user": person_name(people[0])}))
 
 
-def production_up(platform: LocalPlatform, shop: Shop, say: Say) -> EnvironmentStatus:
+def cluster_platform(shop: Shop) -> Platform:
+    """Return where a cluster's project runs, as the tasks of this instance see it.
+
+    Raises:
+        Misconfigured: Its Connection is missing or wrong; here it is an environment variable, ``AIRFLOW_CONN_<ID>``.
+    """
+    from feature_delivery.bootstrap.tools import platform  # noqa: PLC0415 - kubernetes is heavy
+
+    return platform(shop.project, instance_id(shop.home))
+
+
+def production_up(platform: Platform, shop: Shop, say: Say) -> EnvironmentStatus:
     """Bring production up as it was; deploy its branch the first time, and where ``shop.follow`` says so."""
     project = shop.project
     ref = production_of(shop.home, project.name)
-    platform.resume(project.name, say=say)
+    if isinstance(platform, LocalPlatform):
+        platform.resume(project.name, say=say)
     found = platform.status(ref)
     if found is not None and found.commit is not None and shop.follow in {None, found.commit}:
         return found

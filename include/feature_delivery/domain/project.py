@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.messages import MessagesConfig
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
 from feature_delivery.domain.people import People
@@ -149,7 +150,11 @@ class TrackerConfig:
 class ProjectConfig:
     """One project file, validated.
 
-    ``repository``: the address that tasks clone from and push to. ``freezes``: when nothing is promoted.
+    Attributes:
+        repository: The address that tasks clone from and push to.
+        platform: ``local`` or ``kubernetes``.
+        cluster: What the file says of the cluster; only with ``kubernetes``.
+        freezes: When nothing is promoted.
     """
 
     name: ProjectName
@@ -161,6 +166,7 @@ class ProjectConfig:
     branches: Branches
     people: People
     choices: Choices = field(default_factory=Choices)
+    cluster: ClusterConfig | None = None
     slo: Slo = field(default_factory=Slo)
     watching: Watching = field(default_factory=Watching)
     messages: MessagesConfig = field(default_factory=MessagesConfig)

@@ -12,6 +12,7 @@ from airflow.sdk.definitions.param import ParamsDict
 from feature_delivery.domain.names import BRANCH_PATTERN, KEY_PATTERN
 from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import CHECKS, GATES, ORDER, SETUPS, TEARDOWNS, Step
+from feature_delivery.orchestration.cluster_operators import WAITING, ClusterStepOperator
 from feature_delivery.orchestration.docs import dag_doc, task_doc
 from feature_delivery.orchestration.gates import ApprovalSensor, FlagSensor
 from feature_delivery.orchestration.operators import (
@@ -205,6 +206,8 @@ def _task(project: ProjectConfig, step: Step, group: TaskGroup) -> BaseOperator:
         return StepOperator(step=step, **arguments).as_teardown()
     if step is Step.OBSERVE_PRODUCTION:
         return ObserveOperator(step=step, window=project.choices.observe_for, **arguments)
+    if project.platform != "local" and step in WAITING:
+        return ClusterStepOperator(step=step, **arguments)
     return StepOperator(step=step, **arguments)
 
 

@@ -23,6 +23,7 @@ from feature_delivery.orchestration.link import link, task_ref
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
     from feature_delivery.domain.watching import Seen, WatchPlan
     from feature_delivery.domain.work import Work
 
@@ -70,8 +71,17 @@ def attempt_step(
     project: str,
     step: Step,
     watched: tuple[WatchPlan, Seen] | None = None,
+    waits: Waits | None = None,
 ) -> Work:
-    """Do the operator's step under its permit and return the permit; ``watched``: see ``services.work.job``.
+    """Do the operator's step under its permit and return the permit.
+
+    Args:
+        operator: Whose log tells of it.
+        context: Airflow's.
+        project: Name of the project.
+        step: The step.
+        watched: See ``services.work.job``.
+        waits: How to wait for a cluster.
 
     Raises:
         Error: As the step raises it.
@@ -85,7 +95,7 @@ def attempt_step(
         return carry_out(
             way.control,
             task,
-            ProjectTools(read_project(project), task, way.channel),
+            ProjectTools(read_project(project), task, way.channel, waits=waits),
             say=lambda line: operator.log.info("%s", line),
             last_try=is_last_try(context),
             time_limit=AirflowTaskTimeout,
@@ -262,7 +272,11 @@ class HousekeepingOperator(BaseOperator):
                 if count:
                     self.log.info("%s: %s", what, count)
             for project in known.projects.values():
-                found = reap(way.control, project.name, partial(tools.platform, project), say=self._say)
+                try:
+                    found = reap(way.control, project.name, partial(tools.platform, project), say=self._say)
+                except Error as error:
+                    # One project's cluster that is away keeps no other project from its rounds.
+                    found = (f"{project.name}: {error}",)
                 failures.extend(found)
         if failures:
             raise AirflowFailException(" ".join(failures))

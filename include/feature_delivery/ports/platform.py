@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +34,7 @@ class EnvironmentRef:
         key: The feature it belongs to; ``None`` for production.
         generation: Grows with every permit to write. The platform remembers the highest it has seen and refuses a
             lower one, so that a stalled task of an older attempt cannot write over a newer one.
+        delivery: The run that asks for it, for people who look at the platform; decides nothing.
     """
 
     instance: str
@@ -42,6 +43,7 @@ class EnvironmentRef:
     kind: EnvironmentKind
     key: FeatureKey | None
     generation: int
+    delivery: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Instance:
             port: The first one to try for Airflow.
             parallelism: Tasks at once.
             preload: Modules that the DAG files import; imported once before workers are forked, not in each task.
-            triggerer: Whether to run one; only a long watch on production defers.
+            triggerer: Whether to run one; only steps on a cluster and a long watch on production defer.
             durable: Off only in tests: see ``EmbeddedPostgres``.
             on_event: Told each change of a part; also of ``database`` (migrated) and ``dags`` (known).
             on_failure: Told once, from another thread, when everything had to be stopped.

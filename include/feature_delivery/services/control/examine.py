@@ -27,6 +27,7 @@ class Parts:
     Attributes:
         secrets: How many webhook secrets are set.
         path: Where webhooks are taken, below the web app's address.
+        platform: Looks at where the project's commits run.
         messages: Looks at the channels for messages.
     """
 
@@ -35,6 +36,7 @@ class Parts:
     tracker: Callable[[], Tracker]
     secrets: Callable[[], int]
     path: str
+    platform: Callable[[], Iterable[Finding]] = list
     messages: Callable[[], Iterable[Finding]] = tuple
 
 
@@ -44,6 +46,7 @@ def examine(project: ProjectConfig, parts: Parts) -> list[Finding]:
         lambda: _git(project, parts),
         lambda: _host(project, parts),
         lambda: _tracker(project, parts),
+        lambda: _platform(project, parts),
         lambda: [_webhook(project, parts)],
         lambda: [_people(project)],
         lambda: _inside("messages", parts.messages),
@@ -85,6 +88,11 @@ def _tracker(project: ProjectConfig, parts: Parts) -> Iterator[Finding]:
     what = f"tracker {project.tracker.kind}"
     if project.tracker.kind != LOCAL:
         yield from _inside(what, lambda: parts.tracker().examine())
+
+
+def _platform(project: ProjectConfig, parts: Parts) -> Iterator[Finding]:
+    if project.platform != LOCAL:
+        yield from _inside(f"platform {project.platform}", parts.platform)
 
 
 def _inside(what: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from feature_delivery.domain.errors import Misconfigured, Refused, Unavailable
+from feature_delivery.domain.names import run_id
 from feature_delivery.domain.work import Failed, Result, Work
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Release
 from feature_delivery.services.delivery_file import read_delivery_file
@@ -116,6 +117,7 @@ class Job:
             kind=EnvironmentKind(found.kind),
             key=None if found.shared else self.work.key,
             generation=found.generation,
+            delivery=run_id(self.work.key, self.work.delivery),
         )
 
     def plan_at(self, commit: CommitSha) -> DeliveryPlan:

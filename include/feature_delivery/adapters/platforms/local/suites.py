@@ -13,13 +13,14 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from feature_delivery.adapters.platforms.judging import judge
 from feature_delivery.adapters.platforms.junit import BadReportError, read_report
 from feature_delivery.adapters.platforms.local.commands import Running
 from feature_delivery.adapters.platforms.local.layout import drop_staging, new_staging, remove_tree
 from feature_delivery.adapters.platforms.local.variables import variables_for
 from feature_delivery.domain.errors import Conflict, Error
 from feature_delivery.domain.names import slug
-from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
+from feature_delivery.domain.suites import SuiteReport, TestCase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +63,7 @@ class SuiteRun:
         """Run it and report; nothing of it runs on afterwards, and its copy is gone."""
         release = self._serving()
         if problem := self._bad_path():
-            return self._report((), 0.0, problem)
+            return self._report(problem)
         try:
             running = self._start(release)
             began = time.monotonic()
@@ -142,35 +143,26 @@ class SuiteRun:
         return ""
 
     def _judge(self, outcome: Outcome, seconds: float) -> SuiteReport:
-        how = outcome.because(self.suite.timeout)
-        if outcome.code is None:
-            return self._report((), seconds, f"it {how}. {outcome.last_words}")
-        report = self._report_path(self.directory)
-        if report is None:
-            state = CaseState.PASSED if outcome.code == 0 else CaseState.FAILED
-            said = "" if outcome.code == 0 else f"The command {how}. {outcome.last_words}"
-            return self._report((TestCase(self.name, state, seconds, said),), seconds, "")
-        try:
-            cases = self._read(report)
-        except BadReportError as error:
-            return self._report((), seconds, f"the command {how}, and {error}. {outcome.last_words}")
-        broken = any(case.state in {CaseState.FAILED, CaseState.ERROR} for case in cases)
-        if outcome.code != 0 and not broken:
-            why = f"the command {how} although its report shows no failure. {outcome.last_words}"
-            return self._report(cases, seconds, why)
-        return self._report(cases, seconds, "")
+        return judge(
+            self.suite,
+            name=self.name,
+            commit=self.commit,
+            code=outcome.code,
+            how=outcome.because(self.suite.timeout),
+            last_words=outcome.last_words,
+            seconds=seconds,
+            read=self._read,
+            log_path=str(self.log),
+        )
 
-    def _read(self, report: Path) -> tuple[TestCase, ...]:
+    def _read(self) -> tuple[TestCase, ...]:
+        report = self._report_path(self.directory)
+        assert report is not None
         if not report.parent.resolve().is_relative_to(self.directory.resolve()):
             raise BadReportError("a symbolic link leads out of the checkout where the report belongs")
         return read_report(report)
 
-    def _report(self, cases: tuple[TestCase, ...], seconds: float, problem: str) -> SuiteReport:
+    def _report(self, problem: str) -> SuiteReport:
         return SuiteReport(
-            suite=self.name,
-            commit=self.commit,
-            seconds=seconds,
-            cases=cases,
-            problem=problem,
-            log_path=str(self.log),
+            suite=self.name, commit=self.commit, seconds=0.0, cases=(), problem=problem, log_path=str(self.log)
         )

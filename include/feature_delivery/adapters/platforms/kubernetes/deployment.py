@@ -1,0 +1,268 @@
+"""One deploy: take over, migrate, apply, wait for the rollout, switch the record; or bring back what ran before.
+
+The cluster itself keeps the old version serving until the new one is ready (``maxUnavailable: 0``), and a deploy that
+is interrupted anywhere is taken up where it stood: its release has the same id, so that what is there already is found.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from feature_delivery.adapters.platforms.kubernetes.building import build
+from feature_delivery.adapters.platforms.kubernetes.errands import Errands
+from feature_delivery.adapters.platforms.kubernetes.manifests.backing import BACKING
+from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
+from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
+from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
+from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, look
+from feature_delivery.domain.errors import Conflict, Error, NotFound, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from feature_delivery.adapters.platforms.kubernetes.place import Place
+    from feature_delivery.adapters.platforms.kubernetes.record import EnvironmentRecord, ReleaseRecord
+    from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
+    from feature_delivery.adapters.platforms.kubernetes.rollout import Judgement
+    from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
+    from feature_delivery.domain.plan import DeliveryPlan
+    from feature_delivery.ports.platform import Release
+
+_LAST_LINES = 12
+
+
+class Deployment:
+    """One deploy of one release."""
+
+    def __init__(
+        self,
+        place: Place,
+        release: Release,
+        *,
+        waits: Waits,
+        say: Callable[[str], None],
+        migrate_back: DeliveryPlan | None,
+    ) -> None:
+        """Nothing happens before ``run``.
+
+        Raises:
+            Refused: The commit's own manifests are wrong.
+        """
+        self.place = place
+        self.release = release
+        self.waits = waits
+        self.say = say
+        self.migrate_back = migrate_back
+        self.target = make_release(place, release)
+        self.short = self.target.commit[:12]
+        self.launch = f"{self.target.id}@{place.ref.generation}"
+        self.errands = Errands(place, waits, say, token=str(place.ref.generation))
+
+    def run(self) -> None:
+        """Do it, or leave everything as it was.
+
+        Raises:
+            Refused: The release cannot be migrated or rolled out; what ran before is back.
+            Conflict: A newer attempt has taken over.
+        """
+        record = self._take_over()
+        if self._runs_already(record):
+            self.say(f"{self.short} runs in {self.place.title} already.")
+            self._settle()
+            return
+        try:
+            self._build(record)
+            self._prepare_data(record)
+            self._roll_out(self.target)
+        except (Refused, NotFound) as error:
+            self._give_up(error)
+            raise
+        self._settle()
+        self.say(f"{self.short} has taken over in {self.place.title}.")
+
+    def _take_over(self) -> EnvironmentRecord:
+        generation = self.place.ref.generation
+
+        def mine(known: EnvironmentRecord) -> EnvironmentRecord:
+            resumed = known.launch.startswith(f"{self.target.id}@")
+            begun = known.begun if resumed else generation
+            return known.changed(generation=generation, launch=self.launch, begun=begun)
+
+        record = self.place.change(mine)
+        self.errands = Errands(self.place, self.waits, self.say, token=str(record.begun))
+        return record
+
+    def _runs_already(self, record: EnvironmentRecord) -> bool:
+        current = record.current
+        if current is None or current.id != self.target.id or record.unsettled is not None:
+            return False
+        with suppress(NotFound):
+            return look(self.place.cluster, self._rollout(current)).outcome is Outcome.READY
+        return False
+
+    def _build(self, record: EnvironmentRecord) -> None:
+        """Have the image built, once for each deploy: one that is taken up again finds it."""
+        settings = self.place.settings
+        command, built = settings.config.build, self.target.id
+        if not command or record.built == built:
+            return
+        image = settings.config.image.replace("{commit}", self.target.commit)
+        build(command, self.release, image=image, limit=settings.build_timeout, say=self.say)
+        self.place.change(lambda known: known.changed(built=built), launch=self.launch)
+
+    def _prepare_data(self, record: EnvironmentRecord) -> None:
+        """Bring backing services up and the data to what the release expects."""
+        self._start_services()
+        if self.migrate_back is not None:
+            self._take_migration_back(record, self.migrate_back)
+        elif self.target.plan.migration.forward is not None:
+            self._migrate(record)
+        self._seed()
+
+    def _start_services(self) -> None:
+        services = services_of(self.place)
+        if not services:
+            return
+        names = " and ".join(service.name for service in services)
+        self.say(f"Wait until {names} answer{'s' if len(services) == 1 else ''}.")
+        workloads = tuple(("apps/v1", "Deployment", service.name) for service in services)
+        seconds = self.place.settings.start_allowance.total_seconds()
+        rollout = Rollout(self.place.cluster.name, self.place.namespace, BACKING, workloads, seconds)
+        found = self.waits.rollout(self.place.cluster, rollout)
+        if found.outcome is Outcome.FAILED:
+            raise self._refusal(f"{names} did not start: {found.reason}", found)
+
+    def _migrate(self, record: EnvironmentRecord) -> None:
+        """Run the forward migration once, however often the deploy is taken up again."""
+        if record.unsettled is not None and record.unsettled.id == self.target.id and record.migrated:
+            return
+        begun = {"unsettled": self.target, "migrated": False}
+        self.place.change(lambda known: known.changed(**begun), launch=self.launch)
+        forward = self.target.plan.migration.forward
+        assert forward is not None
+        self.say(f"Migrate: {' '.join(forward)}")
+        self.errands.must(self.target, forward, doing="migrate", role="migration")
+        self.place.change(lambda known: known.changed(migrated=True), launch=self.launch)
+
+    def _take_migration_back(self, record: EnvironmentRecord, plan: DeliveryPlan) -> None:
+        """Run the backward migration of the release that goes, in its own code: only that one knows it."""
+        current = record.current
+        leaving = record.unsettled or (current if current and current.commit != self.target.commit else None)
+        back = plan.migration.way_back
+        if leaving is not None and back is not None:
+            self.say(f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}")
+            try:
+                self.errands.must(leaving, back, doing="migrate back", role="migration")
+            except Refused as error:
+                raise Refused(
+                    f"{error}\n{leaving.commit[:12]} goes on serving. Mend its data by hand until that command "
+                    "succeeds, then deploy again."
+                ) from error
+        self.place.change(lambda known: known.changed(unsettled=None, migrated=False), launch=self.launch)
+
+    def _seed(self) -> None:
+        seeds = [service for service in services_of(self.place) if service.seed]
+        if not seeds or self.place.read(launch=self.launch).seeded:
+            return
+        for service in seeds:
+            self.say(f"Fill {service.name}: {' '.join(service.seed)}")
+            self.errands.must(self.target, service.seed, doing=f"seed {service.name} with", role="seed")
+        self.place.change(lambda known: known.changed(seeded=True), launch=self.launch)
+
+    def _roll_out(self, release: ReleaseRecord) -> None:
+        """Apply the release's objects and wait until they run."""
+        self.place.read(launch=self.launch)
+        for manifest in release.manifests:
+            self.place.apply(manifest)
+        rollout = self._rollout(release)
+        self.say(f"Wait for the rollout of {release.commit[:12]} in {self.place.namespace}.")
+        found = self.waits.rollout(self.place.cluster, rollout)
+        # Overtaken, and failed for that? Then this is no verdict on the release.
+        self.place.read(launch=self.launch)
+        if found.outcome is Outcome.FAILED:
+            raise self._refusal(found.reason, found)
+
+    def _rollout(self, release: ReleaseRecord) -> Rollout:
+        objects = workloads_in(release.manifests)
+        allowed = release.plan.health.timeout + 2 * self.place.settings.start_allowance
+        return Rollout(
+            connection=self.place.cluster.name,
+            namespace=self.place.namespace,
+            release=release.id,
+            workloads=tuple((each["apiVersion"], each["kind"], each["metadata"]["name"]) for each in objects),
+            seconds=allowed.total_seconds(),
+        )
+
+    def _refusal(self, why: str, found: Judgement) -> Refused:
+        said = self._last_words(found)
+        return Refused(f"Could not start {self.short} in {self.place.title}: {why}. {said}".rstrip())
+
+    def _last_words(self, found: Judgement) -> str:
+        if not found.pod:
+            return ""
+        for previous in (False, True):
+            with suppress(Error):
+                text = self.place.cluster.log(
+                    self.place.namespace, found.pod, container=found.container, tail=_LAST_LINES, previous=previous
+                )
+                if text.strip():
+                    return "It ended with:\n" + text.rstrip()
+        return "It wrote nothing."
+
+    def _settle(self) -> None:
+        """Write down that the release serves, and remove what only its predecessor had."""
+        old: ReleaseRecord | None = None
+
+        def switched(known: EnvironmentRecord) -> EnvironmentRecord:
+            nonlocal old
+            old = known.current
+            previous = old if old is not None and old.commit != self.target.commit else known.previous
+            done = {"current": self.target, "previous": previous, "unsettled": None, "migrated": False, "launch": ""}
+            return known.changed(**done)
+
+        self.place.change(switched, launch=self.launch)
+        if old is not None:
+            self._remove_rest(old.manifests, self.target.manifests)
+
+    def _remove_rest(self, before: list[Manifest], after: list[Manifest]) -> None:
+        kept = {_identity(manifest) for manifest in after}
+        for manifest in before:
+            # A volume claim holds data: whoever drops it from the manifests removes it by hand.
+            if _identity(manifest) not in kept and manifest["kind"] != "PersistentVolumeClaim":
+                self.say(f"Remove {manifest['kind']} {manifest['metadata']['name']}: this release has none.")
+                self.place.remove(manifest)
+
+    def _give_up(self, error: Error) -> None:
+        """Bring back what ran before; what fails here is mended by the next deploy, and must not hide ``error``."""
+        with suppress(Error):
+            record = self.place.read(launch=self.launch)
+            old = record.current
+            if old is not None:
+                for manifest in old.manifests:
+                    self.place.apply(manifest)
+            self._remove_rest(self.target.manifests, old.manifests if old is not None else [])
+            if record.migrated and record.unsettled is not None and record.unsettled.id == self.target.id:
+                self._undo_migration(error)
+            self.place.change(lambda known: known.changed(launch=""), launch=self.launch)
+
+    def _undo_migration(self, error: Error) -> None:
+        """Bring the data back that were migrated for this release, where that is possible: the old one goes on."""
+        back = self.target.plan.migration.way_back
+        if back is None:
+            error.add_note("Its migration has run and stays; the old release goes on with migrated data.")
+            return
+        try:
+            self.errands.must(self.target, back, doing="migrate back", role="migration")
+            undone = {"unsettled": None, "migrated": False}
+            self.place.change(lambda known: known.changed(**undone), launch=self.launch)
+        except Conflict:
+            raise
+        except Error as failure:
+            self.say(f"The migration of {self.short} could not be taken back: {failure}")
+        else:
+            self.say(f"The migration of {self.short} was taken back.")
+
+
+def _identity(manifest: Manifest) -> tuple[str, str]:
+    return resource_of(manifest).kind, manifest["metadata"]["name"]

@@ -1,0 +1,86 @@
+"""Errands in a release's own code: migrations, seeds, commands. Each is a pod that is begun once and found again."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from feature_delivery.adapters.platforms.kubernetes.manifests.pods import once
+from feature_delivery.adapters.platforms.kubernetes.names import digest, dns_label
+from feature_delivery.domain.errors import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from feature_delivery.adapters.platforms.kubernetes.place import Place
+    from feature_delivery.adapters.platforms.kubernetes.pods import PodEnd
+    from feature_delivery.adapters.platforms.kubernetes.record import ReleaseRecord
+    from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
+    from feature_delivery.domain.plan import Command
+
+_LAST_LINES = 12
+
+
+class Errands:
+    """Runs errands in one environment."""
+
+    def __init__(self, place: Place, waits: Waits, say: Callable[[str], None], *, token: str) -> None:
+        """Nothing happens yet; ``token``: a pod with another one is of another undertaking, and not taken for ours."""
+        self.place = place
+        self.waits = waits
+        self.say = say
+        self.token = token
+
+    def run(
+        self, release: ReleaseRecord, command: Command, *, role: str, limit: timedelta
+    ) -> tuple[PodEnd, tuple[str, ...]]:
+        """Run ``command``; return how it ended and its last lines.
+
+        Raises:
+            Unavailable: The cluster took the pod away, or never started it.
+        """
+        last: deque[str] = deque(maxlen=_LAST_LINES)
+
+        def hear(line: str) -> None:
+            if line.strip():
+                last.append(line)
+            self.say(line)
+
+        meant = digest("\0".join([release.id, role, self.token, *command]))
+        pod = once(
+            release,
+            command,
+            name=f"{dns_label(self.place.app, limit=30)}-{role}-{meant}",
+            namespace=self.place.namespace,
+            role=role,
+            limit=limit,
+        )
+        ended = self.waits.run(
+            self.place.cluster,
+            self.place.stamped(pod),
+            start_timeout=self.place.settings.start_allowance,
+            hear=hear,
+            say=self.say,
+        )
+        if ended.lost:
+            raise Unavailable(f"Could not run {command[0]!r} in {self.place.title}: {ended.reason}. It is tried again.")
+        return ended, tuple(last)
+
+    def must(self, release: ReleaseRecord, command: Command, *, doing: str, role: str) -> None:
+        """Run a command that has to succeed.
+
+        Raises:
+            Refused: It did not; the sentence ends with its last lines.
+        """
+        limit = self.place.settings.install_timeout
+        ended, last = self.run(release, command, role=role, limit=limit)
+        if ended.code == 0:
+            return
+        how = f"exited with {ended.code}" if ended.code is not None else f"did not come to its end: {ended.reason}"
+        if ended.timed_out:
+            how = f"did not end within {limit.total_seconds():g} seconds and was killed"
+        words = "It ended with:\n" + "\n".join(last) if last else "It wrote nothing."
+        raise Refused(
+            f"Could not {doing} {release.commit[:12]} in {self.place.title}: {' '.join(command)!r} {how}. {words}"
+        )

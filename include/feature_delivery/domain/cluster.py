@@ -1,0 +1,125 @@
+"""What a project file says of its Kubernetes cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from feature_delivery.domain.plan import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a container asks for and may use at most, in Kubernetes' own notation (``250m``, ``256Mi``)."""
+
+    cpu: str = "100m"
+    memory: str = "256Mi"
+    cpu_limit: str = "1"
+    memory_limit: str = "512Mi"
+
+
+@dataclass(frozen=True, slots=True)
+class BackingService:
+    """A workload that an environment needs beside the shop: a database, a cache.
+
+    Attributes:
+        name: A DNS label; the shop reaches it under this name.
+        variables: Of the service's own container; plain, they exist only in temporary environments.
+        gives: Variables for the shop; ``{host}`` and ``{port}`` are filled in.
+        command: Instead of the image's own.
+        data: Where the service keeps its data (lives as long as its pod); also the only place that it may write to
+            besides ``/tmp`` and ``scratch``.
+        ready: Command that succeeds once the service answers; without one its port has to accept connections.
+        seed: Run once in the shop's release, after the first migration: fills in data to test with.
+    """
+
+    name: str
+    image: str
+    port: int
+    variables: dict[str, str] = field(default_factory=dict)
+    gives: dict[str, str] = field(default_factory=dict)
+    command: Command = ()
+    data: str = ""
+    scratch: tuple[str, ...] = ()
+    ready: Command = ()
+    seed: Command = ()
+    resources: Resources = Resources()
+    run_as: int = 10001
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """How environments are reached from outside the cluster.
+
+    Attributes:
+        host: Pattern like ``{environment}.shop.example.org``; ``production_host`` is production's own name.
+        class_name: The IngressClass.
+        tls_secret: Secret with the certificate; empty: plain HTTP, or the controller's default.
+        namespace: Where the ingress controller runs: network policies let it in.
+    """
+
+    host: str
+    production_host: str = ""
+    class_name: str = ""
+    tls_secret: str = ""
+    namespace: str = "ingress-nginx"
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """The ``platform`` part of a project file of kind ``kubernetes``.
+
+    Attributes:
+        connection: Id of the Airflow Connection of type Kubernetes.
+        production_connection: Another cluster for production; empty: the same one.
+        production_namespace: Given, and never created, labelled or deleted by us.
+        image: Image per commit, like ``registry.example.org/shop:{commit}``; empty: ``runtime`` plus a clone.
+        workdir: With ``image``: where it has the commit's files; suites write their reports below it.
+        runtime: Image that commits are cloned into and started in.
+        clone_image: Image with ``git`` and ``sh`` that clones.
+        git_secret: Secret with ``username`` and ``password`` for the clone.
+        build: Command that builds and pushes the image before a deploy; runs on the worker in a checkout, ``{commit}``
+            and ``{image}`` are filled in.
+        pull_secret: Secret of type ``kubernetes.io/dockerconfigjson``.
+        secrets: Secrets whose entries become variables of the shop.
+        secrets_from: Namespace that the Secrets are copied from into each temporary environment.
+        manifests: Folder in the shop's repository with manifests of its own; ours are not made then.
+        service: With ``manifests``: the Service that the shop answers at.
+        allow_from: Namespaces whose pods may reach the shop beside the ingress controller's (workers, monitoring).
+        reach: Private networks (CIDR) that pods may reach: an internal Git host, a test system.
+        quota: Hard limits of each temporary namespace.
+        expires_after: Written on each temporary namespace for people and clean-up tools; we go by the ledger.
+    """
+
+    connection: str = "kubernetes_default"
+    production_connection: str = ""
+    production_namespace: str = ""
+    image: str = ""
+    workdir: str = ""
+    runtime: str = ""
+    clone_image: str = ""
+    git_secret: str = ""
+    build: Command = ()
+    pull_secret: str = ""
+    secrets: tuple[str, ...] = ()
+    secrets_from: str = ""
+    ingress: Ingress | None = None
+    replicas: int = 1
+    production_replicas: int = 2
+    resources: Resources = Resources()
+    suite_resources: Resources = Resources(memory_limit="1Gi")
+    run_as: int = 10001
+    services: tuple[BackingService, ...] = ()
+    manifests: str = ""
+    service: str = ""
+    allow_from: tuple[str, ...] = ()
+    reach: tuple[str, ...] = ()
+    quota: dict[str, str] = field(default_factory=dict)
+    expires_after: timedelta = timedelta(days=30)
+
+    @property
+    def copied_secrets(self) -> tuple[str, ...]:
+        """Every Secret that a temporary environment needs a copy of."""
+        named = (self.pull_secret, self.git_secret if not self.image else "", *self.secrets)
+        return tuple(dict.fromkeys(name for name in named if name))

@@ -1,0 +1,200 @@
+"""Tasks of a Kubernetes project hold no worker while the cluster works: they defer, and find what they began."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from feature_delivery.domain.errors import Refused, Unavailable
+from feature_delivery.domain.suites import SuiteReport
+from feature_delivery.orchestration.cluster_triggers import RolloutTrigger
+from feature_delivery.orchestration.cluster_waits import DeferringWaits
+from feature_delivery.ports.platform import EnvironmentStatus, Release
+from tests import shops
+from tests.contracts.kubernetes_bench import KubernetesBench, fake_server
+from tests.contracts.test_kubernetes_platform import PLACE, REF, ignore
+from tests.fakes.kubernetes.cluster import Fate
+
+
+class Ti:
+    """As much of a task instance as the provider's operator reads."""
+
+    dag_id, task_id, run_id, map_index, try_number = "feature_delivery_shop", "development.deploy", "SHOP-1", -1, 1
+    start_date = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, object] = {}
+
+    def xcom_push(self, key: str, value: object) -> None:
+        self.pushed[key] = value
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesBench]:
+    server = fake_server()
+    connection = {"conn_type": "kubernetes", "extra": {"kube_config": json.dumps(server.kubeconfig())}}
+    monkeypatch.setenv("AIRFLOW_CONN_HERE", json.dumps(connection))
+    made = KubernetesBench(server)
+    made.platform.provision(REF)
+    yield made
+    server.close()
+
+
+def waiting(bench: KubernetesBench, event: dict[str, Any] | None = None, waited: Any = None) -> KubernetesBench:
+    """Have the bench's platform wait as a task does that is called (back) with ``event``."""
+    context: Any = {"ti": Ti(), "run_id": "SHOP-1", "dag": object()}
+    bench.waits = DeferringWaits(context, task_id="deploy", event=event, waited=waited)
+    bench.platform = bench.of_instance("here")
+    return bench
+
+
+def deploy(bench: KubernetesBench, release: Release, generation: int) -> EnvironmentStatus:
+    return bench.platform.deploy(replace(REF, generation=generation), release, say=ignore)
+
+
+def suite(bench: KubernetesBench, release: Release, said: list[str]) -> SuiteReport:
+    plan = shops.suite("print('hello')\n" + shops.writes(shops.GREEN))
+    return bench.platform.run_suite(REF, name="unit", suite=plan, release=release, variables={}, say=said.append)
+
+
+def event_of(trigger: BaseTrigger, *, seconds: float = 20) -> dict[str, Any]:
+    """Run a trigger as the triggerer would: made anew from what was serialised."""
+    path, arguments = trigger.serialize()
+    module, _, name = path.rpartition(".")
+    made = getattr(__import__(module, fromlist=[name]), name)(**json.loads(json.dumps(arguments, default=str)))
+    if hasattr(made, "trigger_start_time"):
+        made.trigger_start_time = arguments["trigger_start_time"]
+
+    async def first() -> TriggerEvent:
+        async for event in made.run():
+            return event
+        raise AssertionError
+
+    payload: dict[str, Any] = asyncio.run(asyncio.wait_for(first(), seconds)).payload
+    return payload
+
+
+def deferred(bench: KubernetesBench, release: Release, generation: int = 1) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as caught:
+        deploy(bench, release, generation)
+    return caught.value
+
+
+def test_a_rollout_is_waited_for_in_the_triggerer_and_found_again(bench: KubernetesBench) -> None:
+    one = shops.release("one")
+    bench.fates[one.commit] = Fate("pending")
+    parked = deferred(waiting(bench), one)
+    assert (parked.method_name, isinstance(parked.trigger, RolloutTrigger)) == ("resume", True)
+    assert "token" not in json.dumps(parked.trigger.serialize()), "no secret goes into the trigger's row"
+    threading.Timer(0.3, bench.server.cluster.serve, args=[PLACE]).start()
+    event = event_of(parked.trigger)
+    assert (event["kind"], event["said"]) == ("rollout", "ready")
+    found = deploy(waiting(bench, event, (parked.kwargs or {})["waited"]), one, generation=2)
+    assert (found.commit, found.healthy, found.ref.generation) == (one.commit, True, 2)
+
+
+def test_a_watch_asks_nothing_while_nothing_happens(bench: KubernetesBench) -> None:
+    one = shops.release("one")
+    bench.fates[one.commit] = Fate("pending")
+    parked = deferred(waiting(bench), one)
+    bench.server.requests.clear()
+    threading.Timer(1.5, bench.server.cluster.serve, args=[PLACE]).start()
+    event_of(parked.trigger)
+    assert len(bench.server.requests) <= 12, bench.server.requests
+
+
+@pytest.mark.parametrize("fault", ["expired", "away", "refused"])
+def test_a_trigger_survives_what_a_cluster_does(bench: KubernetesBench, fault: str) -> None:
+    one = shops.release("one")
+    bench.fates[one.commit] = Fate("pending")
+    parked = deferred(waiting(bench), one)
+    if fault == "expired":
+        threading.Timer(0.2, bench.server.store.compact).start()
+    else:
+        bench.server.fail(0 if fault == "away" else 500, times=2)
+    threading.Timer(0.5, bench.server.cluster.serve, args=[PLACE]).start()
+    assert event_of(parked.trigger)["said"] == "ready"
+
+
+def test_a_failed_rollout_wakes_the_task_that_says_why(bench: KubernetesBench) -> None:
+    one = shops.release("one")
+    bench.fates[one.commit] = Fate("pending")
+    parked = deferred(waiting(bench), one)
+
+    def fail() -> None:
+        for pod in bench.server.store.list("pods", PLACE):
+            status = {"phase": "Pending", "containerStatuses": [_unpullable(pod)]}
+            bench.server.store.set_status(("pods", PLACE, pod["metadata"]["name"]), status)
+
+    threading.Timer(0.2, fail).start()
+    event = event_of(parked.trigger)
+    assert event["said"] == "failed"
+    with pytest.raises(Refused, match="cannot be pulled"):
+        deploy(waiting(bench, event, (parked.kwargs or {})["waited"]), one, generation=2)
+
+
+def _unpullable(pod: dict[str, Any]) -> dict[str, Any]:
+    waits = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    return {"name": "shop", "image": pod["spec"]["containers"][0]["image"], "state": waits, "restartCount": 0}
+
+
+def test_a_rollout_that_takes_too_long_fails_although_each_wait_was_short(bench: KubernetesBench) -> None:
+    one = shops.release("one")
+    bench.fates[one.commit] = Fate("pending")
+    parked = deferred(waiting(bench), one)
+    waited = {key: since - 10_000 for key, since in (parked.kwargs or {})["waited"].items()}
+    with pytest.raises(Refused, match="after 1220 seconds"):
+        deploy(waiting(bench, {"kind": "rollout"}, waited), one, generation=2)
+
+
+def test_a_trigger_whose_time_is_over_ends_by_itself() -> None:
+    trigger = RolloutTrigger(
+        connection="nowhere",
+        namespace="x",
+        release="r",
+        workloads=[("apps/v1", "Deployment", "x")],
+        deadline=time.time(),
+    )
+    assert event_of(trigger)["said"] == "its time is over"
+
+
+def test_a_suite_is_run_by_the_pod_operator_and_its_report_collected(bench: KubernetesBench) -> None:
+    one = shops.release("one")
+    deploy(bench, one, 1)
+    with pytest.raises(TaskDeferred) as caught:
+        suite(waiting(bench), one, [])
+    trigger = caught.value.trigger
+    assert (type(trigger).__name__, caught.value.method_name) == ("KubernetesPodTrigger", "resume")
+    pods = [pod for pod in bench.server.store.list("pods", PLACE) if "suite" in pod["metadata"]["name"]]
+    assert pods[0]["metadata"]["labels"]["dag_id"] == Ti.dag_id
+    assert pods[0]["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    event = event_of(trigger)
+    said: list[str] = []
+    report = suite(waiting(bench, event), one, said)
+    assert (report.problem, report.executed) == ("", 1)
+    assert "hello" in said
+    assert not [pod for pod in bench.server.store.list("pods", PLACE) if "suite" in pod["metadata"]["name"]]
+
+
+def test_a_suite_whose_pod_was_evicted_is_tried_again(bench: KubernetesBench) -> None:
+    one = shops.release("one")
+    deploy(bench, one, 1)
+    bench.server.cluster.fate = lambda pod: None if pod["metadata"].get("ownerReferences") else Fate("evicted")
+    with pytest.raises((Unavailable, TaskDeferred)) as caught:
+        suite(waiting(bench), one, [])
+    # The provider defers, unless it has seen the pod's end at once.
+    if isinstance(caught.value, TaskDeferred):
+        event = event_of(caught.value.trigger)
+        with pytest.raises(Unavailable) as caught:
+            suite(waiting(bench, event), one, [])
+    assert "the cluster took its pod away (Evicted" in str(caught.value)
