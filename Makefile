@@ -24,10 +24,11 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/feature-delivery demo $(ARGS)
 
-# Tests with a real Airflow run one after the other: each needs the machine's two cores, and some share a shop.
+# A module's servers are started once: its tests stay together. Those with a real Airflow wait more than they work, so
+# that two of them fit on two cores.
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 -m "not e2e" $(ARGS)
-	$(BIN)/pytest -m e2e $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not e2e" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m e2e $(ARGS)
 
 # On a cluster of yours: FEATURE_DELIVERY_TEST_KUBECONFIG names a kubeconfig with an administrator's rights.
 e2e-kubernetes: $(VENV)/.installed-dev
