@@ -54,7 +54,7 @@ def test_a_gate_is_decided_on_the_board_within_airflows_pages(shop: DeliveringSh
     # The run goes on by itself, and the page sees it.
     expect(board.locator(".station").filter(has_text="Create the branch")).to_have_class(re.compile("done"))
     said = [one for one in shop.play.stage.feature(key)["decisions"] if one["who"] == "dora"]
-    assert [(one["kind"], one["accepted"], one["source"]) for one in said] == [("approve", True, "board")]
+    assert [(one["kind"], one["accepted"], one["way"]) for one in said] == [("approve", True, "board")]
 
     # A log link leaves the frame for Airflow's own page; there, the run has its feature as a tab.
     board.locator(".station").filter(has_text="Create the branch").get_by_role("link", name="log").click()
