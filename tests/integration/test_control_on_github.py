@@ -58,7 +58,7 @@ class OnGitHub:
     def decisions(self) -> list[tuple[str, str, bool]]:
         with begin() as unit:
             found = unit.books.decisions(unit.books.features()[0])
-            return [(one.person, one.kind, one.accepted) for one in found if one.way == "review"]
+            return [(one.person, one.kind, one.accepted) for one in found if one.way in {"review", "comment"}]
 
     def statuses(self, commit: str) -> dict[str, tuple[str, str]]:
         return {one.context: (one.state, one.url or "") for one in self.github.fake.statuses if one.sha == commit}
