@@ -115,5 +115,5 @@ def test_the_examples_of_the_documentation_are_what_is_read() -> None:
     manifest, whole, others = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
     assert set(manifest["oauth_config"]["scopes"]["bot"]) >= {*NEEDS.values()}
     found = parse_project(yaml.safe_dump(whole | {"messages": whole["messages"] | others["messages"]}), where="x")
-    assert (found.messages.kind, len(found.messages.notifiers)) == ("slack", 4)
+    assert (found.messages.kind, len(found.messages.notifiers)) == ("slack", 3)
     assert found.messages.digest == time(9, 15)
