@@ -156,12 +156,24 @@ class Developer(Person):
         start = f"origin/{self.stage.production}" if force else f"origin/{branch}"
         self._git("checkout", "--quiet", "-B", branch, start)
         apply_overlay(self.clone, commit.overlay)
+        self._note(branch, commit)
         self._git("add", "--all")
         self._git("commit", "--quiet", "--message", commit.message)
         pushed = ["push", "--quiet"] + (["--force"] if force else []) + ["origin", branch]
         self.say(f"git {' '.join(pushed)} ({commit.message.splitlines()[0]})")
         self._git(*pushed)
         return self._git("rev-parse", "HEAD")
+
+    def _note(self, branch: str, commit: DemoCommit) -> None:
+        """Write what the next release notes say of the feature, as the shop's developers do.
+
+        It also tells two features apart that are the same otherwise: a story that is played again brings back files
+        that were rolled back in the one before, and those do not ship again.
+        """
+        notes = self.clone / "changes"
+        notes.mkdir(exist_ok=True)
+        name = branch.rpartition("/")[2]
+        (notes / f"{name}.md").write_text(f"{commit.message.splitlines()[0]}\n", encoding="utf-8")
 
     def merge_production(self, branch: str, *, ours: tuple[str, ...]) -> str:
         """Merge production into the branch, taking our side of the files in conflict, and push."""
