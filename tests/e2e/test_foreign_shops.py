@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -153,7 +154,9 @@ def shop(home: Path, checkout: Path, files: Mapping[str, str], port: int) -> New
 
 
 def missing_tool() -> str:
-    """Return why these shops cannot run here; empty: they can."""
+    """Return why these shops are not run here; empty: they are."""
+    if "CI" in os.environ:
+        return "Two shops more take two minutes, which CI does not have: unset CI to deliver them."
     if lost := [tool for tool in ("node", "npm", "make") if shutil.which(tool) is None]:
         return f"Shops of Node and make cannot be delivered here: {', '.join(lost)} is not installed."
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
