@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.junit import BadReportError
+from feature_delivery.domain.errors import Conflict
 from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
 
 if TYPE_CHECKING:
@@ -55,3 +56,11 @@ def judge(
             if code != 0 and not broken:
                 problem = f"the command {how} although its report shows no failure. {last_words}"
     return SuiteReport(suite=name, commit=commit, seconds=seconds, cases=cases, problem=problem, log_path=log_path)
+
+
+def says_nothing(name: str, commit: CommitSha, *, about: str, found: CommitSha | None) -> Conflict:
+    """Return that a suite of ``commit`` proves nothing about an environment where ``found``, or nothing, runs."""
+    return Conflict(
+        f"The {name} suite of {commit[:12]} says nothing about {about}: "
+        f"{found[:12] if found else 'another release, or none,'} runs there now. Deploy, then run the suite again."
+    )

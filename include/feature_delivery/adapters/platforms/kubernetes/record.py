@@ -11,14 +11,15 @@ import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from feature_delivery.adapters.platforms.kubernetes.names import GENERATION, app_name, labels_of
 from feature_delivery.adapters.platforms.kubernetes.resources import CONFIG_MAP
+from feature_delivery.adapters.platforms.records import IdentifiedRecord, Record
 from feature_delivery.domain.errors import Refused
-from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
+from feature_delivery.domain.names import CommitSha, ProjectName
 from feature_delivery.domain.plan import DeliveryPlan
-from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef
+from feature_delivery.ports.platform import EnvironmentRef
 
 if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.kubernetes.api import Cluster
@@ -29,11 +30,7 @@ MANIFESTS_LIMIT_BYTES = 250_000
 """Compressed, of one release: three of them have to fit into one ConfigMap of a mebibyte."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ReleaseRecord(_Record):
+class ReleaseRecord(Record):
     """A release.
 
     Attributes:
@@ -55,11 +52,10 @@ class ReleaseRecord(_Record):
         return found
 
 
-class EnvironmentRecord(_Record):
+class EnvironmentRecord(IdentifiedRecord):
     """The content of the ConfigMap.
 
     Attributes:
-        generation: The highest seen.
         current: What answers at the address.
         previous: What was switched away from.
         unsettled: A release whose forward migration was begun and neither switched to nor taken back.
@@ -73,12 +69,6 @@ class EnvironmentRecord(_Record):
     """
 
     layout: int = 1
-    instance: str
-    project: ProjectName
-    name: str
-    kind: EnvironmentKind
-    key: FeatureKey | None
-    generation: int
     current: ReleaseRecord | None = None
     previous: ReleaseRecord | None = None
     unsettled: ReleaseRecord | None = None
@@ -88,22 +78,6 @@ class EnvironmentRecord(_Record):
     launch: str = ""
     begun: int = 0
     leaving: bool = False
-
-    @property
-    def ref(self) -> EnvironmentRef:
-        """The environment as the port names it."""
-        return EnvironmentRef(
-            instance=self.instance,
-            project=self.project,
-            name=self.name,
-            kind=self.kind,
-            key=self.key,
-            generation=self.generation,
-        )
-
-    def changed(self, **values: object) -> EnvironmentRecord:
-        """Return a copy with some values replaced."""
-        return self.model_copy(update=values)
 
 
 def fresh_record(ref: EnvironmentRef) -> EnvironmentRecord:

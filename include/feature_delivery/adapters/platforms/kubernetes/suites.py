@@ -9,7 +9,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.judging import judge
+from feature_delivery.adapters.platforms.judging import judge, says_nothing
 from feature_delivery.adapters.platforms.junit import SIZE_LIMIT_BYTES, BadReportError, parse_report
 from feature_delivery.adapters.platforms.kubernetes.manifests.parts import WORKSPACE, scratch
 from feature_delivery.adapters.platforms.kubernetes.manifests.pods import (
@@ -98,10 +98,7 @@ class SuiteRun:
         return record.current
 
     def _moved(self, found: CommitSha | None) -> Conflict:
-        return Conflict(
-            f"The {self.name} suite of {self.commit[:12]} says nothing about {self.place.title}: "
-            f"{found[:12] if found else 'another release, or none,'} runs there now. Deploy, then run the suite again."
-        )
+        return says_nothing(self.name, self.commit, about=self.place.title, found=found)
 
     def _pod(self, release: ReleaseRecord, token: str) -> Manifest:
         settings, report = self.place.settings, self._report_path(release)

@@ -8,13 +8,13 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from feature_delivery.adapters.platforms.local.layout import FRESH_STATE
+from feature_delivery.adapters.platforms.records import IdentifiedRecord, Record
 from feature_delivery.domain.errors import Refused, Unavailable
-from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
+from feature_delivery.domain.names import CommitSha
 from feature_delivery.domain.plan import DeliveryPlan
-from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 _LOCK_PAUSE = 0.05
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ReleaseRecord(_Record):
+class ReleaseRecord(Record):
     """A release on disk.
 
     Attributes:
@@ -49,11 +45,10 @@ class ReleaseRecord(_Record):
     port: int | None = None
 
 
-class EnvironmentRecord(_Record):
+class EnvironmentRecord(IdentifiedRecord):
     """The content of ``environment.json``.
 
     Attributes:
-        generation: The highest seen.
         port: The stable one, the forwarder's.
         forwarder: Identity of its process.
         current: What answers at the address.
@@ -66,12 +61,6 @@ class EnvironmentRecord(_Record):
     """
 
     layout: Literal[1] = 1
-    instance: str
-    project: ProjectName
-    name: str
-    kind: EnvironmentKind
-    key: FeatureKey | None
-    generation: int
     port: int
     forwarder: str | None = None
     current: ReleaseRecord | None = None
@@ -86,25 +75,9 @@ class EnvironmentRecord(_Record):
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def ref(self) -> EnvironmentRef:
-        """The environment as the port names it."""
-        return EnvironmentRef(
-            instance=self.instance,
-            project=self.project,
-            name=self.name,
-            kind=self.kind,
-            key=self.key,
-            generation=self.generation,
-        )
-
-    @property
     def kept(self) -> tuple[ReleaseRecord, ...]:
         """The releases whose files must stay."""
         return tuple(release for release in (self.current, self.previous, self.unsettled) if release is not None)
-
-    def changed(self, **values: object) -> EnvironmentRecord:
-        """Return a copy with some values replaced."""
-        return self.model_copy(update=values)
 
 
 def load(layout: Layout) -> EnvironmentRecord | None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.judging import judge
+from feature_delivery.adapters.platforms.judging import judge, says_nothing
 from feature_delivery.adapters.platforms.junit import BadReportError, read_report
 from feature_delivery.adapters.platforms.local.commands import Running
 from feature_delivery.adapters.platforms.local.layout import drop_staging, new_staging, remove_tree
@@ -90,10 +90,7 @@ class SuiteRun:
         return record.current
 
     def _moved(self, found: CommitSha | None = None) -> Conflict:
-        return Conflict(
-            f"The {self.name} suite of {self.commit[:12]} says nothing about {self.place.title}: "
-            f"{found[:12] if found else 'another release, or none,'} runs there now. Deploy, then run the suite again."
-        )
+        return says_nothing(self.name, self.commit, about=self.place.title, found=found)
 
     def _start(self, release: ReleaseRecord) -> Running:
         staging = new_staging(self.place.layout, launch=self.id.rpartition("-")[2])
