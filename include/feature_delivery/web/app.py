@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from feature_delivery.web import (
+    brake_routes,
     decision_routes,
     delivery_routes,
     errors,
@@ -27,6 +28,7 @@ from feature_delivery.web import (
     workers,
 )
 from feature_delivery.web.board.app import create_board
+from feature_delivery.web.held import not_held
 from feature_delivery.web.transaction import begin
 
 router = APIRouter(tags=["health"])
@@ -70,12 +72,13 @@ def create_app() -> FastAPI:
         feature_routes,
         decision_routes,
         local_routes,
-        webhook_routes,
+        brake_routes,
         delivery_routes,
         examination_routes,
+        slack_routes,
     ):
-        app.include_router(part.router)
-    app.include_router(slack_routes.router)
+        app.include_router(part.router, dependencies=[Depends(not_held)])
+    app.include_router(webhook_routes.router)
     app.include_router(router)
     app.include_router(monitoring.router)
     app.mount("/board", create_board())

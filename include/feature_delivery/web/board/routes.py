@@ -30,9 +30,10 @@ from feature_delivery.web.board.figures_page import csv_rows, figures_page
 from feature_delivery.web.board.language import COOKIE
 from feature_delivery.web.board.overview import QUERY_LIMIT, Filters, Overview, overview
 from feature_delivery.web.board.pages import YEAR_SECONDS, Reader, page, reader_of
+from feature_delivery.web.held import not_held
 from feature_delivery.web.transaction import WebUnit, begin, session
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(not_held)])
 
 OLDER_FOUND = 50
 WEEKS = (4, 12, 26, 52)
