@@ -1,4 +1,4 @@
-"""Where the ledger is, so that a copy of it is found out; brakes that stop a project until an operator releases them."""
+"""Where the ledger is, so that a copy of it is found out; brakes that stop a project until an operator lets go."""
 
 import sqlalchemy as sa
 from alembic import op
