@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from feature_delivery.adapters.ledger.books import SqlBooks
 
+RELEASE = "feature-delivery brake release"
 LIVE = (FeatureState.ACTIVE, FeatureState.SHIPPED)
 UNDECIDED = (*OPEN_PROMOTIONS, PromotionState.INTENDED)
 
@@ -117,7 +118,7 @@ def _lock(session: Session, books: SqlBooks, name: ProjectName, old: str, *, rep
         session.flush()  # one brake must be off before the next one is on
     reason = (
         f"{name} is delivered by instance {old}, which this one was forked from. Name another repository, host, "
-        f"tracker and channel in its project file, then release it with 'feature-delivery brake release --project {name}'."
+        f"tracker and channel in its project file, then release it with '{RELEASE} --project {name}'."
     )
     books.add(Brake(project=name, kind=BrakeKind.FORK, reason=reason, about={"repository": repository}))
 
