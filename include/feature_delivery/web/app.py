@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from feature_delivery.web import (
     brake_routes,
+    database,
     decision_routes,
     delivery_routes,
     errors,
@@ -50,7 +51,12 @@ def health() -> Health:
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Run the background workers as long as the API server runs."""
+    """Run the background workers as long as the API server runs.
+
+    Raises:
+        Misconfigured: The ledger is newer than this version, which would write what the newer one cannot read.
+    """
+    await run_in_threadpool(database.must_fit)
     workers.start_all(rounds.works())
     yield
     await run_in_threadpool(workers.stop_all)

@@ -7,6 +7,7 @@ revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
+loses = ("fd_brake", "fd_instance.place", "fd_instance.accepted")
 
 INSTANCE, BRAKE = "fd_instance", "fd_brake"
 
