@@ -7,7 +7,6 @@ downgrade`` takes back Airflow's own tables alone: ``airflow db-manager downgrad
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from alembic import command
 from feature_delivery.adapters import ledger
 from feature_delivery.adapters.ledger import local_tables  # noqa: F401 - completes the metadata
 from feature_delivery.adapters.ledger.tables import VERSION_TABLE, metadata
+from feature_delivery.bootstrap.variables import name_of, read
 from feature_delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
 _HOME = Path(ledger.__file__).parent
-MAY_LOSE = "FEATURE_DELIVERY_MAY_LOSE"
+MAY_LOSE = name_of("may_lose")
 """Set to the revision that is gone back to, it says that what the migrations declare as lost may be."""
 
 
@@ -86,7 +86,7 @@ class LedgerDBManager(BaseDBManager):  # type: ignore[misc] # Airflow is not fol
         """
         self._must_know()
         revision = f"{from_revision}:{to_revision}" if show_sql_only and from_revision else to_revision
-        if not show_sql_only and os.environ.get(MAY_LOSE) != to_revision and (lost := self._lost(to_revision)):
+        if not show_sql_only and read("may_lose").may_lose != to_revision and (lost := self._lost(to_revision)):
             raise SystemExit(
                 f"Going back to {to_revision} forgets {', '.join(lost)} for good. Restore a backup from before the "
                 f"upgrade instead, or set {MAY_LOSE}={to_revision} and do it once more."

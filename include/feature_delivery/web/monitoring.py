@@ -40,6 +40,7 @@ from sqlalchemy.orm import Session
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.metric_books import SqlMetricBooks
 from feature_delivery.bootstrap import monitoring, settings
+from feature_delivery.bootstrap.variables import Network
 from feature_delivery.domain.records import now
 from feature_delivery.ports.metrics import Target
 from feature_delivery.services.control.figures import DORA_SPAN
@@ -74,7 +75,7 @@ def scraper(
     )
 
 
-def _within(host: str, networks: Iterable[monitoring.Network]) -> bool:
+def _within(host: str, networks: Iterable[Network]) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
