@@ -45,7 +45,8 @@ PROJECTS = {
     "the demo's": plain((ROOT / "include" / "projects" / "demo_store.yaml").read_text("utf-8")),
     "small": test_project_file.GOOD,
     "with freezes": test_project_file.GOOD + test_project_file.FROZEN,
-    "on a cluster": test_project_cluster.GOOD,
+    "on a cluster": test_project_cluster.HEAD + test_project_cluster.SMALL,
+    "on a cluster, whole": test_project_cluster.HEAD + test_project_cluster.WHOLE,
     "of the tests": shop_project.project_text(),
     "of the web tests": plain(web_app.PROJECT_FILE),
     **documented(r"^name: (?=.*\n(?:.*\n)*people:)"),
@@ -127,8 +128,8 @@ def test_every_fault_is_listed_with_its_line_and_what_to_do(tmp_path: Path) -> N
     assert project_faults(tmp_path / "shop.yaml") == [
         "Field 'nme' (line 2): it is not known here. Is 'name' meant?",
         "Field 'name' (line 2): it is missing. Add it.",
-        "Field 'people.tom.roles' (line 7): it is missing. Add it.",
         "Field 'people.tom.role' (line 7): it is not known here. Is 'roles' meant?",
+        "Field 'people.tom.roles' (line 7): it is missing. Add it.",
         "Field 'gates.review.timeout' (line 10): write a duration like 30s, 10m, 4h or 14d.",
     ]
 

@@ -1,10 +1,9 @@
-"""Settings: one table of all of them, faults that name the variable, project files that are read again by themselves."""
+"""Settings: one table of them all, faults that name the variable, project files that are read again by themselves."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,7 @@ def test_a_fault_names_its_variable_stops_nothing_else_and_tells_no_secret(monke
     monkeypatch.setenv("FEATURE_DELIVERY_WEBHOOKS_PER_MINUTE", "many")
     monkeypatch.setenv("FEATURE_DELIVERY_TASK_TOKEN", "the-secret")
     assert settings.settings().task_token == "the-secret"
-    with pytest.raises(Misconfigured, match="FEATURE_DELIVERY_INSTANCE is 'Not an id'. Use at most 12 small letters"):
+    with pytest.raises(Misconfigured, match=r"FEATURE_DELIVERY_INSTANCE is 'Not an id'\. Use at most 12 small letters"):
         settings.new_instance()
     monkeypatch.setenv("FEATURE_DELIVERY_TASK_TOKN", "the-secret")
     found = {one.what: one for one in variables.examine()}
@@ -57,7 +56,7 @@ def test_a_fault_names_its_variable_stops_nothing_else_and_tells_no_secret(monke
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of project files with one shop."""
     found = tmp_path / "projects"
     found.mkdir()

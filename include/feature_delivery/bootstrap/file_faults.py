@@ -19,13 +19,15 @@ Place = tuple[int | str, ...]
 def faults(error: ValidationError, content: str, *, model: type[BaseModel]) -> list[str]:
     """Return a sentence for each field that is wrong, in the order of the file."""
     tree = _tree(content)
-    found: dict[str, tuple[int, str]] = {}
+    found: dict[str, tuple[tuple[int, bool], str]] = {}
     for detail in error.errors(include_url=False, include_input=False):
         place = tuple(part for part in detail["loc"] if "[" not in str(part))
         field, line = ".".join(map(str, place)) or "the whole file", _line(tree, place)
         at = f" (line {line})" if line else ""
-        found.setdefault(field, (line, f"field {field!r}{at}: {_said(detail, place, model)}"))
-    return [sentence for _line_, sentence in sorted(found.values(), key=lambda one: one[0])]
+        # A misspelt field is a missing one, too: the spelling is the better hint.
+        order = line, detail["type"] == "missing"
+        found.setdefault(field, (order, f"field {field!r}{at}: {_said(detail, place, model)}"))
+    return [sentence for _order, sentence in sorted(found.values(), key=lambda one: one[0])]
 
 
 def _tree(content: str) -> yaml.Node | None:

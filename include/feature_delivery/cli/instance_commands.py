@@ -230,7 +230,8 @@ def init(
     notes = "".join(f"  * {note}\n" for note in found.notes)
     first = f"See to this first, it is in the file, too:\n{notes}Then look" if notes else "Look"
     sys.stdout.write(
-        f"Wrote {target} ({what}), and beside it {DELIVERY} for editors. {first} it over, commit it to the main branch, and start:\n"
+        f"Wrote {target} ({what}), beside it {DELIVERY} for editors. {first} it over, commit it to the main branch, "
+        "and start:\n"
         f"  feature-delivery up --repository {shlex.quote(str(directory))}\n"
     )
 
