@@ -11,6 +11,7 @@ import pytest
 from feature_delivery.bootstrap import settings, variables
 from feature_delivery.domain.errors import Misconfigured
 from feature_delivery.domain.names import ProjectName
+from scripts.make_env import generate
 from scripts.make_reference import made
 from tests.support.shop_project import project_text
 
@@ -38,6 +39,11 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("FEATURE_DELIVERY_HOME", "")
     assert settings.webhooks_per_minute() == 6000
     assert settings.settings().home == Path(".feature-delivery").absolute()
+
+
+def test_the_id_that_make_env_makes_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_DELIVERY_INSTANCE", generate("instance"))
+    assert settings.new_instance().startswith("fd-")
 
 
 def test_a_fault_names_its_variable_stops_nothing_else_and_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

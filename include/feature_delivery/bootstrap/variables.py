@@ -59,7 +59,7 @@ class Variables(BaseModel):
         "Id of this instance: whose environments and branches are ours to destroy. A second instance must have another "
         "one. Without it the ledger makes one up. See docs/upgrade.md.",
         read_by=SERVER,
-        pattern=r"^[a-z0-9]{0,12}$",
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?)?$",
     )
     task_token: str = _variable(
         "",
@@ -131,7 +131,7 @@ def _sentence(error: ValidationError) -> str:
     what = {
         "webhooks_per_minute": "Set a number from 1.",
         "metrics_networks": "Write networks like 10.0.0.0/8.",
-        "instance": "Use at most 12 small letters and digits.",
+        "instance": "Use at most 12 small letters, digits and hyphens.",
     }.get(field, f"{first['msg']}.")
     return f"{name_of(field)} is {given}. {what}"
 
