@@ -151,6 +151,10 @@ def test_a_brake_pulled_by_hand_keeps_teardown_waiting_and_deliveries_going(care
     assert {"development-shop-1", "preprod-shop-1"} <= environments
     refused = [line for line in careful.log if "olga stopped all destruction in shop" in line]
     assert {Step.DESTROY_DEVELOPMENT, Step.DESTROY_PREPROD} <= {s for s in Step if any(s in line for line in refused)}
+    with careful.begin() as unit:
+        assert brake.release(unit, careful.project, "It was the tracker.", person=OLGA)
+    careful.run()
+    assert {one.kind for one in careful.books.environments(SHOP)} <= {"production"}, "what was refused is done again"
 
 
 def test_a_host_that_shows_nothing_any_more_tears_nothing_down(careful: World) -> None:

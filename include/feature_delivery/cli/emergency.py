@@ -97,6 +97,9 @@ class DirectRuns:
     def stop(self, run: RunRef) -> None:
         """Leave it to the web app."""
 
+    def tear_down_again(self, run: RunRef) -> None:
+        """Leave it to the web app."""
+
     def unshelve_stranded(self, projects: Collection[ProjectName]) -> int:
         """Nothing is scheduled here."""
         return 0

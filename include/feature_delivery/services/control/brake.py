@@ -14,6 +14,7 @@ from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.people import Answer
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.records import Brake, BrakeKind, Event, FeatureState, now
+from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control.posting import announce
 
 if TYPE_CHECKING:
@@ -122,7 +123,11 @@ def pull(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName)
 
 
 def release(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName) -> Answer:
-    """Release the brake; what was looked at may go now, whatever its number. The reason of a yes says what that is."""
+    """Release the brake; what was looked at may go now, whatever its number. The reason of a yes says what that is.
+
+    Teardowns that the brake has refused run once more.
+    """
+    stopped = _torn_down_in_part(unit, project.name)
     unit.books.lock_project(project.name)
     if not (able := _may(project, person, reason)):
         return able
@@ -136,10 +141,30 @@ def release(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonNa
             "from. Name another one there, with its host, tracker and channels, before the brake is released.",
         )
     brake.released_at, brake.released_by, brake.release_reason = now(), person, " ".join(reason.split())[:2000]
+    for run in stopped:
+        unit.runs.tear_down_again(run)
     freed = ", ".join(sorted(brake.about)) if brake.kind is BrakeKind.DESTRUCTIONS else ""
     text = f"{person} released the brake of {project.name}: {brake.release_reason}"
     _tell(unit, project, f"brake:{brake.id}:released", text)
     return Answer(yes=True, reason=f"{freed} may go now." if freed else "What is over may be destroyed again.")
+
+
+def _torn_down_in_part(unit: Unit, project: ProjectName) -> list[RunRef]:
+    """Lock and return the runs whose teardown the brake may have refused, in the order of their names.
+
+    Those of features that are over and have environments still, or were over since shortly before it went on.
+    """
+    on = unit.books.brake(project)
+    since = (on.set_at if on is not None else now()) - AT_ONCE
+    owners = {one.feature_id for one in unit.books.environments(project)}
+    over = [
+        feature
+        for feature in unit.books.features(project)
+        if feature.state is not FeatureState.ACTIVE
+        and (feature.id in owners or (feature.ended_at is not None and feature.ended_at >= since))
+    ]
+    runs = sorted({RunRef(project, feature.run_id) for feature in over}, key=lambda run: run.run_id)
+    return [run for run in runs if unit.runs.lock(run)]
 
 
 def _may(project: ProjectConfig, person: str, reason: str) -> Answer:

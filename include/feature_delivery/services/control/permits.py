@@ -54,8 +54,8 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
 
     Raises:
         Refused: The rule of the step says no; the sentence says what changed and what to do.
-        Unavailable: The ledger may be a copy, or the project's brake is on; an earlier delivery of the issue still has
-            the environment, which is being torn down; the host has not shown the merge request as merged yet.
+        Unavailable: The ledger may be a copy; an earlier delivery of the issue still has the environment, which is
+            being torn down; the host has not shown the merge request as merged yet.
         Conflict: The feature is under delivery in another run.
         NotFound: No such run or feature.
     """
@@ -75,7 +75,8 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     if step is Step.DELETE_BRANCHES and (why_later := request_still_open(unit.books, project, feature)):
         raise Unavailable(why_later)
     if step in TEARDOWNS and (why_not := brake.keeps_alive(unit.books, project.name)):
-        raise Unavailable(f"{step} of {feature.key} has no permit now: {why_not}")
+        # Not waited for on a worker: whoever releases the brake has it done again.
+        raise Refused(f"{step} of {feature.key} has no permit now: {why_not}")
     environment = _environment(scene)
     for older in unit.books.permits(feature):
         if older.step is step and older.state == "granted":
