@@ -26,6 +26,8 @@ LANGUAGES = {"en": "en-GB", "ru": "ru-RU"}
 PATIENCE_MILLISECONDS = 60_000
 WIDE = ViewportSize(width=1280, height=800)
 SHORT = ViewportSize(width=1200, height=640)  # of a feature's page: what is asked, and the beginning of the rest
+LOW = ViewportSize(width=1000, height=360)
+BROAD = ViewportSize(width=1440, height=520)
 PHONE = ViewportSize(width=390, height=780)
 LARGEST_BYTES = 150_000
 
@@ -158,12 +160,12 @@ def test_pictures_of_a_delivery(delivering: DeliveringShop, look: Look) -> None:
     feature = board(f"/demo_store/{key}")
     for language in LANGUAGES:
         take(look("tess", board(), language=language), f"board-{language}")
-        take(look("tess", board("/?person=me"), language=language), f"waits-for-me-{language}", of="main")
+        take(look("tess", board("/?person=me"), language=language, size=LOW), f"waits-for-me-{language}")
         take(look("tess", feature, language=language, size=SHORT), f"acceptance-{language}")
         take(look("dora", board("/demo_store/SHOP-5"), language=language, size=SHORT), f"red-{language}")
         take(look("max", board("/demo_store/SHOP-2"), language=language, size=SHORT), f"rolled-back-{language}")
     take(look("tess", board(), size=PHONE, dark=True), "phone")
-    take(look("olga", "/required_actions"), "required-actions")
+    take(look("olga", "/required_actions", size=BROAD), "required-actions")
 
     play.tester.decide(key, "acceptance", "approve", "A card of 20 euros pays 20 euros, the rest stays on it.")
     play.stage.until_gate(key, CONFIRMATION)
@@ -180,6 +182,9 @@ def test_pictures_of_a_delivery(delivering: DeliveringShop, look: Look) -> None:
     for language in LANGUAGES:
         take(look("max", feature, language=language, size=SHORT), f"demonstration-{language}")
         take(look("max", board("/figures"), language=language), f"figures-{language}")
-    take(look("olga", f"/dags/{DAG}"), "grid")
+    run = look("olga", f"/dags/{DAG}/runs/{key}")
+    expect(run.get_by_text("demo_store").or_(run.get_by_text(key)).first).to_be_visible()
+    run.wait_for_timeout(3000)  # Airflow's page fills its parts one after another
+    take(run, "grid")
     large = {path.name: path.stat().st_size for path in IMAGES.glob("*.png") if path.stat().st_size > LARGEST_BYTES}
     assert large == {}, "these are too large for a repository"
