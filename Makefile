@@ -49,9 +49,10 @@ docs: $(VENV)/.installed-dev
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@$(BIN)/python scripts/check_site.py build/site
 
-# docs/reference, from the code.
+# docs/reference and the picture of the process, from the code.
 reference: $(VENV)/.installed-dev
 	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/picture.py
 
 # The pictures in docs/images, from features that are really delivered: look at each before you commit it.
 screenshots: $(VENV)/.installed-dev

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from scripts import reference
+from scripts import picture, reference
 
 
 @pytest.mark.parametrize(("name", "page"), [("cli.md", reference.cli_page), ("rest.md", reference.rest_page)])
 def test_the_reference_is_what_the_code_says(name: str, page: Callable[[], str]) -> None:
     written = (Path(reference.REFERENCE) / name).read_text("utf-8")
     assert written == page(), f"docs/reference/{name} is not up to date: run 'make reference' and commit it."
+
+
+@pytest.mark.parametrize("language", picture.FILES)
+def test_the_picture_is_that_of_the_process(language: str) -> None:
+    written = (picture.IMAGES / picture.FILES[language]).read_text("utf-8")
+    assert written == picture.picture(language), "the process has changed: run 'make reference' and commit the picture"
 
 
 def test_every_command_and_every_route_is_there() -> None:
