@@ -12,7 +12,7 @@ from feature_delivery.bootstrap import settings, variables
 from feature_delivery.domain.errors import Misconfigured
 from feature_delivery.domain.names import ProjectName
 from scripts.make_env import generate
-from scripts.make_reference import made
+from scripts.reference import made
 from tests.support.shop_project import project_text
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ SHOP = ProjectName("shop")
 
 @pytest.mark.parametrize("path", made(), ids=lambda path: path.name)
 def test_what_is_made_from_the_code_is_what_is_committed(path: Path) -> None:
-    assert path.read_text("utf-8") == made()[path], "run: .venv/bin/python scripts/make_reference.py"
+    assert path.read_text("utf-8") == made()[path], "run: make reference"
 
 
 def test_every_variable_that_is_read_is_in_the_table() -> None:
