@@ -111,7 +111,7 @@ class KubernetesPlatform:
             raise Conflict(f"Could not run {command[0]!r} in {place.title}: nothing is deployed there.")
         place.change(lambda known: known.changed(generation=ref.generation))
         errands = Errands(place, self._waits, say, token=secrets.token_hex(4))
-        ended, _ = errands.run(current, command, role="command", limit=timeout)
+        ended = errands.run(current, command, role="command", limit=timeout)
         if ended.code is None and not ended.timed_out:
             raise Refused(f"Could not run {command[0]!r} in {place.title}: {ended.reason}.")
         return 124 if ended.code is None else ended.code
