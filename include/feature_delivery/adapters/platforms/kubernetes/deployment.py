@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.adapters.platforms.kubernetes.building import build
 from feature_delivery.adapters.platforms.kubernetes.errands import Errands
 from feature_delivery.adapters.platforms.kubernetes.manifests.backing import BACKING
+from feature_delivery.adapters.platforms.kubernetes.provisioning import mark
 from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
@@ -239,6 +240,7 @@ class Deployment:
         self.place.change(switched, launch=self.launch)
         if old is not None:
             self._remove_rest(old.manifests, self.target.manifests)
+        mark(self.place, self.target.commit, say=self.say)
 
     def _remove_rest(self, before: list[Manifest], after: list[Manifest]) -> None:
         kept = {_identity(manifest) for manifest in after}
