@@ -113,6 +113,26 @@ def test_a_watch_asks_nothing_while_nothing_happens(bench: KubernetesBench) -> N
     assert len(bench.server.requests) <= 12, bench.server.requests
 
 
+def test_a_rollout_that_is_ready_is_not_waited_for_again_because_its_task_was_called_back(
+    bench: KubernetesBench,
+) -> None:
+    """Each call writes its own generation, for which the controller has to look once more."""
+    one = shops.release("one")
+    deploy(bench, one, 1)
+    live = bench.server.store.get(("deployments", PLACE, "demo-store"))["metadata"]["generation"]
+    hear = bench.server.cluster._hear
+    bench.server.store.listeners[:] = [lambda change: threading.Timer(0.3, hear, args=[change]).start()]
+    two = replace(one, plan=replace(one.plan, variables={"A": "1"}))
+    bench.platform = waiting(bench).platform
+    with pytest.raises(TaskDeferred) as parked:
+        deploy(bench, two, 2)
+    event = event_of(parked.value.trigger)
+    assert event["said"] == "ready"
+    found = deploy(waiting(bench, event, (parked.value.kwargs or {})["waited"]), two, 3)
+    assert found.healthy
+    assert bench.server.store.get(("deployments", PLACE, "demo-store"))["metadata"]["generation"] == live + 2
+
+
 @pytest.mark.parametrize("fault", ["expired", "away", "refused"])
 def test_a_trigger_survives_what_a_cluster_does(bench: KubernetesBench, fault: str) -> None:
     one = shops.release("one")

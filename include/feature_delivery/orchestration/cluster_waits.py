@@ -48,6 +48,7 @@ SUITE = "suite"
 """Role of the pods that are run by the provider's operator; it would run the others again after an interruption."""
 
 _GRACE = timedelta(minutes=5)
+_MOMENT_SECONDS, _LOOK_SECONDS = 5.0, 0.2
 
 
 class DeferringWaits:
@@ -82,7 +83,7 @@ class DeferringWaits:
         Raises:
             TaskDeferred: Nothing has yet.
         """
-        found = look(cluster, rollout)
+        found = self._seen(cluster, rollout)
         if found.outcome is not Outcome.WAITING:
             return found
         key = f"{rollout.namespace}/{rollout.release or rollout.workloads}"
@@ -98,6 +99,17 @@ class DeferringWaits:
             deadline=deadline,
         )
         raise self._deferred(trigger, timeout=timedelta(seconds=deadline - time.time()) + _GRACE)
+
+    def _seen(self, cluster: Cluster, rollout: Rollout) -> Judgement:
+        """Look, and give the controllers their moment.
+
+        A new generation of ours in a Deployment's annotations is a new generation of the Deployment, so that a task
+        that is called back would find a rollout that is ready not looked at yet, and would be sent away again.
+        """
+        end = time.monotonic() + _MOMENT_SECONDS
+        while (found := look(cluster, rollout)).unseen and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
+        return found
 
     def run(
         self, cluster: Cluster, task: PodTask, *, hear: Callable[[str], None], say: Callable[[str], None]
