@@ -119,10 +119,14 @@ class RealBench:
         config: ClusterConfig = CONFIG
         kind: type[KubernetesPlatform] = KubernetesPlatform
         if self.has_nodes:
-            image = os.environ.get("FEATURE_DELIVERY_TEST_IMAGE", "python:3.12-slim")
-            config, kind = replace(CONFIG, image=image), _Inline
+            config, kind = inline_config(), _Inline
         made = platform(connect(self.cluster.kubeconfig), instance=instance, config=config)
         return kind(made.settings, made._cluster, waits=made._waits)
+
+
+def inline_config() -> ClusterConfig:
+    """Return the project file of a shop that one image runs, whatever its commit."""
+    return replace(CONFIG, image=os.environ.get("FEATURE_DELIVERY_TEST_IMAGE", "python:3.12-slim"))
 
 
 class _Inline(KubernetesPlatform):

@@ -713,6 +713,38 @@ class TestFaults:
             step()
         assert bench.platform.list(PROJECT) == ()
 
+    @pytest.mark.parametrize("served", range(0, 40, 5))
+    def test_a_cluster_that_is_away_for_a_while_costs_a_delivery_tries_and_nothing_else(
+        self, bench: KubernetesBench, served: int
+    ) -> None:
+        """Away for as many requests as it may cost of the six tries that Airflow gives each step, wherever it begins."""
+        with_config(bench, services=SERVICES)
+        two = shops.release("two", forward=("echo", "up"), back=("echo", "down"))
+        suite = shops.suite(shops.writes(shops.GREEN))
+        generations = iter(range(1, 99))
+        delivery: list[Callable[[EnvironmentRef], object]] = [
+            bench.platform.provision,
+            lambda ref: bench.platform.deploy(ref, shops.release("one"), say=ignore),
+            lambda ref: bench.platform.deploy(ref, two, say=ignore),
+            lambda ref: bench.platform.run_suite(ref, name="unit", suite=suite, release=two, variables={}, say=ignore),
+            lambda ref: bench.platform.deploy(ref, shops.release("one"), say=ignore, migrate_back=two.plan),
+            bench.platform.destroy,
+        ]
+        for step in delivery:
+            bench.server.faults = [Fault(0, 5, _after(served))]
+            for _ in range(6):
+                with suppress(Temporary):
+                    step(replace(REF, generation=next(generations)))
+                    break
+            else:
+                raise AssertionError
+        bench.server.faults = []
+        ran = [pod["spec"]["containers"][0]["command"] for pod in bench.server.cluster.ran]
+        assert [command for command in ran if command[0] == "echo"] == [
+            ["echo", said] for said in ("seeded", "up", "down")
+        ]
+        assert bench.platform.list(PROJECT) == ()
+
     def test_what_an_answer_means(self, bench: KubernetesBench) -> None:
         meanings: list[tuple[int, type[Error], str, dict[str, str]]] = [
             (400, Refused, "injected", {}),
