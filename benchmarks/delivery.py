@@ -37,6 +37,9 @@ def deliver_empty(stage: Stage) -> tuple[str, float]:
     stage.post(EMPTY, "/requests", {"source": branch, "title": key})
     for gate in SIGN_OFFS:
         stage.decide(EMPTY, key, gate, "approve")
+    asked = "SELECT 1 FROM fd_gate WHERE feature_id = :feature AND step = 'production.wait_for_verdict'"
+    stage.until(f"the verdict on {key}", lambda: stage.rows(asked, feature=feature))
+    stage.decide(EMPTY, key, "verdict", "keep")
     shipped = "SELECT 1 FROM fd_feature WHERE id = :feature AND state = 'shipped'"
     stage.until(f"{key} in production", lambda: stage.rows(shipped, feature=feature))
     stage.decide(EMPTY, key, "demonstration", "approve")

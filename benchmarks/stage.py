@@ -55,7 +55,6 @@ solo: true
 choices:
   start_gate: true
   start_on_push: false
-  automatic_verdict: {automatic}
   observe_for: 0s
   load_for: 0s
 """
@@ -173,7 +172,7 @@ def _bare(home: Path, name: str) -> Path:
     return home / "repositories" / f"{name}.git"
 
 
-def _shop(home: Path, name: str, *, automatic: bool) -> Shop:
+def _shop(home: Path, name: str) -> Shop:
     bare = _bare(home, name)
     create_bare(bare, branch_name("production"))
     seed = home / "seed" / name
@@ -187,7 +186,7 @@ def _shop(home: Path, name: str, *, automatic: bool) -> Shop:
     file = home / "projects" / f"{name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     repository = json.dumps(str(bare))
-    content = PROJECT.format(name=name, repository=repository, person=PERSON, automatic=str(automatic).lower())
+    content = PROJECT.format(name=name, repository=repository, person=PERSON)
     file.write_text(content, encoding="utf-8")
     return Shop(project=read_project_file(file), repository=bare, home=home)
 
@@ -216,7 +215,7 @@ def _instance(home: Path, *, port: int) -> Instance:
 def running(home: Path, *, port: int, names: Sequence[str] = USUAL) -> Iterator[Stage]:
     """Run these shops in the fresh directory ``home`` until the block ends, exactly as ``feature-delivery up`` does."""
     with ExitStack() as stack:
-        shops = {name: _shop(home, name, automatic=name == EMPTY) for name in names}
+        shops = {name: _shop(home, name) for name in names}
         instance = _instance(home, port=port)
         stack.callback(instance.stop)
         instance.start(dag_ids=[BARE_DAG, *(shop.project.dag_id for shop in shops.values())])

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from feature_delivery.adapters.retry_after import asked_pause
 from feature_delivery.domain import errors
 from feature_delivery.domain.errors import Error, Misconfigured, RateLimited, Unavailable
 
@@ -126,7 +127,7 @@ class Channel:
             return self._foreign(answer)
         named = _named(body.get("error")) or _BY_STATUS.get(status, Unavailable)
         if named is RateLimited:
-            return RateLimited(message, retry_after_seconds=_seconds(answer.headers.get("Retry-After")))
+            return RateLimited(message, retry_after_seconds=asked_pause(answer.headers))
         return named(message)
 
     def _foreign(self, answer: httpx.Response) -> Error:
@@ -147,10 +148,3 @@ class Channel:
 def _named(name: object) -> type[Error] | None:
     found = getattr(errors, name, None) if isinstance(name, str) else None
     return found if isinstance(found, type) and issubclass(found, Error) else None
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None

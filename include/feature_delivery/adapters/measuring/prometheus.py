@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import httpx
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from feature_delivery.adapters.retry_after import asked_pause
 from feature_delivery.domain.errors import Misconfigured, RateLimited, Unavailable
 from feature_delivery.domain.login import Login
 
@@ -127,7 +128,7 @@ class Prometheus:
         if status in {401, 403}:
             return Misconfigured(f"{self._name} does not accept our login ({status}). Correct the Connection.")
         if status == 429:
-            return RateLimited(f"{self._name} asks us to wait.")
+            return RateLimited(f"{self._name} asks us to wait.", retry_after_seconds=asked_pause(answer.headers))
         said = _said(answer)
         if status in {400, 422} and said:
             return Misconfigured(f"{self._name} does not understand the query: {said}. Correct it.")

@@ -9,11 +9,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from feature_delivery.adapters.retry_after import asked_pause
 from feature_delivery.domain.errors import (
     Conflict,
     Error,
@@ -63,7 +62,7 @@ def failure(status: int, headers: Mapping[str, str], *, asked: Asked, reasons: S
     """
     begin, said = asked.failed, "".join(f" It says: {shortened(reason)}" for reason in reasons[:3])
     if status == 429 or (status in {403, 503} and headers.get("Retry-After")):
-        return RateLimited(f"{begin}: it asks us to wait.", retry_after_seconds=_retry_after(headers))
+        return RateLimited(f"{begin}: it asks us to wait.", retry_after_seconds=asked_pause(headers))
     if status >= 500:
         return Unavailable(f"{begin}: the server answered {status}. It is tried again later.")
     match status:
@@ -161,15 +160,3 @@ def token(login: Login) -> str:
             f"The Connection {login.connection!r} holds no token, or not only a token. Put one into its password."
         )
     return login.secret
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("Retry-After", "")
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())

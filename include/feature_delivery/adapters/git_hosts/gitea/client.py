@@ -11,8 +11,6 @@ import ssl
 import time
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -20,6 +18,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from feature_delivery.adapters.git_hosts.gitea.answers import Answer, User
+from feature_delivery.adapters.retry_after import asked_pause
 from feature_delivery.domain.errors import (
     Conflict,
     Error,
@@ -239,7 +238,7 @@ class GiteaClient:
     def _error(self, answer: httpx.Response, *, doing: str, needs: str) -> Error:
         status, begin = answer.status_code, f"Could not {doing} ({self.shown})"
         if status == 429 or (status == 403 and "Retry-After" in answer.headers):
-            return RateLimited(f"{begin}: it asks us to wait.", retry_after_seconds=_retry_after(answer))
+            return RateLimited(f"{begin}: it asks us to wait.", retry_after_seconds=asked_pause(answer.headers))
         if status >= 500:
             return Unavailable(f"{begin}: the server answered {status}. It is tried again later.")
         match status:
@@ -295,18 +294,6 @@ def _goes_on(answer: httpx.Response, total: str, count: int) -> bool:
     if "Link" in answer.headers:
         return "next" in answer.links
     return count < int(total) if total.isascii() and total.isdigit() else True
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    text = answer.headers.get("Retry-After", "")
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
 def _address(login: Login) -> httpx.URL:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import requests
 from github import BadAttributeException, GithubException, IncompletableObject
 
+from feature_delivery.adapters.retry_after import asked_pause, http_date
 from feature_delivery.domain.errors import (
     Conflict,
     Error,
@@ -140,24 +140,13 @@ def _limited(words: Said, headers: Mapping[str, str]) -> bool:
 
 def _pause_seconds(headers: Mapping[str, str]) -> float:
     """Return how long to wait: ``Retry-After``, else until the limit is renewed (by GitHub's clock), else a minute."""
-    now = _date(headers.get("date", "")) or datetime.now(UTC)
-    after = headers.get("retry-after", "")
-    if re.fullmatch(r"[0-9]{1,6}", after):
-        return max(1.0, float(after))
-    if until := _date(after):
-        return max(1.0, (until - now).total_seconds())
+    if (asked := asked_pause(headers)) is not None:
+        return max(1.0, asked)
+    now = http_date(headers.get("date", "")) or datetime.now(UTC)
     reset = headers.get("x-ratelimit-reset", "")
     if headers.get("x-ratelimit-remaining") == "0" and re.fullmatch(r"[0-9]{1,11}", reset):
         return max(1.0, float(reset) - now.timestamp())
     return SECONDARY_PAUSE_SECONDS
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _said(error: GithubException) -> Said:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
 from gitlab.exceptions import GitlabError
 
+from feature_delivery.adapters.retry_after import asked_pause, http_date
 from feature_delivery.domain.errors import (
     Conflict,
     Error,
@@ -158,24 +158,13 @@ def _forbidden(error: Answered, *, where: str, right: str, connection: str) -> E
 
 def _pause_seconds(headers: Mapping[str, str]) -> float:
     """Return how long to wait: ``Retry-After``, else until the limit is renewed (by GitLab's clock), else a minute."""
-    now = _date(headers.get("date", "")) or datetime.now(UTC)
-    after = headers.get("retry-after", "")
-    if re.fullmatch(r"[0-9]{1,6}", after):
-        return max(1.0, float(after))
-    if until := _date(after):
-        return max(1.0, (until - now).total_seconds())
+    if (asked := asked_pause(headers)) is not None:
+        return max(1.0, asked)
+    now = http_date(headers.get("date", "")) or datetime.now(UTC)
     reset = headers.get("ratelimit-reset", "")
     if re.fullmatch(r"[0-9]{1,11}", reset):
         return min(max(1.0, float(reset) - now.timestamp()), 86_400.0)
     return PAUSE_SECONDS
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def reason(error: Answered) -> str:

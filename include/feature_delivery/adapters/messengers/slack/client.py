@@ -7,6 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from feature_delivery.adapters.retry_after import asked_pause
 from feature_delivery.domain.errors import Error, Misconfigured, NotFound, RateLimited, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ class Api:
             "rate_limited",
             "message_limit_exceeded",
         }:
-            wait = _seconds(headers)
+            asked = asked_pause(headers)
+            wait = RETRY_AFTER_SECONDS if asked is None else asked
             return RateLimited(f"{start} it asks us to wait {wait:g} s.", retry_after_seconds=wait)
         if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR or code in LATER:
             return Unavailable(f"{start} it has a problem of its own ({code or status}). Try again.")
@@ -140,9 +142,3 @@ def _cause(error: Exception) -> str:
     reason = getattr(error, "reason", None)
     found = type(reason if isinstance(reason, Exception) else error).__name__
     return "time-out" if found == "TimeoutError" else found
-
-
-def _seconds(headers: Any) -> float:
-    found = {str(name).lower(): value for name, value in dict(headers).items()}.get("retry-after")
-    text = str(found[0] if isinstance(found, list) and found else found or "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else RETRY_AFTER_SECONDS

@@ -9,6 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from feature_delivery.adapters.retry_after import asked_pause
 from feature_delivery.domain.errors import (
     Conflict,
     Error,
@@ -65,7 +66,7 @@ def translated(cluster: str, method: str, path: str, answer: BaseHTTPResponse) -
         case 410:
             return GoneError(f"{what}: the listing has expired. It is read anew.")
         case 429:
-            wait = _retry_after(answer)
+            wait = asked_pause(answer.headers)
             return RateLimited(f"{what}: it has too much to do. Try again later.", retry_after_seconds=wait)
         case 400 | 413 | 415 | 422:
             return Refused(f"{what}: {said}")
@@ -99,8 +100,3 @@ def _what(path: str) -> str:
     rest = re.sub(r"^/(api/v1|apis/[^/]+/[^/]+)/?", "", path)
     found = re.match(r"namespaces/([^/]+)/(.+)", rest)
     return f"{found[2]} in namespace {found[1]}" if found else rest or path
-
-
-def _retry_after(answer: BaseHTTPResponse) -> float | None:
-    value = answer.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
