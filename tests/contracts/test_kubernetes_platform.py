@@ -717,7 +717,7 @@ class TestFaults:
     def test_a_cluster_that_is_away_for_a_while_costs_a_delivery_tries_and_nothing_else(
         self, bench: KubernetesBench, served: int
     ) -> None:
-        """Away for as many requests as it may cost of the six tries that Airflow gives each step, wherever it begins."""
+        """Away for as many requests as Airflow gives a step further tries, wherever in it that begins."""
         with_config(bench, services=SERVICES)
         two = shops.release("two", forward=("echo", "up"), back=("echo", "down"))
         suite = shops.suite(shops.writes(shops.GREEN))
