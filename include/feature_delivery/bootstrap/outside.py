@@ -108,7 +108,7 @@ def examine_platform(project: ProjectConfig, *, executor: str) -> Sequence[Findi
         Misconfigured: Its Connection is missing or wrong.
     """
     if project.cluster is None:
-        return _local_platform(executor.split(",")[0].strip())
+        return _local_platform(executor.split(",", maxsplit=1)[0].strip())
     from feature_delivery.bootstrap.clusters import for_examination  # noqa: PLC0415 - kubernetes is heavy
 
     return for_examination(project).examine()
