@@ -12,8 +12,8 @@ from feature_delivery.ports.platform import EnvironmentRef, EnvironmentStatus, R
 
 WHY = (
     "the platform 'local' keeps environments as processes of one machine, and with the KubernetesExecutor each task "
-    "has a pod of its own, which ends with it. Write 'kind: kubernetes' for the project's platform, or run Airflow with "
-    "the CeleryExecutor and one worker for the queue 'feature_delivery_local'."
+    "has a pod of its own, which ends with it. Write 'kind: kubernetes' for the project's platform, or run Airflow "
+    "with the CeleryExecutor and one worker for the queue 'feature_delivery_local'."
 )
 """Ends a sentence, so that ``doctor`` and the tasks say the same."""
 
