@@ -55,8 +55,7 @@ def test_every_container_is_limited_and_may_nothing(made: Rendered) -> None:
     for name, _, spec in made.pods():
         for one in (*spec["containers"], *spec.get("initContainers", ())):
             place = f"{name}: {one['name']}"
-            if not one["name"].endswith("log-groomer"):
-                assert {"cpu", "memory"} <= set(one.get("resources", {}).get("limits", {})), place
+            assert {"cpu", "memory"} <= set(one.get("resources", {}).get("limits", {})), place
             assert one["securityContext"]["allowPrivilegeEscalation"] is False, place
             assert one["securityContext"]["capabilities"]["drop"] == ["ALL"], place
             names = [variable["name"] for variable in one.get("env", ())]
@@ -276,6 +275,17 @@ def test_the_other_executor_can_be_upgraded_to(renders: dict[str, Rendered]) -> 
     ]
     for name in set(claims[0]) & set(claims[1]):
         assert claims[0][name] == claims[1][name], name
+
+
+def test_logs_outlive_the_feature(made: Rendered) -> None:
+    groomers = [
+        (name, {variable["name"]: variable.get("value") for variable in one["env"]})
+        for name, _, spec in made.pods()
+        for one in spec["containers"]
+        if one["name"].endswith("log-groomer")
+    ]
+    assert len(groomers) >= 3
+    assert {env["AIRFLOW__LOG_RETENTION_DAYS"] for _, env in groomers} == {"90"}
 
 
 def test_project_files_are_mounted_whole_so_that_changes_arrive(made: Rendered) -> None:
