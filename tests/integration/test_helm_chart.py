@@ -130,15 +130,24 @@ def test_both_servers_are_of_one_image_with_the_same_secrets(made: Rendered) -> 
     assert all(values[one["name"]] == one for one in execution["env"])
 
 
-def test_a_tasks_pod_knows_neither_database_nor_keys(renders: dict[str, Rendered]) -> None:
-    task = renders["kubernetes"].task_pod()
+def test_a_tasks_pod_has_no_secret_and_the_server_that_it_asks_has_all(renders: dict[str, Rendered]) -> None:
+    made = renders["kubernetes"]
+    task = made.task_pod()
     assert task is not None
     (container,) = task["spec"]["containers"]
     assert container["name"] == "base"
-    names = {one["name"] for one in container["env"]}
-    assert "AIRFLOW_CONN_FEATURE_DELIVERY" in names
-    assert not {one for one in names if one.startswith("AIRFLOW__") and one != "AIRFLOW__CORE__EXECUTOR"}
-    assert "AIRFLOW_CONN_AIRFLOW_DB" not in names
+    assert "envFrom" not in container
+    assert {one["name"] for one in container["env"]} == {
+        "AIRFLOW__CORE__EXECUTOR",
+        "AIRFLOW_HOME",
+        "FEATURE_DELIVERY_HOME",
+        "FEATURE_DELIVERY_INSTANCE",
+        "FEATURE_DELIVERY_PROJECTS",
+        "PYTHONUTF8",
+    }
+    server = made.one("Deployment", "execution-api-server")["spec"]["template"]["spec"]["containers"][0]
+    assert "AIRFLOW_CONN_FEATURE_DELIVERY" in {one["name"] for one in server["env"]}
+    assert server["envFrom"] == [{"secretRef": {"name": "feature-delivery-connections", "optional": True}}]
 
 
 def test_migrations_go_past_the_pool_and_everything_waits_for_them(made: Rendered) -> None:

@@ -154,10 +154,10 @@ def test_versions_are_those_of_the_package() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", CHART["dependencies"][0]["version"]), "exact: our templates use its own"
 
 
-def test_a_task_of_the_kubernetes_executor_gets_neither_database_nor_keys() -> None:
+def test_a_task_of_the_kubernetes_executor_gets_no_secret() -> None:
     template = FILES["values-kubernetes-executor"]["airflow"]["podTemplate"]
-    assert "standard_airflow_environment" not in template
-    assert "custom_airflow_environment" in template
+    assert "airflow_environment" not in template
+    assert "secretKeyRef: {name: feature-delivery, key: instance}" in template
 
 
 def test_no_worker_takes_the_queue_of_local_shops() -> None:
