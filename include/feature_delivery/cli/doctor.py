@@ -69,7 +69,9 @@ def examine(home: Path) -> Iterator[Finding]:
         except Error as error:
             yield Finding(file.name, well=False, sentence=str(error))
             continue
-        yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host.kind}.")
+        yield Finding(
+            file.name, well=True, sentence=f"Host {project.host.kind}; people: {', '.join(project.people.persons)}."
+        )
         yield from _freezes(project)
         if project.host.kind == "local":
             yield _repository(home, project)
