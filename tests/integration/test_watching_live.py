@@ -120,6 +120,24 @@ def test_a_store_that_began_anew_in_the_window_passes(shop: WatchedShop, job: Jo
     assert (errors.after.requests or 0) < 1000, "a counter that began anew was taken for a jump"
 
 
+@pytest.mark.parametrize("trouble", ["", "failing"])
+def test_a_prometheus_that_began_anew_in_the_window_neither_hides_nor_makes_a_trouble(
+    shop: WatchedShop, job: Job, trouble: str
+) -> None:
+    def restart() -> None:
+        time.sleep(0.8)
+        shop.stop("prometheus", 9)
+        shop.trouble(trouble)
+        shop.start_prometheus()
+
+    try:
+        said, _ = watched(job, shop, meanwhile=restart)
+    finally:
+        shop.trouble("")
+    allowed = {"fail"} if trouble else {"pass", "inconclusive"}
+    assert said.outcome in allowed, said.evidence
+
+
 def test_a_slow_store_fails(shop: WatchedShop, job: Job) -> None:
     shop.trouble("slow")
     try:
