@@ -8,7 +8,7 @@ import shlex
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from feature_delivery.bootstrap.file_parts import Duration, Strict
 from feature_delivery.domain.cluster import BackingService, ClusterConfig, Ingress, Resources
@@ -59,7 +59,11 @@ ObjectName = Annotated[str, Field(pattern=_SUBDOMAIN)]
 Quantity = Annotated[str, Field(pattern=_QUANTITY)]
 Folder = Annotated[str, AfterValidator(_folder)]
 Network = Annotated[str, AfterValidator(_network)]
-Words = Annotated[list[str], BeforeValidator(_command)]
+Words = Annotated[
+    list[str],
+    BeforeValidator(_command),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
 AnnotationName = Annotated[
     str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
