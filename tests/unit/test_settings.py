@@ -102,6 +102,7 @@ def test_a_file_that_has_become_wrong_counts_as_it_was_and_says_so(
         monkeypatch.setattr(settings, "_read", {})
     found = settings.survey()
     assert found.projects == {SHOP: before}
+    assert set(found.outdated) == {SHOP}
     assert "field 'titel' (line 3): it is not known here. Is 'title' meant?" in found.faults["shop.yaml"]
     assert "Until that is mended, the file counts as it was when it was right." in found.faults["shop.yaml"]
     write(folder / "shop.yaml", project_text().replace("The shop", "Mended"))

@@ -51,10 +51,14 @@ _read: dict[Path, tuple[Version, ProjectConfig | None, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every project file: the projects that can be used, and per file what is wrong with the others."""
+    """Every project file: the projects that can be used, and per file what is wrong with the others.
+
+    ``outdated``: projects that count as they were, with what is wrong with their file now.
+    """
 
     projects: dict[ProjectName, ProjectConfig]
     faults: dict[str, str]
+    outdated: dict[ProjectName, str]
 
 
 def survey() -> Survey:
@@ -65,6 +69,7 @@ def survey() -> Survey:
     """
     found: dict[ProjectName, ProjectConfig] = {}
     faults: dict[str, str] = {}
+    outdated: dict[ProjectName, str] = {}
     folder = settings().projects
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         project, fault = _project_of(path)
@@ -77,7 +82,9 @@ def survey() -> Survey:
             faults[path.name] = f"Two files in {folder.name!r} name the project {project.name!r}. Rename one."
         else:
             found[project.name] = project
-    return Survey(projects=found, faults=faults)
+            if fault:
+                outdated[project.name] = fault
+    return Survey(projects=found, faults=faults, outdated=outdated)
 
 
 def _project_of(path: Path) -> tuple[ProjectConfig | None, str]:

@@ -88,6 +88,7 @@ class Overview:
         freezes: Titles of projects that promote nothing just now, each with the sentence that says until when.
         stops: Projects whose brake is on.
         held: Why nothing at all is done here; empty when all is well.
+        outdated: Titles of projects whose file is wrong now, so that they count as they were, each with the fault.
     """
 
     filters: Filters
@@ -101,6 +102,7 @@ class Overview:
     freezes: tuple[tuple[str, str], ...] = ()
     stops: tuple[Stop, ...] = ()
     held: str = ""
+    outdated: tuple[tuple[str, str], ...] = ()
 
 
 _LATEST_FIRST = frozenset({Stage.DELIVERED, Stage.STOPPED})

@@ -142,8 +142,11 @@ def _overview(who: Reader, user: object, asked: Filters) -> Overview:
             rows = SqlBoardBooks(opened).search_ended(asked.text, seen, limit=OLDER_FOUND)
             older = tuple(ended_card(row) for row in rows if asked.project in {"", row.project})
     found = overview(snapshot, filters=asked, visible=seen, reader=who.name, found=older)
+    wrong = settings.survey().outdated
+    outdated = tuple((one.title, wrong[one.name]) for one in found.projects if one.name in wrong)
     with begin() as unit:
-        return replace(found, held=unit.books.installation().fault, stops=tuple(_stops(unit, found, who.name)))
+        held, stops = unit.books.installation().fault, tuple(_stops(unit, found, who.name))
+    return replace(found, held=held, stops=stops, outdated=outdated)
 
 
 def _stops(unit: WebUnit, found: Overview, reader: str) -> Iterator[Stop]:
