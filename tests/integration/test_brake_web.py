@@ -12,6 +12,7 @@ from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.services.control import brake
 from feature_delivery.web import rounds
+from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import begin, session
 from tests.support.board_app import browser
 from tests.support.web_app import Shop, eventually
@@ -84,6 +85,7 @@ def test_a_held_instance_does_nothing_says_why_and_goes_on_when_it_is_adopted(sh
         rounds.housekeeping()
     assert shop.person("max").get("/instance").json()["held"].startswith(sentence)
     assert shop.feature()["state"] == "active", "people may still look"
+    pulse.snapshots.forget()
     with browser(shop, "max") as looking:
         assert sentence in looking.get("/").text
     assert shop.webhook({"ref": "refs/heads/main"}, "while-held").status_code == 202

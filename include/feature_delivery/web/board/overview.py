@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from feature_delivery.domain.freezes import freeze_at
@@ -21,13 +21,21 @@ QUERY_LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every card there is, as of one revision; ``ended``: how many features have ended, per project and state."""
+    """Every card there is, as of one revision.
+
+    Attributes:
+        ended: How many features have ended, per project and state.
+        brakes: Projects whose brake is on, with the reason.
+        held: Why nothing at all is done here; empty when all is well.
+    """
 
     revision: str
     projects: Mapping[ProjectName, ProjectConfig]
     cards: tuple[Card, ...]
     ended: Mapping[tuple[ProjectName, FeatureState], int]
     read_at: float
+    brakes: Mapping[ProjectName, str] = field(default_factory=dict)
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
