@@ -67,6 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = tmp_path / "projects"
     found.mkdir()
     (found / "shop.yaml").write_text(project_text())
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("FEATURE_DELIVERY_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FEATURE_DELIVERY_PROJECTS", str(found))
     monkeypatch.setattr(settings, "_read", {})

@@ -118,8 +118,13 @@ def _kept(path: Path) -> Path:
 
 
 def _keep_good(path: Path) -> None:
-    """Keep a copy of a file that is right; where that cannot be, only processes that live on remember it."""
+    """Keep a copy of a file that is right; where that cannot be, only processes that live on remember it.
+
+    A home is not made for it: nobody has said that this is one.
+    """
     kept = _kept(path)
+    if not kept.parents[1].is_dir():
+        return
     with suppress(OSError):
         content = path.read_bytes()
         if kept.exists() and kept.read_bytes() == content:
