@@ -131,6 +131,7 @@ def _keep_good(path: Path) -> None:
             return
         kept.parent.mkdir(parents=True, exist_ok=True)
         new = kept.with_name(f".{kept.name}.{os.getpid()}")
+        new.touch(mode=0o600)  # the file itself may be readable for its owner alone
         new.write_bytes(content)
         new.replace(kept)
 
