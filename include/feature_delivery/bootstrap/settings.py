@@ -51,10 +51,14 @@ _read: dict[Path, tuple[Version, ProjectConfig | None, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every project file: the projects that can be used, and per file what is wrong with the others."""
+    """Every project file: the projects that can be used, and per file what is wrong with the others.
+
+    ``outdated``: projects that count as they were, with what is wrong with their file now.
+    """
 
     projects: dict[ProjectName, ProjectConfig]
     faults: dict[str, str]
+    outdated: dict[ProjectName, str]
 
 
 def survey() -> Survey:
@@ -65,6 +69,7 @@ def survey() -> Survey:
     """
     found: dict[ProjectName, ProjectConfig] = {}
     faults: dict[str, str] = {}
+    outdated: dict[ProjectName, str] = {}
     folder = settings().projects
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         project, fault = _project_of(path)
@@ -77,7 +82,9 @@ def survey() -> Survey:
             faults[path.name] = f"Two files in {folder.name!r} name the project {project.name!r}. Rename one."
         else:
             found[project.name] = project
-    return Survey(projects=found, faults=faults)
+            if fault:
+                outdated[project.name] = fault
+    return Survey(projects=found, faults=faults, outdated=outdated)
 
 
 def _project_of(path: Path) -> tuple[ProjectConfig | None, str]:
@@ -111,14 +118,20 @@ def _kept(path: Path) -> Path:
 
 
 def _keep_good(path: Path) -> None:
-    """Keep a copy of a file that is right; where that cannot be, only processes that live on remember it."""
+    """Keep a copy of a file that is right; where that cannot be, only processes that live on remember it.
+
+    A home is not made for it: nobody has said that this is one.
+    """
     kept = _kept(path)
+    if not kept.parents[1].is_dir():
+        return
     with suppress(OSError):
         content = path.read_bytes()
         if kept.exists() and kept.read_bytes() == content:
             return
         kept.parent.mkdir(parents=True, exist_ok=True)
         new = kept.with_name(f".{kept.name}.{os.getpid()}")
+        new.touch(mode=0o600)  # the file itself may be readable for its owner alone
         new.write_bytes(content)
         new.replace(kept)
 
