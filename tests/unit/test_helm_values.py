@@ -40,6 +40,7 @@ ELSEWHERE = {
     "CORE__LOAD_EXAMPLES": "the chart's default",
     "CORE__DAGS_FOLDER": "the chart's default",
     "CORE__PLUGINS_FOLDER": "Airflow's default",
+    "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": "the chart's dagProcessor.dagBundleConfigList",
     "CORE__FERNET_KEY": "a Secret",
     "DATABASE__SQL_ALCHEMY_CONN": "a Secret",
     "API__SECRET_KEY": "a Secret",
@@ -94,6 +95,12 @@ def test_both_ways_into_production_have_the_same_settings() -> None:
     for name in set(wanted) & set(known) - OTHER_VALUE:
         assert known[name].lower() == wanted[name].lower(), f"docker-compose.yaml and include/helm differ: {name}"
     assert not set(known) - set(wanted), "docker-compose.yaml lacks it"
+
+
+def test_both_ways_take_dag_files_from_the_image_unless_they_are_told_otherwise() -> None:
+    assert "dagBundleConfigList" not in AIRFLOW["dagProcessor"], "the chart's default is the image's folder"
+    example = (ROOT / ".env.example").read_text("utf-8")
+    assert 'DAG_BUNDLES=\'[{"name": "dags-folder", ' in example
 
 
 def test_both_ways_into_production_have_the_same_variables() -> None:
