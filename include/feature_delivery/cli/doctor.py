@@ -70,14 +70,10 @@ def examine(home: Path) -> Iterator[Finding]:
         if wrong := project_faults(file):
             yield from (Finding(file.name, well=False, sentence=one) for one in wrong)
             continue
-<<<<<<< HEAD
         project = read_project_file(file)
-        yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host.kind}.")
-=======
         yield Finding(
             file.name, well=True, sentence=f"Host {project.host.kind}; people: {', '.join(project.people.persons)}."
         )
->>>>>>> site
         yield from _freezes(project)
         deferring += [project.name] if project.defers else []
         if project.host.kind == "local":
