@@ -323,8 +323,9 @@ def test_a_thousand_features_are_shown_with_few_queries_and_again_with_fewer(bus
     assert "1016 features under way" in first.text
     assert first.text.count('class="card') <= 8 * 25
     assert len(first.content) < 600_000
-    assert first_count <= 15
-    assert len(said) <= 2, said
+    assert first_count <= 18, "whatever the number of features"
+    # The token and the pulse; and each time anew: whose ledger it is, and which brakes are on.
+    assert len(said) <= 6, said
 
 
 def test_a_feature_page_costs_no_query_per_row(busy: Shop, rita: httpx.Client) -> None:
