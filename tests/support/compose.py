@@ -58,6 +58,7 @@ class Service:
     waits_for: Mapping[str, str]
     memory_bytes: int
     restart: str
+    has_no_rights: bool
 
 
 def needs_compose() -> str:
@@ -101,6 +102,7 @@ def _service(name: str, raw: dict[str, Any]) -> Service:
         waits_for={other: what["condition"] for other, what in raw.get("depends_on", {}).items()},
         memory_bytes=int(limit[:-1]) * BYTES[limit[-1]],
         restart=str(raw.get("restart", "no")),
+        has_no_rights=raw.get("cap_drop") == ["ALL"] and "no-new-privileges:true" in raw.get("security_opt", ()),
     )
 
 

@@ -192,6 +192,7 @@ class Stack:
             image=image,
             mounts=dict(self._mounts(service, image)),
             etc=self.directory / "etc",
+            has_no_rights=service.has_no_rights,
         )
         command = [*(service.entrypoint or image.entrypoint), *(service.command or image.command)]
         self.mains[name] = container.start(command, service.environment, self.log(name))

@@ -144,6 +144,7 @@ class Container:
         image: Image,
         mounts: Mapping[str, tuple[Path, bool]],
         etc: Path,
+        has_no_rights: bool = False,
     ) -> None:
         """Make it.
 
@@ -154,8 +155,10 @@ class Container:
             image: What is in it.
             mounts: Paths within to paths of the machine, and whether they may be written.
             etc: Files that go to ``/etc``: ``hosts``, ``passwd``, ``group``.
+            has_no_rights: Nothing in it can get any of root's capabilities, not even by a program that brings them.
         """
         self.image, self.hostname, self.address = image, hostname, address(number)
+        self._limits = ("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs") if has_no_rights else ()
         read, write = os.pipe()
         self._outer = subprocess.Popen(
             ["bwrap", "--info-fd", str(write), *_root(image, mounts, etc, hostname), "sleep", "infinity"],
@@ -173,7 +176,7 @@ class Container:
         user, group = self.image.user.split(":")
         return [
             *("nsenter", "--target", str(self.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root"),
-            *("setpriv", "--reuid", user, "--regid", group, "--clear-groups"),
+            *("setpriv", "--reuid", user, "--regid", group, "--clear-groups", *self._limits),
             *("env", f"--chdir={self.image.directory}", *command),
         ]
 
