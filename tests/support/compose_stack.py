@@ -42,9 +42,6 @@ ABSENT = frozenset({"statsd-exporter", "grafana", "flower", "gitea"})
 PATIENCE_SECONDS = 400.0
 """For a start: a bound against hanging, not a measure."""
 
-COSTLY = ("airflow", "celery")
-"""Checks by these start a Python with all of Airflow: they are not asked while it is plain that it is too early."""
-
 # What the image's entry point does before it runs the command: a database where there is none, open to its network.
 POSTGRES_ENTRYPOINT = """
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
@@ -232,22 +229,16 @@ class Stack:
         return done.returncode == 0
 
     def until_healthy(self, names: Iterable[str]) -> None:
-        """Wait until the health checks are content; those that cost little are asked first."""
+        """Wait until the health checks are content."""
         end = time.monotonic() + PATIENCE_SECONDS
-        left = sorted(names, key=self._is_costly)
+        left = list(names)
         with ThreadPoolExecutor(2) as two:
             while left:
-                asked = [name for name in left if not self._is_costly(name)] or left
-                content = [name for name, well in zip(asked, two.map(self.is_healthy, asked), strict=True) if well]
-                left = [name for name in left if name not in content]
+                left = [name for name, well in zip(left, two.map(self.is_healthy, left), strict=True) if not well]
                 for name in left:
                     assert self.mains[name].poll() is None, self.last_words([name])
                 assert time.monotonic() < end, f"unhealthy: {left}; {self.last_words(left)}"
-                time.sleep(0.2)
-
-    def _is_costly(self, name: str) -> bool:
-        health = self.services[name].health
-        return health is not None and any(word in health.command[-1].partition(" ")[0] for word in COSTLY)
+                time.sleep(0.5)
 
     def memory_bytes(self, name: str) -> int:
         """What a container's processes take, shared pages counted once."""

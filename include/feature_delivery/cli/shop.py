@@ -16,6 +16,7 @@ from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
 from feature_delivery.adapters.platforms.local.settings import Settings as PlatformSettings
 from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.bootstrap.schemas import PROJECT, schema_line, schemas
 from feature_delivery.cli.context import user_of_machine
 from feature_delivery.cli.embedded.home import Home, write_private
 from feature_delivery.domain.errors import Misconfigured, Refused
@@ -222,7 +223,8 @@ def main_branch(shown: str, heads: Mapping[BranchName, CommitSha]) -> BranchName
 def _write_project_file(file: Path, *, project: ProjectName, bare: Path, main: BranchName) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     text = PROJECT_FILE.format(name=project, repository=json.dumps(str(bare)), main=main, person=user_of_machine())
-    write_private(file, text)
+    write_private(file, schema_line(PROJECT) + text)
+    (file.parent / PROJECT).write_text(schemas()[PROJECT], "utf-8")
 
 
 PROJECT_FILE = """\

@@ -91,8 +91,7 @@ def _tracker(project: ProjectConfig, parts: Parts) -> Iterator[Finding]:
 
 
 def _platform(project: ProjectConfig, parts: Parts) -> Iterator[Finding]:
-    if project.platform != LOCAL:
-        yield from _inside(f"platform {project.platform}", parts.platform)
+    yield from _inside(f"platform {project.platform}", parts.platform)
 
 
 def _inside(what: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
