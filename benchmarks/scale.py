@@ -164,10 +164,11 @@ def _pages(shop: Any, rounds: int) -> list[Figure]:
     token = cookie("max")
     _read(shop.address, token, "/board/")  # once before it counts: templates are compiled
     again = _read(shop.address, token, *["/board/"] * rounds)
-    changed = []
+    changed, used = [], -time.process_time()
     for _ in range(rounds):
         pulse.snapshots.forget()
         changed += _read(shop.address, token, "/board/")
+    used += time.process_time()
     column = _read(shop.address, token, *["/board/?all=review"] * rounds)
     feature = _read(shop.address, token, *["/board/shop/SHOP-5002"] * rounds)
     figures = _read(shop.address, token, *["/board/figures"] * rounds)
@@ -175,6 +176,7 @@ def _pages(shop: Any, rounds: int) -> list[Figure]:
     return [
         Figure("scale", "the board's page", median(again), "s", GOAL_PAGE_S, note, again),
         Figure("scale", "the first after a change", median(changed), "s", GOAL_PAGE_S, "", changed),
+        Figure("scale", "of it: the server's processor time", used / rounds, "s", None, "without the database's"),
         Figure("scale", "one column as a whole", median(column), "s", None, "1250 cards", column),
         Figure("scale", "a feature's page", median(feature), "s", GOAL_PAGE_S, "", feature),
         Figure("scale", "the page of figures", median(figures), "s", GOAL_PAGE_S, "", figures),

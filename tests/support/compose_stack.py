@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +54,21 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
 fi
 exec "$@"
+"""
+
+
+# The words that scripts/ use, and no others.
+COMMAND = """#!/bin/sh
+case "$1 $2" in
+    "exec -T") service=$3; shift 3;;
+    "up -d") exit 0;;
+    "run --rm") program=$6; service=$7; shift 7; set -- "$program" "$@";;
+    *) echo "$*: unknown here" >&2; exit 2;;
+esac
+case $service in
+{cases}
+*) echo "$service does not run" >&2; exit 1;;
+esac
 """
 
 
@@ -180,6 +196,14 @@ class Stack:
 
     def start(self, name: str) -> None:
         """Start one service in a new container, with its volumes as they are."""
+        service, container = self.services[name], self.prepare(name)
+        command = [*(service.entrypoint or container.image.entrypoint), *(service.command or container.image.command)]
+        self.mains[name] = container.start(command, service.environment, self.log(name))
+
+    def prepare(self, name: str) -> Container:
+        """Make a service's container, with nothing in it that runs; one that is there is taken away."""
+        if name in self.containers:
+            self.containers[name].kill()
         service = self.services[name]
         image = images(self.directory / "dags")[service.image.partition(":")[0]]
         container = self.containers[name] = Container(
@@ -191,8 +215,7 @@ class Stack:
             etc=self.directory / "etc",
             has_no_rights=service.has_no_rights,
         )
-        command = [*(service.entrypoint or image.entrypoint), *(service.command or image.command)]
-        self.mains[name] = container.start(command, service.environment, self.log(name))
+        return container
 
     def _mounts(self, service: Service, image: Image) -> Iterator[tuple[str, tuple[Path, bool]]]:
         for mount in service.mounts:
@@ -219,6 +242,22 @@ class Stack:
         assert done.returncode == 0, f"{command} in {name}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout
 
+    def command(self, *names: str) -> Path:
+        """Write a program that does to these services what ``docker compose exec`` and ``run`` do, for scripts.
+
+        What is to be ``up`` must be so already.
+        """
+        cases = []
+        for name in names:
+            container = self.containers[name]
+            given = container.environment(self.services[name].environment)
+            settings = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in given.items())
+            cases.append(f'{name})\n{settings}exec {shlex.join(container.enter(()))} "$@";;')
+        path = self.directory / "compose"
+        path.write_text(COMMAND.format(cases="\n".join(cases)))
+        path.chmod(0o700)
+        return path
+
     def is_healthy(self, name: str) -> bool:
         """Ask a service by its health check, once."""
         health = self.services[name].health
@@ -242,7 +281,11 @@ class Stack:
 
     def memory_bytes(self, name: str) -> int:
         """What a container's processes take, shared pages counted once."""
-        return sum(process.memory_full_info().pss for process in self.containers[name].processes())
+        total = 0
+        for process in self.containers[name].processes():
+            with suppress(psutil.Error):  # it has ended meanwhile
+                total += process.memory_full_info().pss
+        return total
 
     def last_words(self, names: Iterable[str]) -> str:
         """The ends of logs."""
