@@ -29,7 +29,7 @@ from tests.support.compose_stack import living, needs_stack, stack
 from tests.support.prometheus import eventually
 from tests.support.stack_shop import DAG, REPOSITORY, SHOP, STATE, Max, push, put_shop, services
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 SITE = "delivery.localhost"
 KEY, BRANCH = "SHOP-1", "feature/SHOP-1-a-line"
