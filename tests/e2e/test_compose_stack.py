@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 SITE = "delivery.localhost"
 KEY, BRANCH = "SHOP-1", "feature/SHOP-1-a-line"
 HOLD = f"{STATE}/hold"
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 600
 
 
 @dataclass
