@@ -55,18 +55,20 @@ def _commands(group: TyperGroup, context: typer.Context, before: str = "") -> It
             continue
         if isinstance(command, TyperGroup):
             yield from _commands(command, typer.Context(command, info_name=name, parent=context), f"{before}{name} ")
-        elif isinstance(command, TyperCommand):
+        else:
+            assert isinstance(command, TyperCommand)
             yield f"{before}{name}", command
 
 
 def _command(name: str, command: TyperCommand) -> list[str]:
     arguments = [one for one in command.params if isinstance(one, TyperArgument)]
     options = [one for one in command.params if isinstance(one, TyperOption) and not one.hidden]
-    usage = " ".join([name, *(_argument(one) for one in arguments)])
+    needed = [f"{one.opts[0]} {one.metavar or str(one.name).upper()}" for one in options if one.required]
+    usage = " ".join([name, *(_argument(one) for one in arguments), *needed])
     lines = [f"## {name}", "", "```", f"feature-delivery {usage}", "```", "", *_prose(command.help or ""), ""]
     rows = [_row(f"`{_argument(one)}`", one.help or "") for one in arguments]
     rows += [_row(_flags(one), _said(one)) for one in options if "--help" not in one.opts]
-    return [*lines, *(["| | |", "|---|---|", *rows, ""] if rows else [])]
+    return [*lines, *(["| name | what |", "|---|---|", *rows, ""] if rows else [])]
 
 
 def _prose(help_text: str) -> list[str]:

@@ -71,7 +71,9 @@ def examine(home: Path) -> Iterator[Finding]:
             yield from (Finding(file.name, well=False, sentence=one) for one in wrong)
             continue
         project = read_project_file(file)
-        yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host.kind}.")
+        yield Finding(
+            file.name, well=True, sentence=f"Host {project.host.kind}; people: {', '.join(project.people.persons)}."
+        )
         yield from _freezes(project)
         deferring += [project.name] if project.defers else []
         if project.host.kind == "local":

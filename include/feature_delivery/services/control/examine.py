@@ -126,7 +126,7 @@ def _people(project: ProjectConfig) -> Finding:
     real = sorted({project.host.kind, project.tracker.kind} - {LOCAL})
     unnamed = sorted(name for name, person in project.people.persons.items() if not person.logins)
     if not real or not unnamed:
-        return Finding("people", well=True, sentence=f"{len(project.people.persons)} people are known.")
+        return Finding("people", well=True, sentence=f"Known: {', '.join(project.people.persons)}.")
     return Finding(
         "people",
         well=False,
