@@ -58,6 +58,23 @@ def test_everything_of_airflow_starts_after_the_migrations() -> None:
         assert SERVICES[name]["depends_on"]["migrations"] == {"condition": "service_completed_successfully"}
 
 
+def test_airflow_has_no_rights_of_root_and_redis_is_nobodys_root() -> None:
+    ours = [each for each in SERVICES.values() if "feature-delivery" in each["image"]]
+    assert {(tuple(each["cap_drop"]), tuple(each["security_opt"])) for each in ours} == {
+        (("ALL",), ("no-new-privileges:true",))
+    }
+    assert SERVICES["redis"]["user"] == "redis"
+
+
+def test_a_stop_reaches_what_a_shell_has_started() -> None:
+    """A shell that stays passes no signal on: the program would be killed when the time to stop is over."""
+    for name, service in SERVICES.items():
+        words = service.get("entrypoint") or service.get("command") or []
+        if words[:1] in (["sh"], ["bash"]) and name != "migrations":
+            last = [line for line in words[-1].splitlines() if line.startswith("exec ")]
+            assert len(last) == 1, f"{name}: end its script with exec"
+
+
 def test_heartbeats_and_board_streams_have_servers_of_their_own() -> None:
     environment = SERVICES["worker"]["environment"]
     assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].startswith("http://api-execution:")

@@ -30,7 +30,7 @@ from feature_delivery.domain.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
@@ -85,6 +85,10 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         if feature is None:
             raise NotFound(f"The ledger knows no feature number {feature_id}. Look at `feature-delivery status`.")
         return cast("Feature", feature)
+
+    def features_by_id(self, feature_ids: Collection[int]) -> dict[int, Feature]:
+        """Return features by their number; one query, however many."""
+        return {one.id: one for one in self._rows(select(Feature).where(t.feature.c.id.in_(feature_ids)))}
 
     def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
         """Return features, newest first; all states when none is named."""
@@ -162,6 +166,13 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
     def permits(self, feature: Feature) -> Sequence[PermitRecord]:
         """Return every permit of a feature, oldest first."""
         return self._of(PermitRecord, feature)
+
+    def at_work(self, feature_ids: Collection[int], steps: Collection[Step]) -> frozenset[int]:
+        """Return which of the features have a permit for one of the steps that has not ended; one query."""
+        p = t.permit.c
+        query = select(p.feature_id).where(p.feature_id.in_(feature_ids), p.state == "granted", p.step.in_(steps))
+        self._session.flush()
+        return frozenset(self._session.scalars(query))
 
     def feature_branches(self, project: ProjectName) -> dict[BranchName, CommitSha]:
         """Return the branch and current commit of every active feature that has both.
