@@ -20,7 +20,15 @@ from feature_delivery.domain.freezes import Window, always, window
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
-from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, Slo, TrackerConfig
+from feature_delivery.domain.project import (
+    HOUSEKEEPING,
+    Branches,
+    Choices,
+    HostConfig,
+    ProjectConfig,
+    Slo,
+    TrackerConfig,
+)
 
 SKIPPABLE = frozenset({Step.WAIT_FOR_START, *SIGN_OFFS})
 
@@ -205,6 +213,8 @@ def _config(file: ProjectFile) -> ProjectConfig:
     )
     if branches.production == branches.preprod or branches.feature_prefix == branches.candidate_prefix:
         raise Refused("production, preprod, features and candidates need branches of their own: two have one name.")
+    if f"feature_delivery_{file.name}" == HOUSEKEEPING:
+        raise Refused(f"{file.name!r} is the name of our own DAG. Take another one.")
     host, people = _host(file.host, file.repository, branches), _people(file)
     return ProjectConfig(
         name=project_name(file.name),

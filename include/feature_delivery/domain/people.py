@@ -140,9 +140,24 @@ class People:
         return " and ".join(sorted(known.roles))
 
     def by_login(self, login: str) -> PersonName | None:
-        """Return the person known on a host or tracker by ``login``, or by that very name."""
+        """Return the person who may be meant by ``login`` on a host or tracker: by one of their logins, or their name.
+
+        For authors: rather one too many is barred from approving. Hosts tell no capitals from small letters.
+        """
+        wanted = login.casefold()
         for name, person in self.persons.items():
-            if login == name or login in person.logins:
+            if wanted in {name.casefold(), *(each.casefold() for each in person.logins)}:
+                return name
+        return None
+
+    def speaking_as(self, login: str) -> PersonName | None:
+        """Return the person whose word counts when ``login`` says it on a host.
+
+        Who lists logins is known there by these alone: anybody may have an account of the same name as ours.
+        """
+        wanted = login.casefold()
+        for name, person in self.persons.items():
+            if wanted in {each.casefold() for each in person.logins or {name}}:
                 return name
         return None
 

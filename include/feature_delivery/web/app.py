@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from feature_delivery.web import (
     decision_routes,
     delivery_routes,
+    description,
     errors,
     examination_routes,
     feature_routes,
@@ -27,6 +28,7 @@ from feature_delivery.web import (
     workers,
 )
 from feature_delivery.web.board.app import create_board
+from feature_delivery.web.guard import GuardedApp
 from feature_delivery.web.transaction import begin
 
 router = APIRouter(tags=["health"])
@@ -57,7 +59,9 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 def create_app() -> FastAPI:
     """Return the app."""
-    app = FastAPI(
+    app = GuardedApp(
+        docs_url=None,
+        redoc_url=None,
         title="Feature delivery",
         version=_version(),
         description="Carries features from issue to production: tasks take permits, people decide, hosts tell.",
@@ -78,6 +82,7 @@ def create_app() -> FastAPI:
     app.include_router(slack_routes.router)
     app.include_router(router)
     app.include_router(monitoring.router)
+    app.include_router(description.router)
     app.mount("/board", create_board())
     return app
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Conflict, Refused
@@ -93,11 +93,16 @@ def start(unit: Unit, project: ProjectConfig, asked: Start) -> tuple[Feature, bo
 def adopt_run(unit: Unit, project: ProjectConfig, run: RunRef) -> Feature:
     """Register the feature of a run that was started in Airflow itself (its form, its REST).
 
+    Who started it is what Airflow knows of it, not what the conf says.
+
     Raises:
-        Refused: The conf names no acceptable key.
+        Refused: The conf names no acceptable key, or the run was started by nobody of the project.
         Conflict: Another run carries the same feature already.
     """
-    asked = parse_start(unit.runs.conf(run))
+    by = unit.runs.started_by(run)
+    if by and by not in project.people.persons:
+        raise Refused(project.stranger(by))
+    asked = replace(parse_start(unit.runs.conf(run)), by=by)
     known = unit.books.feature(project.name, asked.key)
     if known is not None and known.state is FeatureState.ACTIVE:
         raise Conflict(
