@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from feature_delivery.bootstrap import settings
 from feature_delivery.web import (
     decision_routes,
     delivery_routes,
@@ -19,6 +20,7 @@ from feature_delivery.web import (
     examination_routes,
     feature_routes,
     local_routes,
+    members,
     monitoring,
     rounds,
     slack_routes,
@@ -59,6 +61,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 def create_app() -> FastAPI:
     """Return the app."""
+    settings.ask_members(members.directory)
     app = GuardedApp(
         docs_url=None,
         redoc_url=None,
