@@ -17,6 +17,9 @@ from tests.support.airflow import copied_engine
 from tests.support.postgres import PostgresServer
 from tests.support.web_app import DAG, Shop, running_shop, whole_airflow
 
+# Flask, and what FAB is built on, warn of their own age.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 PREFIX = "/feature-delivery"
 SEES = (("can_read", f"DAG:{DAG}"), ("can_read", "DAG Runs"), ("can_read", "website"))

@@ -134,6 +134,12 @@ class AirflowRuns:
         )
         return {Step(task): str(state or "none") for task, state in self._session.execute(query)}
 
+    def missing(self, project: ProjectName, run_ids: Collection[str]) -> list[str]:
+        """Return those of ``run_ids`` that there is no run of."""
+        which = (DagRun.dag_id == dag_id(project), DagRun.run_id.in_(run_ids))
+        there = set(self._session.scalars(select(DagRun.run_id).where(*which)))
+        return [run_id for run_id in run_ids if run_id not in there]
+
     def tasks(self, run: RunRef) -> dict[Step, TaskTimes]:
         """Return what Airflow knows of every task of the run, for people."""
         t = TaskInstance
