@@ -70,7 +70,7 @@ def person(shop: Shop, name: str) -> httpx.Client:
     from airflow.providers.keycloak.auth_manager.user import KeycloakAuthManagerUser  # noqa: PLC0415
 
     user = KeycloakAuthManagerUser(user_id=f"id-{name}", name=name, access_token=access_token(name), refresh_token=None)
-    token = get_auth_manager().generate_api_jwt(user)  # type: ignore[attr-defined]
+    token = get_auth_manager().generate_api_jwt(user)
     headers = {"Authorization": f"Bearer {token}"}
     return httpx.Client(base_url=shop.address, headers=headers, trust_env=False, timeout=60)
 
