@@ -12,12 +12,13 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 .DEFAULT_GOAL := help
-.PHONY: help env backup restore demo test e2e-kubernetes check fix bench install install-dev clean
+.PHONY: help env backup restore demo test e2e-kubernetes check docs reference screenshots fix bench install install-dev clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo     a feature goes to production before your eyes"
 	@echo "make test     every test; make check: formatting, lint, types, imports; make fix: repairs what can be"
+	@echo "make docs     the docs site in build/site; make screenshots: its pictures; make reference: its reference pages"
 	@echo "make bench    the figures; make install: only installs; make clean: removes what was installed"
 	@echo "make env      secrets for docker-compose.yaml; make backup; make restore FROM=backups/..."
 
@@ -41,10 +42,26 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+# The site in build/site; a warning, a dead link, or something loaded from elsewhere ends it.
+docs: $(VENV)/.installed-dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/python scripts/check_site.py build/site
+
+# docs/reference and the picture of the process, from the code.
+reference: $(VENV)/.installed-dev
+	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/picture.py
+
+# The pictures in docs/images, from features that are really delivered: look at each before you commit it.
+screenshots: $(VENV)/.installed-dev
+	$(BIN)/pytest -q tests/e2e/screenshots.py $(ARGS)
 
 fix: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	@$(MAKE) --no-print-directory reference
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -95,6 +95,15 @@ def test_reading_what_was_not_fetched_is_not_found(peer: Peer) -> None:
             read()
 
 
+def test_reading_a_file_brings_its_commit(peer: Peer) -> None:
+    repository = peer.repository()
+    repository.fetch(peer.world.head(PRODUCTION))
+    sha = peer.world.commit(FEATURE, {"a": "1", "b": "1"}, on=peer.world.head(PRODUCTION))
+    assert repository.read_file(sha, "a") == b"1"
+    same = peer.world.commit(FEATURE, {"c": "1"})
+    assert (repository.read_file(same, "b"), repository.read_file(same, "none")) == (b"1", None)
+
+
 def test_ahead_lists_newest_first_and_ancestry_is_answered(peer: Peer) -> None:
     base = peer.world.head(PRODUCTION)
     one = peer.world.commit(FEATURE, {"a": "1"}, on=base)

@@ -17,7 +17,7 @@ from feature_delivery.domain import errors as domain_errors
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import WebhookDelivery, now
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.web import errors, rounds
+from feature_delivery.web import errors, rounds, transaction
 from feature_delivery.web.app import create_app
 from feature_delivery.web.transaction import begin, session
 from tests.support.web_app import TOKEN, Shop, eventually
@@ -182,6 +182,20 @@ def test_a_decision_while_the_task_is_on_its_way_to_parking_is_not_lost(shop: Sh
     assert shop.state(Step.WAIT_FOR_START) == "running"
     shop.set(Step.WAIT_FOR_START, "awaiting_input")
     eventually(lambda: shop.state(Step.WAIT_FOR_START) == "success")
+
+
+def test_who_shows_questions_is_woken_when_there_is_one_to_see(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Woken before the commit it would see none, and sleep until housekeeping a minute later."""
+    seen: list[list[Step]] = []
+
+    def look(name: str) -> None:
+        if name == "asker":
+            with begin() as unit:
+                seen.append([gate.step for gate in unit.books.open_gates() if gate.requested_at is None])
+
+    monkeypatch.setattr(transaction, "wake", look)
+    at_the_start_gate(shop)
+    assert [Step.WAIT_FOR_START] in seen
 
 
 def test_no_wake_up_is_lost_however_asking_and_deciding_meet(shop: Shop) -> None:

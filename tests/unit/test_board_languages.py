@@ -139,6 +139,12 @@ def test_a_gate_is_a_word_in_every_language() -> None:
     assert translated("Wait for preprod.wait_for_acceptance.", languages()["ru"].text) == "Wait for Приёмка."
 
 
+def test_who_rejected_where_is_said_without_a_word_of_another_language() -> None:
+    said = "tess at preprod.wait_for_acceptance: Wrong at preprod.deploy: 12 cents."
+    assert translated(said, languages()["ru"].text) == "tess, Приёмка: Wrong at preprod.deploy: 12 cents."
+    assert translated(said, languages()["en"].text) == "tess, Acceptance: Wrong at preprod.deploy: 12 cents."
+
+
 def test_a_sentence_that_nobody_knows_stays_as_it_was_said() -> None:
     for said in ("Something new happened.", "", "1 approval of: tess. And more", "%(x)s {x} %s"):
         assert translated(said, languages()["en"].text) == said

@@ -130,6 +130,8 @@ def test_who_lacks_the_role_is_refused_and_told_who_has_it(stage: Stage) -> None
     stage.errands()
     assert stage.parked(stage.feature()) == [ACCEPTANCE]
     assert "dora is not tester of this project: rita, tina, tom may decide" in ours(stage)[0]
+    refused = [event for event in stage.books.events(stage.feature()) if event.kind == "refused"]
+    assert [(event.person, event.step) for event in refused] == [("dora", ACCEPTANCE)]
 
 
 def test_a_stranger_is_answered_once_however_much_they_say(stage: Stage) -> None:

@@ -47,7 +47,7 @@ def _say(text: str) -> None:
 
 def start(
     key: Annotated[
-        str, typer.Argument(help="The issue key, like SHOP-123; left out, the tracker gives one.", metavar="[KEY]")
+        str, typer.Argument(help="The issue key, like SHOP-123; left out, the tracker gives one.", metavar="KEY")
     ] = "",
     title: Annotated[str, typer.Option("--title", "-t", help="What the feature is.")] = "",
     description: Annotated[str, typer.Option(help="More words for the issue.")] = "",

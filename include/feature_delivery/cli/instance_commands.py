@@ -123,7 +123,7 @@ def up(
 
     console, place = Console(soft_wrap=True), home_of(home)
     if (place / "demo").exists():
-        raise Refused(f"{place} is the demo's home. Name another one with --home.")
+        raise Refused(f"{place} is the demo's home. Name another one with --home or FEATURE_DELIVERY_HOME.")
 
     def say(text: str) -> None:
         console.print(Text(text, style="dim"))
@@ -163,6 +163,7 @@ def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     key, project = "SHOP-1", shop.project.name
     lines = [
         ("Airflow", f"{now.instance.address}  (log in as {me}; passwords: {now.instance.settings.passwords_file})"),
+        ("Board", f"{now.instance.address}/feature-delivery/board/"),
         ("API", f"{now.instance.address}/feature-delivery/docs"),
         ("Metrics", f"{now.instance.address}/feature-delivery/metrics  (token: {place / 'secrets' / 'metrics-token'})"),
         ("Production", f"{now.production[project].address}  ({shop.project.branches.production})"),
@@ -189,6 +190,7 @@ def on_a_host(now: Running, shop: Shop, place: Path) -> Text:
     project = shop.project
     lines = [
         ("Airflow", f"{now.instance.address}  (passwords: {now.instance.settings.passwords_file})"),
+        ("Board", f"{now.instance.address}/feature-delivery/board/"),
         ("API", f"{now.instance.address}/feature-delivery/docs"),
         ("Metrics", f"{now.instance.address}/feature-delivery/metrics  (token: {place / 'secrets' / 'metrics-token'})"),
         ("Production", f"{now.production[project.name].address}  ({project.branches.production})"),

@@ -108,7 +108,10 @@ class Repository(Protocol):
     def read_file(self, commit: CommitSha, path: str) -> bytes | None:
         """Return the content of a regular file of at most 1 MiB, or ``None``; symbolic links are not followed.
 
+        The commit is fetched where it is not here yet.
+
         Raises:
+            NotFound: The host has the commit no more.
             Refused: The file is larger, or ``path`` leads out of the repository.
         """
 

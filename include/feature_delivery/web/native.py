@@ -16,7 +16,6 @@ from feature_delivery.domain.work import GateAnswer
 from feature_delivery.services.control import deadlines
 from feature_delivery.services.control.decide import Say, decide
 from feature_delivery.services.control.gates import enter, open_gate
-from feature_delivery.web.workers import wake
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -42,7 +41,6 @@ def ask(unit: WebUnit, project: ProjectConfig, task: TaskRef, event: Mapping[str
     gate = unit.books.open_gate(feature)
     if gate is not None:
         gate.requested_at = None
-        wake("asker")
     return replace(answer, waits_for=f"{refusal} {answer.waits_for}".strip()) if refusal else answer
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.session import transactions
 from feature_delivery.bootstrap.settings import new_instance
-from feature_delivery.domain.records import HEARINGS, POSTS, Errand, Gate, OutboxEntry
+from feature_delivery.domain.records import HEARINGS, POSTS, Errand, Gate, GateState, OutboxEntry
 from feature_delivery.ports.ledger import Unit
 from feature_delivery.web.airflow_runs import AirflowRuns
 from feature_delivery.web.workers import wake
@@ -58,8 +58,11 @@ def begin(*, besides: str = "") -> Iterator[WebUnit]:
 def _note(left: set[str], opened: Session, *_flush: object) -> None:
     """Note who has work after this transaction, from what it writes: a session forgets records soon after."""
     for record in (*opened.new, *opened.dirty):
-        if isinstance(record, Gate) and not record.ended:
-            left.add("finisher")
+        if isinstance(record, Gate):
+            if not record.ended:
+                left.add("finisher")
+            if record.state == GateState.OPEN and record.requested_at is None:
+                left.add("asker")
         elif isinstance(record, OutboxEntry) and record.sent_at is None:
             left.add(worker_of(record.kind))
 

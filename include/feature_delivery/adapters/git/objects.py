@@ -62,6 +62,7 @@ class Objects:
     def __init__(self, commands: GitCommands) -> None:
         """Read with ``commands``."""
         self._commands = commands
+        self._blobs: dict[str, bytes] = {}  # Small files that many commits share, such as delivery.yaml.
 
     def commits(self, *selection: str, replace_base: str | None = None, options: tuple[str, ...] = ()) -> list[Commit]:
         """Return the commits that ``rev-list`` selects, newest first, children before parents."""
@@ -228,7 +229,9 @@ class Objects:
                 continue
             if int(size) > MAX_FILE_BYTES:
                 raise Refused(f"{path!r} in commit {commit[:12]} has {size} bytes; at most {MAX_FILE_BYTES} are read.")
-            return self._commands.run("cat-file", "blob", blob, doing=f"read {path!r}").out
+            if blob not in self._blobs:
+                self._blobs[blob] = self._commands.run("cat-file", "blob", blob, doing=f"read {path!r}").out
+            return self._blobs[blob]
         return None
 
     def symbolic_links(self, commit: CommitSha) -> Mapping[bytes, bytes]:

@@ -18,7 +18,7 @@ from feature_delivery.adapters.git.patches import Patch, read_patch
 from feature_delivery.adapters.git.remote import Remote
 from feature_delivery.adapters.git.restorations import build_restoration
 from feature_delivery.adapters.git.stacking import stacked_on
-from feature_delivery.domain.errors import Conflict, Refused
+from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, TreeSha, branch_name, commit_sha
 from feature_delivery.ports.repository import Candidate, Commit, FileChange, PastDelivery
 
@@ -117,7 +117,13 @@ class GitRepository:
     def read_file(self, commit: CommitSha, path: str) -> bytes | None:
         """See ``Repository.read_file``; a commit's file never changes, so it is read once."""
         if (commit, path) not in self._files:
-            self._files[commit, path] = self._at(commit).read_file(commit, path)
+            objects = self._at(commit)
+            try:
+                self._files[commit, path] = objects.read_file(commit, path)
+            except NotFound:
+                # Nearly always the commit is here: asking first would cost a process each time.
+                self.fetch(commit)
+                self._files[commit, path] = objects.read_file(commit, path)
         return self._files[commit, path]
 
     def checkout(self, commit: CommitSha, directory: Path) -> None:

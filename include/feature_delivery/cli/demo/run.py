@@ -253,5 +253,6 @@ def _show_end(
         table.add_row("[green]✓[/]" if one.met else "[red]✗[/]", one.what, str(one.found))
     console.print(table)
     console.print(f"\nAirflow      {now.instance.address}")
-    console.print(f"Board's API  {now.instance.address}/feature-delivery/docs")
+    console.print(f"Board        {now.instance.address}/feature-delivery/board/")
+    console.print(f"API          {now.instance.address}/feature-delivery/docs")
     console.print(f"Production   {facts.production_address()}")

@@ -80,12 +80,11 @@ def _act(
     if asked.verb is not Verb.STATUS:
         say = _understood(unit, feature, comment, asked, person or project.outsider(comment.author))
         if isinstance(say, Say):
+            # It tells the history itself. What counts shows in the status comment: one for each would be noise.
             answer = decide(unit, project, feature.run_id, say)
-        elif person is not None:
+            return answer, answer.reason
+        if person is not None:
             answer = say
-    if answer.yes:
-        # It shows in the status comment; a comment for each approval would be noise.
-        return answer, answer.reason
     record(unit, feature, "refused", f"{comment.author}: /{asked.verb} ({answer.reason})", person=person or "")
     return answer, answer.reason
 

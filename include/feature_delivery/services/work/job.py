@@ -127,7 +127,6 @@ class Job:
             Refused: It has no ``delivery.yaml``.
             Misconfigured: Its ``delivery.yaml`` is wrong.
         """
-        self.repository.fetch(commit)
         content = self.repository.read_file(commit, DELIVERY_FILE)
         if content is None:
             raise Refused(

@@ -86,7 +86,6 @@ def _by_suite(job: Job) -> tuple[str, Series, Series] | None:
     commit = work.production_commit
     if commit is None:
         return None
-    job.repository.fetch(commit)
     plan = job.plan_at(commit).suites.get(Suite.LOAD)
     if plan is None:
         return None

@@ -106,7 +106,6 @@ def _queries(job: Job, source: Measuring, *, since: float, until: float) -> tupl
 def _plan_before(job: Job) -> DeliveryPlan | None:
     """Return what production says about itself; a branch may not choose what it is judged by."""
     before = job.needs(job.work.promotion, "a promotion").before
-    job.repository.fetch(before)
     if job.repository.read_file(before, DELIVERY_FILE) is None:
         return None
     return job.plan_at(before)

@@ -73,7 +73,6 @@ def exam(job: Job, suite: Suite) -> SuitePlan:
         Refused: Production has no ``delivery.yaml`` yet, or does not define the suite.
     """
     commit = examiner(job)
-    job.repository.fetch(commit)
     if job.repository.read_file(commit, DELIVERY_FILE) is None:
         name = job.tools.project.branches.production
         raise Refused(

@@ -71,10 +71,13 @@ def translated(sentence: str, text: Callable[[str], str]) -> str:
             return (
                 translation % {name: _value(name, value, text) for name, value in found.groupdict().items()}
             ).strip()
-    return _GATE.sub(lambda found: text(GATES[found[0]]), sentence)
+    said = _SAID.sub(lambda found: f"{found[1]}, {found[2]}:", sentence)
+    return _GATE.sub(lambda found: text(GATES[found[0]]), said)
 
 
 _GATE = re.compile("|".join(rf"\b{re.escape(gate)}\b" for gate in GATES))
+_SAID = re.compile(rf"^(\S+) at ({_GATE.pattern}):")
+"""Who said it where, before the words of a person: no sentence to translate, and not one word of English."""
 
 _SENTENCES = frozenset({"evidence", "said"})
 """Values that are sentences themselves."""

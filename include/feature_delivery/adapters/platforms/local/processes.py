@@ -21,7 +21,7 @@ import psutil
 from feature_delivery.domain.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MARK_HOME = "DELIVERY_MARK_HOME"
 MARK_ROLE = "DELIVERY_MARK_ROLE"
@@ -103,8 +103,27 @@ def belongs(process: str | None, home: str) -> bool:
 
 def marked(home: str) -> list[tuple[psutil.Process, Marks]]:
     """Return every living process that belongs to the environment in the directory ``home``."""
-    found = ((process, marks_of(process)) for process in psutil.process_iter())
+    found = ((process, marks_of(process)) for process in _with_variable(MARK_HOME, home))
     return [(process, marks) for process, marks in found if marks is not None and marks.home == home]
+
+
+def _with_variable(name: str, value: str) -> Iterator[psutil.Process]:
+    """Yield the processes that began with this environment variable, and perhaps some others.
+
+    A deploy looks eight times, and psutil takes thirty times as long to tell what all the others of a machine have in
+    their environments.
+    """
+    if not psutil.LINUX:
+        yield from psutil.process_iter()
+        return
+    wanted = os.fsencode(f"\0{name}={value}\0")
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError, psutil.Error):
+                with open(f"{entry.path}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - a hundred times a look
+                    variables = file.read()
+                if wanted in b"\0" + variables:
+                    yield psutil.Process(int(entry.name))
 
 
 def session(leader: int) -> list[psutil.Process]:
@@ -113,9 +132,9 @@ def session(leader: int) -> list[psutil.Process]:
     Only meaningful while the leader exists (as a zombie, too): after that its id may mean somebody else.
     """
     found = []
-    for process in psutil.process_iter():
+    for pid in psutil.pids():
         with suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+            if os.getsid(pid) == leader and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
