@@ -179,11 +179,10 @@ def deliver(stage: Stage) -> list[str]:
     assert shop.nobody.get(f"{PREFIX}/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
     assert shop.nobody.get(f"{PREFIX}/metrics", headers={"Authorization": f"Bearer {METRICS}"}).status_code == 200
     # The host does not know us any more: its words are told.
-    account = fake.accounts[BOT]
-    fake.accounts[BOT] = type(account)(**{**vars(account), "token": "another"})
+    token = fake.tokens.pop(BOT_TOKEN)
     said += rounds.reconcile_all()
     _task(stage, Step.CREATE_BRANCH, said)
-    fake.accounts[BOT] = account
+    fake.tokens[BOT_TOKEN] = token
     rounds.housekeeping()
     return said
 
