@@ -54,6 +54,7 @@ def _commands(group: TyperGroup, context: typer.Context, before: str = "") -> It
         if isinstance(command, TyperGroup):
             yield from _commands(command, typer.Context(command, info_name=name, parent=context), f"{before}{name} ")
         else:
+            assert isinstance(command, TyperCommand)
             yield f"{before}{name}", command
 
 

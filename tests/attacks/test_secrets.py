@@ -35,6 +35,9 @@ from tests.support.postgres import PostgresServer
 from tests.support.web_app import DAG, SECRET, Shop, running_shop, whole_airflow
 from tests.support.web_app import TOKEN as TASK_TOKEN
 
+# Airflow's own answers have fields that are deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 PREFIX = "/feature-delivery"
 METRICS, MEASURING, FERNET = "canary-metrics-5f0d", "canary-prometheus-77c1", "canary-of-a-variable-1e9b"
 CANARIES = {

@@ -172,6 +172,11 @@ class KubernetesPart(Strict):
             raise ValueError("'runtime' needs a 'clone_image' that holds git and sh")
         if self.build and not self.image:
             raise ValueError("'build' makes an 'image'; name that, too")
+        if self.secrets and self.secrets_from in {"", self.production.namespace}:
+            raise ValueError(
+                "'secrets' are given to the code of branches, too: name as 'secrets_from' a namespace that holds them "
+                "for test systems, never production's"
+            )
         if bool(self.manifests) != bool(self.service):
             raise ValueError("'manifests' and 'service' go together: the shop's own objects, and where it answers")
         return self
