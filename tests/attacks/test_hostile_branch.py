@@ -35,6 +35,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """An instance with secrets in its home and in the environment of its processes, and two environments."""
     home = tmp_path_factory.mktemp("instance")
     (home / "secrets.json").write_text(CANARY)
+    (home / "pyproject.toml").write_text("[project]\nname = 'around-the-instance'\n")
     with pytest.MonkeyPatch.context() as patched:
         for name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_GITHUB", "AIRFLOW__CORE__FERNET_KEY"):
             patched.setenv(name, f"{name}-{CANARY}")
@@ -112,10 +113,13 @@ pathlib.Path(os.environ["DATA_DIR"], "mine").write_text("x"); tempfile.NamedTemp
 pathlib.Path("made").write_text("x"); pathlib.Path.home().joinpath("rc").write_text("x")
 print(subprocess.run([sys.executable, "-c", "print('child')"], capture_output=True, text=True).stdout)
 print(opens("/dev/null", "w"), opens("/etc/hosts")[:3])
+above = pathlib.Path.cwd().parents
+print([opens(str(p / "pyproject.toml"))[:9] for p in above if (p / "pyproject.toml").is_file()])
 """
     report, said = attack(bench, release, script)
     assert report.problem == ""
     assert said.split()[0] == "child"
+    assert "[project]" in said, "tools look for where a project begins, and would fail on what they may not read"
 
 
 def test_it_can_neither_end_nor_trace_a_process_that_is_not_its_own(bench: Bench, release: Release) -> None:

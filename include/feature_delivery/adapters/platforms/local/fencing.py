@@ -23,6 +23,14 @@ _OURS = ("AIRFLOW_HOME", "FEATURE_DELIVERY_HOME", "FEATURE_DELIVERY_PROJECTS")
 """Variables that name folders with secrets in them."""
 
 
+_MARKS = (
+    *("pyproject.toml", "uv.toml", "setup.cfg", "tox.ini", "pytest.ini", ".pytest.ini", ".python-version"),
+    *("package.json", "tsconfig.json", ".nvmrc", ".node-version", "pnpm-workspace.yaml", "lerna.json"),
+    *("Cargo.toml", "go.mod", "go.work", "Gemfile", "composer.json", ".ruby-version", ".tool-versions"),
+)
+"""By these files tools tell where a project begins: they look in every folder above, and fail on what is closed."""
+
+
 @cache
 def is_possible() -> bool:
     """Say whether this kernel can fence a process in."""
@@ -57,7 +65,9 @@ def fenced(
         write += [settings.uv_cache, settings.npm_cache]
     rules = {
         "write": _texts([*write, *settings.fence_open]),
-        "read": _texts([layout.commands, *_behind(layout.commands), *_named_in(variables)]),
+        "read": _texts(
+            [layout.commands, *_behind(layout.commands), *_named_in(variables), *_marks_above(layout.directory)]
+        ),
         "hidden": _texts([layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]),
         "required": settings.fence == "required",
     }
@@ -71,6 +81,10 @@ def _texts(paths: Iterable[Path]) -> list[str]:
 def _behind(commands: Path) -> list[Path]:
     """Return what the commands that we bring along are links to."""
     return [path.resolve() for path in commands.iterdir() if path.is_symlink()] if commands.is_dir() else []
+
+
+def _marks_above(directory: Path) -> list[Path]:
+    return [above / name for above in directory.parents for name in _MARKS if (above / name).is_file()]
 
 
 def _named_in(variables: Mapping[str, str]) -> list[Path]:
