@@ -53,8 +53,7 @@ def _commands(group: TyperGroup, context: typer.Context, before: str = "") -> It
             continue
         if isinstance(command, TyperGroup):
             yield from _commands(command, typer.Context(command, info_name=name, parent=context), f"{before}{name} ")
-        else:
-            assert isinstance(command, TyperCommand)
+        elif isinstance(command, TyperCommand):
             yield f"{before}{name}", command
 
 

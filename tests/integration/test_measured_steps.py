@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from feature_delivery.domain.errors import Unavailable
+from feature_delivery.domain.judging.findings import Finding, Judgement
 from feature_delivery.domain.judging.rules import ERRORS, LATENCY, SLOWEST
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.watching import Baseline, Seen, Watching
@@ -59,9 +60,11 @@ def promoted(bench: Bench) -> tuple[PromotionWork, Baseline]:
     return promotion, taken.baseline
 
 
-def observed(bench: Bench, promotion: PromotionWork, baseline: Baseline) -> Any:
+def observed(bench: Bench, promotion: PromotionWork, baseline: Baseline, preprod: Judgement | None = None) -> Any:
     place = environment("production")
-    return bench.run(Step.OBSERVE_PRODUCTION, environment=place, promotion=promotion, baseline=baseline)
+    return bench.run(
+        Step.OBSERVE_PRODUCTION, environment=place, promotion=promotion, baseline=baseline, preprod=preprod
+    )
 
 
 def test_the_baseline_is_taken_before_the_branch_moves_by_the_names_that_production_gives(bench: Bench) -> None:
@@ -103,6 +106,30 @@ def test_a_prometheus_that_is_away_stops_no_promotion_and_passes_no_release(benc
     assert bench.world.head(PRODUCTION) == promotion.candidate
     assert baseline.trouble == "Prometheus did not answer. Is it up?"
     assert observed(bench, promotion, baseline).outcome == "no_data"
+
+
+@pytest.mark.parametrize(
+    ("latency", "outcome", "word"), [(0.2, "fail", "the release and not the hour"), (0.1, "pass", "Mind")]
+)
+def test_what_the_load_in_preproduction_had_shown_stands_beside_and_decides_nothing(
+    bench: Bench, latency: float, outcome: str, word: str
+) -> None:
+    monitored(bench, latency=latency)
+    promotion, baseline = promoted(bench)
+    slow = Finding(
+        metric="answer under load",
+        unit="seconds",
+        outcome="fail",
+        reason="Slower.",
+        critical=False,
+        weight=2,
+        change=1.0,
+    )
+    preprod = Judgement(outcome="fail", recommendation="decide", reasons=("Slower.",), findings=(slow,))
+    said = observed(bench, promotion, baseline, preprod)
+    assert said.outcome == said.judgement.outcome == outcome
+    assert word in said.evidence[-1]
+    assert said.evidence[-1].endswith("Slower.")
 
 
 def test_a_prometheus_that_was_away_before_leaves_nothing_to_compare_with(bench: Bench) -> None:

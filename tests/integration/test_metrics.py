@@ -64,6 +64,7 @@ def test_the_figures_are_those_of_the_ledger(scraped: httpx.Client) -> None:
     assert value(found, "promotions_total", project="shop") == 9
     assert 0 < value(found, "dora_change_failure_ratio", project="shop") < 1
     assert value(found, "dora_restore_seconds", project="shop") == pytest.approx(3600, abs=60)
+    assert value(found, "incidents_averted", project="shop") == 1
     trouble = {"project": "shop", "feature": "SHOP-4", "run": "SHOP-4", "trouble": "failed"}
     assert [key for key in found if set(trouble.items()) <= key[1]], "what is blocked is named"
 

@@ -391,9 +391,11 @@ def busy_shop(books: Books, project: str = "shop") -> None:
     row.lock_feature_id, row.lock_since = holder.feature.id, now() - 9 * MINUTE
     back = plant(books, "SHOP-15", Step.WAIT_FOR_REWORK, waiting=2 * DAY, age=8 * DAY)
     promote(back, PromotionState.ROLLED_BACK, moved=now() - 50 * HOUR, ended=now() - 49 * HOUR)
+    red = "2 of 8 integration tests failed in production."
+    back.suite(Step.TEST_PRODUCTION, "integration", sha("candidate", "SHOP-15", 1), red=red, tests=7)
     attempt = books.attempt(back.feature)
     assert attempt is not None
-    attempt.state, attempt.reason = AttemptState.ROLLED_BACK, "2 of 8 integration tests failed in production."
+    attempt.state, attempt.reason = AttemptState.ROLLED_BACK, red
     shown = plant(books, "SHOP-16", Step.WAIT_FOR_DEMONSTRATION, waiting=7 * HOUR, age=9 * DAY)
     promote(shown, PromotionState.KEPT, moved=now() - 9 * HOUR, ended=now() - 8 * HOUR)
     shown.feature.state = FeatureState.SHIPPED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -61,11 +62,23 @@ def test_the_four_figures_of_a_known_month() -> None:
         releases=5,
         kept=3,
         failed=1,
+        averted=0,
         lead_time_seconds=3 * DAY.total_seconds(),
         per_week=1.25,
         failure_rate=0.25,
         restore_seconds=2 * HOUR.total_seconds(),
     )
+
+
+def test_what_tests_or_the_watch_had_found_is_an_incident_averted() -> None:
+    back, kept = PromotionState.ROLLED_BACK, PromotionState.KEPT
+    found = [
+        replace(release(1, MONDAY, back), noticed=True),
+        replace(release(2, MONDAY, PromotionState.ROLLING_BACK), noticed=True),
+        release(3, MONDAY, back),
+        replace(release(4, MONDAY, kept), noticed=True),
+    ]
+    assert dora(found, span=WEEK).averted == 2
 
 
 def test_nothing_is_no_figure_and_not_zero() -> None:

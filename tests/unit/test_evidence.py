@@ -82,6 +82,9 @@ def test_the_baseline_is_kept_before_production_moves_and_comes_with_the_watch(
     assert observations.measured(kept) == BASELINE
     assert world.granted_work[Step.OBSERVE_PRODUCTION].baseline == BASELINE
     assert world.granted_work[Step.PROMOTE].baseline is None
+    # What the load on the candidate showed comes with it, to stand beside.
+    assert world.granted_work[Step.OBSERVE_PRODUCTION].preprod == BREACH
+    assert world.granted_work[Step.PROMOTE].preprod is None
 
 
 def test_the_judgement_is_told_to_those_who_decide_and_kept_for_the_page(world: World, measuring: Install) -> None:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -63,6 +63,7 @@ def examine(home: Path) -> Iterator[Finding]:
         yield Finding(
             "projects", well=False, sentence=f"{home / 'projects'} holds no project file. Run 'up' or 'demo'."
         )
+    deferring = []
     for file in files:
         try:
             project = read_project_file(file)
@@ -71,6 +72,7 @@ def examine(home: Path) -> Iterator[Finding]:
             continue
         yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host.kind}.")
         yield from _freezes(project)
+        deferring += [project.name] if project.defers else []
         if project.host.kind == "local":
             yield _repository(home, project)
             yield _hook(project)
@@ -78,7 +80,7 @@ def examine(home: Path) -> Iterator[Finding]:
             command = f"feature-delivery doctor --project {project.name}"
             said = f"It is on {project.host.kind}: look at it from the running instance with '{command}'."
             yield Finding(f"{project.name}: repository", well=True, sentence=said)
-    yield from _instance(home)
+    yield from _instance(home, deferring)
     yield from examine_prometheus()
 
 
@@ -110,6 +112,18 @@ def examine_prometheus() -> Iterator[Finding]:
         f"{len(alerts)} alerts." if known else "Our alerts are not loaded: add include/monitoring/rules to rule_files."
     )
     yield Finding("alerts", well=known, sentence=said)
+
+
+def _triggerer(state: str, deferring: Sequence[str]) -> Finding:
+    """Say whether what waits in the triggerer will ever go on."""
+    if state == "healthy":
+        return Finding("triggerer", well=True, sentence="healthy.")
+    said = (
+        f"{'No triggerer has run' if state == 'None' else state}, and steps of {', '.join(deferring)} wait in one (a "
+        "cluster, or a watch on production of more than 30 seconds): they would wait for ever. Start "
+        "'airflow triggerer'; an instance that 'up' started has one after its next start."
+    )
+    return Finding("triggerer", well=False, sentence=said)
 
 
 def _python() -> Finding:
@@ -186,7 +200,7 @@ def _hook(project: ProjectConfig) -> Finding:
     return Finding(what, well=well, sentence=sentence)
 
 
-def _instance(home: Path) -> Iterator[Finding]:
+def _instance(home: Path, deferring: Sequence[str]) -> Iterator[Finding]:
     try:
         api = Api(find_login(home, user="admin" if not os.environ.get("FEATURE_DELIVERY_URL") else None))
         health = api.airflow("GET", "/monitor/health")
@@ -196,6 +210,8 @@ def _instance(home: Path) -> Iterator[Finding]:
     for part in ("metadatabase", "scheduler", "dag_processor"):
         state = str((health.get(part) or {}).get("status"))
         yield Finding(part, well=state == "healthy", sentence=f"{state}.")
+    if deferring:
+        yield _triggerer(str((health.get("triggerer") or {}).get("status")), deferring)
     broken = api.airflow("GET", "/importErrors")["import_errors"]
     for one in broken:
         last = str(one["stack_trace"]).strip().splitlines()[-1]

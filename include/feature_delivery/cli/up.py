@@ -33,7 +33,6 @@ from feature_delivery.cli.shop import (
 )
 from feature_delivery.domain.errors import Error, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName, person_name
-from feature_delivery.domain.project import WATCHED_HERE
 from feature_delivery.ports.platform import EnvironmentStatus, Platform, Release
 from feature_delivery.services.delivery_file import read_delivery_file
 
@@ -85,10 +84,7 @@ def running(
         extra_environment=_environment(place),
         port=port,
         preload=PRELOADED,
-        # Steps on a cluster defer, and a long watch on production; nothing else of ours does.
-        triggerer=any(
-            shop.project.cluster is not None or shop.project.choices.observe_for > WATCHED_HERE for shop in shops
-        ),
+        triggerer=any(shop.project.defers for shop in shops),
         on_event=on_event,
         on_failure=on_failure,
     )

@@ -195,3 +195,8 @@ class ProjectConfig:
     def dag_id(self) -> str:
         """The DAG that delivers this project's features."""
         return f"feature_delivery_{self.name}"
+
+    @property
+    def defers(self) -> bool:
+        """Whether steps of it wait in Airflow's triggerer: those on a cluster, and a long watch on production."""
+        return self.cluster is not None or self.choices.observe_for > WATCHED_HERE

@@ -64,6 +64,7 @@ class Work:
         own_branches: Branches that teardown deletes wherever they are: nobody else writes to them.
         verdict: At ``decide_rollback``: ``keep`` or ``roll_back``.
         baseline: Production before the promotion, where it was measured and is to be compared with.
+        preprod: At ``observe``: how the load on the candidate was judged.
         production_address: Where production answers, before a promotion.
         done: The effect is known to have happened already; the task only confirms it.
     """
@@ -92,6 +93,7 @@ class Work:
     own_branches: tuple[BranchName, ...] = ()
     verdict: str = ""
     baseline: Baseline | None = None
+    preprod: Judgement | None = None
     production_address: str = ""
     done: bool = False
 

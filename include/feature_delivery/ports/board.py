@@ -140,7 +140,12 @@ class BoardFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRow:
-    """One promotion that moved production; ``first_commit_at``: when the feature's first commit was seen."""
+    """One promotion that moved production.
+
+    Attributes:
+        first_commit_at: When the feature's first commit was seen.
+        noticed: Its tests in production or its watch found it to be bad.
+    """
 
     project: ProjectName
     key: FeatureKey
@@ -150,6 +155,7 @@ class ReleaseRow:
     first_commit_at: datetime
     moved_at: datetime
     ended_at: datetime | None
+    noticed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,6 +263,11 @@ DORA = Dashboard(
             "s",
             "stat",
         ),
+        Panel(
+            "Incidents averted in four weeks",
+            {_max("incidents_averted", "project"): "{{project}}"},
+            kind="stat",
+        ),
         Panel("Deployment frequency over time", {_max("dora_deployments_per_week", "project"): "{{project}}"}),
         Panel("Lead time over time", {_max("dora_lead_time_seconds", "project"): "{{project}}"}, "s"),
         Panel("Releases in a week", {_increase("releases_total", "project, outcome", "7d"): "{{project}} {{outcome}}"}),

@@ -9,6 +9,7 @@ from sqlalchemy import func, literal, or_, select, union_all
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import map_records
+from feature_delivery.adapters.ledger.noticed import noticed
 from feature_delivery.domain.records import EnvironmentState, FeatureState, GateState
 from feature_delivery.ports.board import (
     AttemptRow,
@@ -218,7 +219,7 @@ def _releases(projects: Collection[ProjectName], since: datetime) -> Any:
     p, a = t.promotion.c, t.attempt.c
     first = select(a.feature_id, func.min(a.created_at).label("at")).group_by(a.feature_id).subquery()
     return (
-        select(p.project, _F.key, p.feature_id, p.state, _F.created_at, first.c.at, p.moved_at, p.ended_at)
+        select(p.project, _F.key, p.feature_id, p.state, _F.created_at, first.c.at, p.moved_at, p.ended_at, noticed())
         .join(t.feature, _F.id == p.feature_id)
         .join(first, first.c.feature_id == p.feature_id)
         .where(p.project.in_(list(projects)), p.moved_at >= since)

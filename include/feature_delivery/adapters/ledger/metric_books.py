@@ -9,6 +9,7 @@ from sqlalchemy import cast as sql_cast
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import map_records
+from feature_delivery.adapters.ledger.noticed import noticed
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.records import (
     LISTING_HOST,
@@ -258,7 +259,7 @@ def _releases(since: datetime) -> Any:
     first = select(func.min(a.created_at)).where(a.feature_id == p.feature_id).correlate(t.promotion).scalar_subquery()
     first_at = func.coalesce(first, p.moved_at, type_=_F.created_at.type)
     return (
-        select(p.project, _F.key, p.feature_id, p.state, _F.created_at, first_at, p.moved_at, p.ended_at)
+        select(p.project, _F.key, p.feature_id, p.state, _F.created_at, first_at, p.moved_at, p.ended_at, noticed())
         .join(t.feature, _F.id == p.feature_id)
         .where(p.moved_at >= since)
         .order_by(p.moved_at, p.id)

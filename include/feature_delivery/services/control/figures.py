@@ -38,6 +38,7 @@ class Dora:
     Attributes:
         releases: Promotions that moved production.
         kept, failed: Of those, how many were kept and how many rolled back; the rest waits for its verdict.
+        averted: Of the failed ones, those that tests in production or the watch found to be bad before people did.
         lead_time_seconds: Median over the kept ones.
         per_week: Releases a week.
         failure_rate: Share of the decided ones that failed, 0 to 1.
@@ -47,6 +48,7 @@ class Dora:
     releases: int
     kept: int
     failed: int
+    averted: int
     lead_time_seconds: float | None
     per_week: float
     failure_rate: float | None
@@ -138,6 +140,7 @@ def dora(releases: Iterable[ReleaseRow], *, span: timedelta) -> Dora:
         releases=len(found),
         kept=len(kept),
         failed=len(failed),
+        averted=sum(release.noticed for release in failed),
         lead_time_seconds=_median([r.moved_at - r.first_commit_at for r in kept]),
         per_week=len(found) / max(span / WEEK, 1.0),
         failure_rate=len(failed) / (len(kept) + len(failed)) if kept or failed else None,

@@ -262,6 +262,8 @@ def _dora(facts: MetricFacts, projects: Mapping[ProjectName, ProjectConfig]) -> 
         "project",
         [((name,), found.per_week) for name, found in of.items()],
     )
+    text = "Releases that were rolled back on what their tests or their watch had found, over four weeks."
+    yield _family("incidents_averted", text, "project", [((name,), found.averted) for name, found in of.items()])
     for name, text, value in (
         ("lead_time_seconds", "Median time from the first commit to production, over four weeks.", "lead_time_seconds"),
         ("change_failure_ratio", "Share of releases that were rolled back, over four weeks.", "failure_rate"),

@@ -16,7 +16,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.work import CandidateWork, EnvironmentWork, PastWork, PromotionWork, Work
 from feature_delivery.services.control.baseline import executed_in_production
-from feature_delivery.services.control.observations import baseline_of
+from feature_delivery.services.control.observations import baseline_of, judgement
 from feature_delivery.services.control.scene import (
     Scene,
 )
@@ -80,6 +80,7 @@ def work_of(scene: Scene, permit: PermitRecord, environment: Environment | None)
         own_branches=_own_branches(scene) if step is Step.DELETE_BRANCHES else (),
         verdict=verdict,
         baseline=baseline_of(scene),
+        preprod=judgement(books, scene.feature, Step.TEST_LOAD) if step is Step.OBSERVE_PRODUCTION else None,
         production_address=_production_address(scene) if step is Step.PROMOTE else "",
         done=done_already(step, promotion),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error
+from feature_delivery.domain.judging.beside import beside
 from feature_delivery.domain.judging.judge import FEWEST_BEFORE, Evidence, breached, critical_limit, judge
 from feature_delivery.domain.judging.rules import ANSWER, AVAILABILITY, MetricRule
 from feature_delivery.domain.judging.series import Series, series, shares
@@ -286,6 +287,7 @@ def conclude(job: Job, plan: WatchPlan, seen: Seen) -> Observed:
     else:
         return Observed(outcome="no_data", evidence=(plan.trouble or "Nobody measures production.",))
     said = judge(found, job.tools.rank_test, source=named, seconds=seen.ended - plan.began)
+    said = replace(said, reasons=(*said.reasons, *filter(None, [beside(said.outcome, job.work.preprod)])))
     for line in told(said):
         job.say(line)
     return Observed(outcome=said.outcome, evidence=evidence_lines(said), judgement=said)

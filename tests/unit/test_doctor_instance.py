@@ -1,0 +1,63 @@
+"""What ``doctor`` finds of a running instance whose steps wait in a triggerer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_delivery.cli import doctor
+from feature_delivery.domain.finding import Finding
+from feature_delivery.domain.project import WATCHED_HERE, ProjectConfig
+from tests.support.world import shop
+
+SHOP = shop()
+LONG = replace(SHOP, choices=replace(SHOP.choices, observe_for=timedelta(minutes=10)))
+SHORT = replace(SHOP, choices=replace(SHOP.choices, observe_for=WATCHED_HERE))
+WELL = {
+    "metadatabase": {"status": "healthy"},
+    "scheduler": {"status": "healthy"},
+    "dag_processor": {"status": "healthy"},
+}
+
+
+def found(
+    project: ProjectConfig, triggerer: dict[str, Any] | None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Finding]:
+    class Running:
+        def __init__(self, login: object) -> None:
+            self.login = login
+
+        def airflow(self, _method: str, path: str) -> Any:
+            return {"import_errors": []} if path == "/importErrors" else {**WELL, "triggerer": triggerer}
+
+        def get(self, _path: str) -> Any:
+            return [{"name": project.name}]
+
+    (home / "projects").mkdir()
+    (home / "projects" / "shop.yaml").write_text("name: shop\n", encoding="utf-8")
+    monkeypatch.setattr(doctor, "read_project_file", lambda _file: project)
+    monkeypatch.setattr(doctor, "find_login", lambda home, **_: home)
+    monkeypatch.setattr(doctor, "Api", Running)
+    return {one.what: one for one in doctor.examine(home)}
+
+
+@pytest.mark.parametrize("state", [None, {"status": None}, {"status": "unhealthy"}])
+def test_a_long_watch_without_a_triggerer_is_told_before_it_waits_for_ever(
+    state: dict[str, Any] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = found(LONG, state, tmp_path, monkeypatch)["triggerer"]
+    assert not one.well
+    assert "airflow triggerer" in one.sentence
+    assert SHOP.name in one.sentence
+
+
+def test_a_triggerer_that_runs_is_well_and_one_that_nobody_needs_is_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert found(LONG, {"status": "healthy"}, tmp_path, monkeypatch)["triggerer"].well
+    (tmp_path / "other").mkdir()
+    assert "triggerer" not in found(SHORT, None, tmp_path / "other", monkeypatch)
