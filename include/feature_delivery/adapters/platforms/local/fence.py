@@ -136,6 +136,8 @@ def _beside_programs() -> "list[str]":
             found.append(entry)
             if name in {"bin", "sbin"}:
                 found += [os.path.join(above, each) for each in _BESIDE]
+            elif name == "shims":  # of a manager of versions: all that it has installed is beside them
+                found.append(above)
     return found
 
 
