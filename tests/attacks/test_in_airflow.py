@@ -239,5 +239,11 @@ def test_nothing_is_left_of_an_attack_but_the_record_of_it(airflow: Shop, mallor
     assert (mine["who"], mine["accepted"], mine["way"], mine["address"]) == ("mallory", False, "rest", "127.0.0.1")
     text = airflow.person("max").get(f"{PREFIX}/projects/shop/audit", params={"format": "csv"}).text
     assert ",'=HYPERLINK(1)," in text
+    assert airflow.person("max").post(f"{PREFIX}/projects/shop/features/{key}/cancel", json={}).status_code == 200
+    events = airflow.person("max").get(f"{PREFIX}/projects/shop/events").json()
+    assert ("cancelled", key) in {(event["kind"], event["key"]) for event in events}
+    told = airflow.person("max").get(f"{PREFIX}/projects/shop/events", params={"format": "csv"}).text
+    assert told.startswith("number,when,project,key,run,attempt,step,kind,who,text")
+    assert mallory.get(f"{PREFIX}/projects/shop/events", params={"limit": 0}).status_code == 422
     with begin() as unit:
         assert all(feature.run_id for feature in unit.books.features())
