@@ -715,7 +715,7 @@ def test_the_history_of_a_feature_is_in_order(begin: Begin) -> None:
 
 def test_what_happened_in_a_project_is_told_the_newest_first_with_its_feature(begin: Begin) -> None:
     with begin() as books:
-        feature = books.add(Feature(project=SHOP, key=KEY, delivery=1, run_id="SHOP-1"))
+        feature = a_feature(books)
         events = [
             Event(
                 project=SHOP, feature_id=feature.id, kind="cancelled", text="max cancelled it.", person="max", at=NOON

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.manifests.pods import once
 from feature_delivery.adapters.platforms.kubernetes.names import digest, dns_label
+from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Errands:
         """
         last: deque[str] = deque(maxlen=_LAST_LINES)
 
-        def hear(line: str) -> None:
+        def hear(raw: str) -> None:
+            line = clean(raw)
             if line.strip():
                 last.append(line)
             self.say(line)

@@ -20,6 +20,7 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.pods import (
 )
 from feature_delivery.adapters.platforms.kubernetes.manifests.workload import CODE
 from feature_delivery.adapters.platforms.kubernetes.names import digest, dns_label
+from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class _Log:
         return parse_report(data)
 
     def _pass_on(self, line: str) -> None:
+        line = clean(line)
         if line.strip():
             self._last.append(line)
         self._said += 1

@@ -1,4 +1,4 @@
-"""Which Secrets the code of a branch is given on a cluster, and that production's are none of them."""
+"""What the code of a branch gets on a cluster: no Secret of production's, no right, and no say over our logs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from feature_delivery.adapters.platforms.kubernetes import suites
 from feature_delivery.adapters.platforms.kubernetes.manifests.workload import pod_of
 from feature_delivery.bootstrap.project_file import parse_project
 from feature_delivery.domain.errors import Misconfigured
@@ -23,6 +24,16 @@ platform:
   secrets: [payment]
   secrets_from: {source}
 """
+
+
+def test_what_a_suite_writes_is_shown_as_text_on_either_platform() -> None:
+    """No colours, no cursor that overwrites what stands before, no line without end: both platforms say it so."""
+    said: list[str] = []
+    log = suites._Log("token", said.append)
+    for line in ("plain", "\x1b[2K\x1b[1A\x1b[31mINFO all green\x07", "x" * 5000, "10 %\r100 %"):
+        log.hear(line)
+    assert said == ["plain", "INFO all green", "x" * 2000 + " …", "100 %"]
+    assert "\x1b" not in log.last_words
 
 
 @pytest.mark.parametrize("source", ['""', "shop-production"])
