@@ -97,7 +97,7 @@ def _people() -> None:
                 security.add_permission_to_role(role, security.create_permission(action, wanted))
         for name, roles in STAFF.items():
             found = [security.find_role(role) for role in roles]
-            assert security.add_user(name, name, "Tester", f"{name}@Shop.example", found, password=f"{name}-secret")
+            assert security.add_user(name, "Max", "Olga", f"{name}@Shop.example", found, password=f"{name}-secret")
         session = manager.session
         group = Group(name="The testers", label="", description="")
         group.users.append(session.query(User).filter_by(username="tess").one())
