@@ -12,7 +12,7 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 .DEFAULT_GOAL := help
-.PHONY: help env backup restore demo test e2e-kubernetes check audit docs reference screenshots fix bench install install-dev clean
+.PHONY: help env helm-env helm-secrets backup restore demo test e2e-kubernetes check audit docs reference screenshots fix bench install install-dev clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make docs     the docs site in build/site; make screenshots: its pictures; make reference: its reference pages"
 	@echo "make bench    the figures; make install: only installs; make clean: removes what was installed"
 	@echo "make env      secrets for docker-compose.yaml; make backup; make restore FROM=backups/..."
+	@echo "make helm-env secrets for Kubernetes; make helm-secrets prints them for kubectl"
 
 demo: $(VENV)/.installed
 	@$(BIN)/feature-delivery demo $(ARGS)
@@ -79,6 +80,12 @@ backup:
 	@scripts/backup.sh
 restore:
 	@scripts/restore.sh "$(FROM)"
+
+# Nor for these; docs/helm.md.
+helm-env:
+	@python3 -m scripts.helm_secrets env
+helm-secrets:
+	@python3 -m scripts.helm_secrets print
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

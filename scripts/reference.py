@@ -16,6 +16,8 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from feature_delivery.bootstrap.schemas import schemas
+from feature_delivery.bootstrap.variables import table
 from feature_delivery.cli.main import app as command_line
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -53,18 +55,20 @@ def _commands(group: TyperGroup, context: typer.Context, before: str = "") -> It
             continue
         if isinstance(command, TyperGroup):
             yield from _commands(command, typer.Context(command, info_name=name, parent=context), f"{before}{name} ")
-        elif isinstance(command, TyperCommand):
+        else:
+            assert isinstance(command, TyperCommand)
             yield f"{before}{name}", command
 
 
 def _command(name: str, command: TyperCommand) -> list[str]:
     arguments = [one for one in command.params if isinstance(one, TyperArgument)]
     options = [one for one in command.params if isinstance(one, TyperOption) and not one.hidden]
-    usage = " ".join([name, *(_argument(one) for one in arguments)])
+    needed = [f"{one.opts[0]} {one.metavar or str(one.name).upper()}" for one in options if one.required]
+    usage = " ".join([name, *(_argument(one) for one in arguments), *needed])
     lines = [f"## {name}", "", "```", f"feature-delivery {usage}", "```", "", *_prose(command.help or ""), ""]
     rows = [_row(f"`{_argument(one)}`", one.help or "") for one in arguments]
     rows += [_row(_flags(one), _said(one)) for one in options if "--help" not in one.opts]
-    return [*lines, *(["| | |", "|---|---|", *rows, ""] if rows else [])]
+    return [*lines, *(["| name | what |", "|---|---|", *rows, ""] if rows else [])]
 
 
 def _prose(help_text: str) -> list[str]:
@@ -193,11 +197,20 @@ def _resolved(api: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return {**found, **{name: value for name, value in schema.items() if name != "$ref"}}
 
 
+def made() -> dict[Path, str]:
+    """Return what is made from the models that read settings and files, by its place."""
+    root = Path(__file__).resolve().parents[1]
+    found = {root / "include" / "projects" / name: text for name, text in schemas().items()}
+    return found | {root / "docs" / "settings.md": table()}
+
+
 def main() -> int:
-    """Write both pages."""
+    """Write both pages, docs/settings.md, and the schemas of project files and of delivery.yaml."""
     REFERENCE.mkdir(parents=True, exist_ok=True)
     (REFERENCE / "cli.md").write_text(cli_page(), "utf-8")
     (REFERENCE / "rest.md").write_text(rest_page(), "utf-8")
+    for path, text in made().items():
+        path.write_text(text, "utf-8")
     return 0
 
 

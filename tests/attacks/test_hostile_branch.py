@@ -15,11 +15,15 @@ import psutil
 import pytest
 
 from feature_delivery.adapters.platforms.local import fence, fencing
+from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
+from feature_delivery.bootstrap import tools
+from feature_delivery.bootstrap.project_file import parse_project
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.suites import SuiteReport
 from feature_delivery.ports.platform import Release
 from tests import shops
 from tests.local_bench import PRODUCTION, PROJECT, Bench, reference
+from tests.support.web_app import PROJECT_FILE
 
 CANARY = "canary-4d1f0c"
 OPEN = "def opens(path, mode='r'):\n    try:\n        return open(path, mode).read(100) or 'empty'\n"
@@ -226,9 +230,13 @@ def test_a_shop_in_production_is_fenced_in_like_any_other(bench: Bench) -> None:
 
 
 def test_a_misspelt_wish_for_the_fence_opens_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    project = parse_project(PROJECT_FILE.format(repository="/srv/shop.git"), where="shop.yaml")
+    made = tools.platform(project, "here", home=tmp_path)
+    assert isinstance(made, LocalPlatform)
+    assert made.settings.fence == "auto"
     monkeypatch.setenv("FEATURE_DELIVERY_FENCE", "of")
     with pytest.raises(Misconfigured, match="auto, required or off"):
-        Bench(tmp_path).platform  # noqa: B018 - making it reads the settings
+        tools.platform(project, "here", home=tmp_path)
 
 
 def test_where_the_fence_is_required_nothing_runs_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

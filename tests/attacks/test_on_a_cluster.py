@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from feature_delivery.adapters.platforms.kubernetes import suites
+from feature_delivery.adapters.platforms.kubernetes.logs import Speech
 from feature_delivery.adapters.platforms.kubernetes.manifests.workload import pod_of
 from feature_delivery.bootstrap.project_file import parse_project
 from feature_delivery.domain.errors import Misconfigured
@@ -29,9 +30,10 @@ platform:
 def test_what_a_suite_writes_is_shown_as_text_on_either_platform() -> None:
     """No colours, no cursor that overwrites what stands before, no line without end: both platforms say it so."""
     said: list[str] = []
-    log = suites._Log("token", said.append)
+    log, speech = suites._Log("token"), Speech(said.append)
     for line in ("plain", "\x1b[2K\x1b[1A\x1b[31mINFO all green\x07", "x" * 5000, "10 %\r100 %"):
         log.hear(line)
+        speech.hear(line)
     assert said == ["plain", "INFO all green", "x" * 2000 + " …", "100 %"]
     assert "\x1b" not in log.last_words
 

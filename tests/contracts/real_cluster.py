@@ -30,6 +30,7 @@ from tests.fakes.kubernetes.nodes import ScriptedNode, service_account_kubeconfi
 from tests.fakes.kubernetes.store import Object
 
 VARIABLE = "FEATURE_DELIVERY_TEST_KUBECONFIG"
+BUILD, BUILT = "FEATURE_DELIVERY_TEST_BUILD", "FEATURE_DELIVERY_TEST_BUILT_IMAGE"
 NONE_GIVEN = f"No cluster is given: set {VARIABLE} to the path of a kubeconfig with an administrator's rights."
 OURS = "feature-delivery"
 
@@ -118,10 +119,14 @@ class RealBench:
         config: ClusterConfig = CONFIG
         kind: type[KubernetesPlatform] = KubernetesPlatform
         if self.has_nodes:
-            image = os.environ.get("FEATURE_DELIVERY_TEST_IMAGE", "python:3.12-slim")
-            config, kind = replace(CONFIG, image=image), _Inline
+            config, kind = inline_config(), _Inline
         made = platform(connect(self.cluster.kubeconfig), instance=instance, config=config)
         return kind(made.settings, made._cluster, waits=made._waits)
+
+
+def inline_config() -> ClusterConfig:
+    """Return the project file of a shop that one image runs, whatever its commit."""
+    return replace(CONFIG, image=os.environ.get("FEATURE_DELIVERY_TEST_IMAGE", "python:3.12-slim"))
 
 
 class _Inline(KubernetesPlatform):
@@ -141,11 +146,17 @@ class _Inline(KubernetesPlatform):
 
 
 def image(cluster: RealCluster) -> dict[str, str]:
-    """Return what a project file says of images: real ones where pods really run."""
+    """Return what a project file says of images: where pods really run, each commit's has to be built."""
     if cluster.node is not None:
         return {"image": "registry.test/shop:{commit}"}
-    found = os.environ.get("FEATURE_DELIVERY_TEST_IMAGE", "python:3.12-slim")
-    pytest.skip(f"Deliveries need an image for each commit, and {found} is one for all: only contracts run here.")
+    build = os.environ.get(BUILD)
+    if not build:
+        pytest.skip(
+            f"Pods of this cluster need an image of each commit. Set {BUILD} to a command that makes '{{image}}' from "
+            "the Dockerfile of a checkout and brings it to the nodes, like: "
+            "sh -c 'docker build -t {image} . && kind load docker-image {image}'"
+        )
+    return {"image": os.environ.get(BUILT, "shop.test/shop:{commit}"), "build": build, "workdir": "/app"}
 
 
 def given() -> Path | None:

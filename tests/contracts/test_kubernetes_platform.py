@@ -16,7 +16,7 @@ from feature_delivery.adapters.platforms.kubernetes import apply as applying
 from feature_delivery.adapters.platforms.kubernetes.api import Cluster
 from feature_delivery.adapters.platforms.kubernetes.names import namespace_name
 from feature_delivery.adapters.platforms.kubernetes.resources import DEPLOYMENT, NAMESPACE, POD
-from feature_delivery.domain.cluster import BackingService, ClusterConfig
+from feature_delivery.domain.cluster import BackingService, ClusterConfig, Ingress
 from feature_delivery.domain.errors import (
     Conflict,
     Error,
@@ -106,6 +106,41 @@ class TestWhatIsMade:
         kinds = {(key[0], key[2]) for key in bench.server.store.objects if key[1] == PLACE}
         assert kinds >= {("resourcequotas", "environment"), ("limitranges", "environment")}
         assert kinds >= {("networkpolicies", "deny-all"), ("serviceaccounts", "feature-delivery-shop")}
+
+    def test_a_namespace_says_which_commit_runs_in_it(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(REF)
+        for generation, label in enumerate(("one", "two", "one"), start=2):
+            made = shops.release(label)
+            bench.platform.deploy(replace(REF, generation=generation), made, say=ignore)
+            meta = bench.server.store.get(("namespaces", "", PLACE))["metadata"]
+            assert meta["labels"]["feature-delivery.io/commit"] == made.commit
+            assert meta["annotations"]["feature-delivery.io/commit"] == made.commit
+            assert meta["annotations"]["feature-delivery.io/generation"] == str(generation)
+            assert meta["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+        bench.fates[shops.commit_of("bad")] = Fate("crashes")
+        with pytest.raises(Refused):
+            bench.platform.deploy(replace(REF, generation=9), shops.release("bad"), say=ignore)
+        assert bench.server.store.get(("namespaces", "", PLACE))["metadata"] == meta
+
+    def test_without_the_right_to_say_it_a_release_serves_all_the_same(self, bench: KubernetesBench) -> None:
+        rules = bench.server.rules
+        assert rules is not None
+        rules.granted -= {right for right in rules.granted if right[1] == "patch" and right[3] == "namespaces"}
+        bench.platform.provision(REF)
+        said: list[str] = []
+        assert bench.platform.deploy(REF, shops.release("one"), say=said.append).healthy
+        assert any("rbac.yaml" in line for line in said)
+
+    def test_a_certificate_is_copied_from_where_it_is_kept(self, bench: KubernetesBench) -> None:
+        ingress = Ingress(host="{environment}.shop.test", tls_secret="wildcard", tls_from="certificates")
+        with_config(bench, ingress=ingress)
+        with pytest.raises(Misconfigured, match="'wildcard' in namespace 'certificates'"):
+            bench.platform.provision(REF)
+        bench.server.namespace("certificates")
+        secret = {"kind": "Secret", "metadata": {"name": "wildcard"}, "type": "kubernetes.io/tls", "data": {}}
+        bench.server.store.create("secrets", "certificates", secret, manager="people")
+        assert bench.platform.provision(REF).address == "https://development-shop-1.shop.test"
+        assert bench.server.store.get(("secrets", PLACE, "wildcard"))["type"] == "kubernetes.io/tls"
 
     def test_production_gets_the_shops_own_objects_and_its_namespace_stays_as_it_is(
         self, bench: KubernetesBench
@@ -676,6 +711,38 @@ class TestFaults:
                     break  # The step has no such request any more: it went through.
             bench.server.faults = []
             step()
+        assert bench.platform.list(PROJECT) == ()
+
+    @pytest.mark.parametrize("served", range(0, 40, 5))
+    def test_a_cluster_that_is_away_for_a_while_costs_a_delivery_tries_and_nothing_else(
+        self, bench: KubernetesBench, served: int
+    ) -> None:
+        """Away for as many requests as Airflow gives a step further tries, wherever in it that begins."""
+        with_config(bench, services=SERVICES)
+        two = shops.release("two", forward=("echo", "up"), back=("echo", "down"))
+        suite = shops.suite(shops.writes(shops.GREEN))
+        generations = iter(range(1, 99))
+        delivery: list[Callable[[EnvironmentRef], object]] = [
+            bench.platform.provision,
+            lambda ref: bench.platform.deploy(ref, shops.release("one"), say=ignore),
+            lambda ref: bench.platform.deploy(ref, two, say=ignore),
+            lambda ref: bench.platform.run_suite(ref, name="unit", suite=suite, release=two, variables={}, say=ignore),
+            lambda ref: bench.platform.deploy(ref, shops.release("one"), say=ignore, migrate_back=two.plan),
+            bench.platform.destroy,
+        ]
+        for step in delivery:
+            bench.server.faults = [Fault(0, 5, _after(served))]
+            for _ in range(6):
+                with suppress(Temporary):
+                    step(replace(REF, generation=next(generations)))
+                    break
+            else:
+                raise AssertionError
+        bench.server.faults = []
+        ran = [pod["spec"]["containers"][0]["command"] for pod in bench.server.cluster.ran]
+        assert [command for command in ran if command[0] == "echo"] == [
+            ["echo", said] for said in ("seeded", "up", "down")
+        ]
         assert bench.platform.list(PROJECT) == ()
 
     def test_what_an_answer_means(self, bench: KubernetesBench) -> None:

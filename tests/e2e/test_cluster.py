@@ -7,6 +7,7 @@ scripted one runs suites as processes of this machine.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -25,13 +26,42 @@ from tests.support.newcomer import Newcomer
 from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+SUITE_SAYS = "every price is right"
 DELIVERY = {
     "version": 1,
     "start": "python shop.py",
     "health": {"path": "/healthz"},
     "migration": {"forward": "true", "back": "true"},
-    "suites": {name: {"command": "true"} for name in ("syntax", "unit", "functional", "integration")},
+    "suites": {name: {"command": f"echo {SUITE_SAYS}"} for name in ("syntax", "unit", "functional", "integration")},
 }
+DOCKERFILE = """FROM python:3.12-slim
+WORKDIR /app
+COPY . .
+RUN pip install --no-cache-dir -r requirements.txt
+"""
+STORE = Path(__file__).parents[2] / "include" / "demo_store"
+BREAKS_IN_PRODUCTION = """
+import os
+if os.environ.get("DELIVERY_ENVIRONMENT") == "production":
+    raise SystemExit("no price list found")
+"""
+
+
+def furnish(checkout: Path, cluster: RealCluster) -> None:
+    """Fill the shop's repository: the demo's store where pods really run, else as much of a shop as a script runs."""
+    if cluster.node is not None:
+        (checkout / "delivery.yaml").write_text(yaml.safe_dump(DELIVERY))
+        return
+    shutil.copytree(STORE, checkout, dirs_exist_ok=True)
+    plan = yaml.safe_load((checkout / "delivery.yaml").read_text())
+    # Its database is a file, and a file of a pod goes with the pod.
+    plan["start"] = ["sh", "-c", "python -m store.migrate up && exec python -m store"]
+    plan["suites"]["integration"]["command"] = [
+        *("sh", "-c"),
+        f"{plan['suites']['integration']['command']} && echo {SUITE_SAYS}",
+    ]
+    (checkout / "delivery.yaml").write_text(yaml.safe_dump(plan))
+    (checkout / "Dockerfile").write_text(DOCKERFILE)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +80,7 @@ def team(cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     place = tmp_path_factory.mktemp("team")
     shop = Newcomer(home=place / "home", checkout=place / "shop", port=free_port(), project="shop")
     shop.checkout.mkdir()
-    (shop.checkout / "delivery.yaml").write_text(yaml.safe_dump(DELIVERY))
+    furnish(shop.checkout, cluster)
     git(shop.checkout, "init", "--quiet", "--initial-branch", "main")
     git(shop.checkout, "add", "--all")
     git(shop.checkout, "commit", "--quiet", "--message", "A shop for clusters")
@@ -108,6 +138,13 @@ def namespaces(cluster: RealCluster) -> list[str]:
     return [one["metadata"]["name"] for one in found]
 
 
+def logged(team: Newcomer, key: str, task: str) -> list[str]:
+    """Return what Airflow shows of a task: of its worker and of the triggerer that waited for it."""
+    place = next((team.home / "logs").rglob(f"run_id={key}/task_id={task}"))
+    lines = [line for file in sorted(place.iterdir()) for line in file.read_text().splitlines()]
+    return [str(json.loads(line)["event"]) for line in lines if line.startswith("{")]
+
+
 def test_a_feature_goes_to_production_and_leaves_no_namespace(team: Newcomer, cluster: RealCluster) -> None:
     before = served(cluster)
     team.push("feature/SHOP-1-gifts", "Gifts", {"gifts.txt": "wrapped\n"})
@@ -117,6 +154,7 @@ def test_a_feature_goes_to_production_and_leaves_no_namespace(team: Newcomer, cl
     team.until_gate("SHOP-1", "verdict")
     assert namespaces(cluster) == ["shop-development-shop-1", "shop-preprod-shop-1"]
     assert served(cluster) == team.feature("SHOP-1")["promotions"][-1]["candidate"] != before
+    assert logged(team, "SHOP-1", "preprod.integration_tests").count(SUITE_SAYS) == 1
     assert team.run("keep", "SHOP-1", *team.of_project).code == 0
     team.decide("SHOP-1", "demonstration")
     assert team.feature("SHOP-1")["state"] == "delivered"
@@ -127,7 +165,10 @@ def test_a_release_that_cannot_start_leaves_production_serving_and_is_rolled_bac
     team: Newcomer, cluster: RealCluster
 ) -> None:
     before = served(cluster)
-    team.push("feature/SHOP-2-sale", "Sale", {"sale.txt": "half price\n"})
+    main = team.checkout / "store" / "__main__.py"
+    # On a scripted node the cluster breaks it, below.
+    broken = {"store/__main__.py": BREAKS_IN_PRODUCTION + main.read_text()} if main.exists() else {}
+    team.push("feature/SHOP-2-sale", "Sale", {"sale.txt": "half price\n", **broken})
     team.decide("SHOP-2", "review", "acceptance")
     team.until_gate("SHOP-2", "confirmation")
     candidate = git(team.checkout, "ls-remote", "delivery", "refs/heads/candidate/SHOP-2").split()[0]

@@ -11,12 +11,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from feature_delivery.domain.errors import Conflict
+from feature_delivery.domain.installation import Installation
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     Alert,
     Attempt,
+    Brake,
     CandidateRecord,
     Decision,
     Deployment,
@@ -60,6 +62,7 @@ UNIQUE: dict[type, Callable[[Any], object]] = {
     HeardComment: lambda r: (r.project, r.comment),
     OutboxEntry: lambda r: (r.project, r.marker),
     Post: lambda r: (r.project, r.channel, r.marker),
+    Brake: lambda r: r.project if r.released_at is None else None,
     Alert: lambda r: (r.feature_id, r.step) if r.resolved_at is None else None,
 }
 
@@ -69,6 +72,7 @@ class FakeBooks:
     rows: dict[type, list[Any]] = field(default_factory=dict)
     markers: set[object] = field(default_factory=set)
     last_id: int = 0
+    here: str = "here"
 
     def of(self, kind: type[R]) -> list[R]:
         return self.rows.setdefault(kind, [])
@@ -103,6 +107,18 @@ class FakeBooks:
 
     def instance(self) -> str:
         return "0123456789ab"
+
+    def installation(self) -> Installation:
+        return Installation(id=self.instance(), place="here", here=self.here)
+
+    def settle(self, instance: str) -> None:
+        raise NotImplementedError
+
+    def brake(self, project: ProjectName) -> Brake | None:
+        return next((b for b in self.of(Brake) if b.project == project and b.released_at is None), None)
+
+    def brakes(self, project: ProjectName | None = None, *, limit: int = 100) -> Sequence[Brake]:
+        return [b for b in reversed(self.of(Brake)) if project in {None, b.project}][:limit]
 
     def lock_project(self, name: ProjectName) -> Project:
         found = self.project(name)

@@ -173,6 +173,13 @@ class FakeRuns:
                 task.state = "skipped"
         self.runs[run].shelved = None
 
+    def tear_down_again(self, run: RunRef) -> None:
+        assert run in self.locked, f"{run.run_id} is torn down again without its lock"
+        for step, task in self.runs[run].tasks.items():
+            if step in TEARDOWNS and task.state in {"failed", "upstream_failed"}:
+                task.again()
+        self.runs[run].shelved = None
+
     def unshelve_stranded(self, projects: Collection[ProjectName]) -> int:
         found = [
             run

@@ -247,11 +247,11 @@ def test_requirements_are_installed_once_per_content_and_really_used(bench: Benc
 
 
 @pytest.fixture
-def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def wheels(tmp_path: Path, bench: Bench) -> Path:
     """A folder with two versions of a wheel, which the operator has opened to shops."""
     folder = tmp_path / "wheels"
     folder.mkdir()
-    monkeypatch.setenv("FEATURE_DELIVERY_FENCE_OPEN", str(folder))
+    bench.fence_open = (folder,)
     for version in ("1.0", "2.0"):
         info = f"tinypriced-{version}.dist-info"
         with zipfile.ZipFile(folder / f"tinypriced-{version}-py3-none-any.whl", "w") as wheel:

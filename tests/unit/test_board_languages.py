@@ -30,6 +30,8 @@ SOURCES = (
     "domain/people.py",
     "domain/project.py",
     "domain/suites.py",
+    "domain/judging/sentences.py",
+    "services/work/observing.py",
     "services/control/decide.py",
     "services/control/verdict.py",
     "services/control/flags.py",
@@ -130,7 +132,25 @@ def test_a_sentence_within_a_sentence_is_translated_too() -> None:
     said = "Keep or roll back: max may say so. 8 integration tests passed."
     assert translated(said, text) == "Оставить или откатить — решает max. Интеграционные тесты прошли: 8."
     observed = translated("Keep or roll back: max may say so. 8 integration tests passed. Errors: 0.1 %.", text)
-    assert observed.endswith("Интеграционные тесты прошли: 8. Errors: 0.1 %.")
+    assert observed.endswith("Интеграционные тесты прошли: 8. Ошибки: 0.1 %.")
+
+
+def test_what_was_measured_is_said_in_the_readers_words() -> None:
+    text = languages()["ru"].text
+    said = (
+        "Keep or roll back: max, olga may say so. 8 integration tests passed. Watched for 15 seconds by the probe of "
+        "http://127.0.0.1:21697/healthz. Availability: 100 %. Answer to the probe: 6.53 ms after 3.08 ms: no worse "
+        "than before."
+    )
+    assert translated(said, text) == (
+        "Оставить или откатить — решает max, olga. Интеграционные тесты прошли: 8. Наблюдали 15 сек.: проверка "
+        "http://127.0.0.1:21697/healthz. Доступность: 100 %. Ответ на проверку: 6.53 мс вместо 3.08 мс: не хуже, чем "
+        "было."
+    )
+    assert translated(said, languages()["en"].text) == said
+    worse = "Errors: 4.2 % after 0.1 % (+4100 %): worse, and not by chance (p 0.0012)."
+    assert translated(worse, text) == "Ошибки: 4.2 % вместо 0.1 % (+4100 %): хуже, и не случайно (p 0.0012)."
+    assert translated("Checkouts: 3 ms, limit 2 ms.", text) == "Checkouts: 3 мс, предел 2 мс."
 
 
 def test_a_gate_is_a_word_in_every_language() -> None:

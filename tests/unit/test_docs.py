@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.web.board.language import languages
 from feature_delivery.web.board.words import GATES
 
@@ -74,6 +75,27 @@ def test_every_picture_is_small_and_on_some_page() -> None:
 def test_every_runbook_is_in_the_list_of_alerts() -> None:
     listed = (DOCS / "alerts.md").read_text("utf-8")
     assert [page.name for page in (DOCS / "runbooks").glob("*.md") if f"runbooks/{page.name}" not in listed] == []
+
+
+def examples() -> list[tuple[str, str]]:
+    """Every whole project file of the docs, and the page it is on."""
+    blocks = (
+        (page.name, block)
+        for page in PAGES
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    )
+    return [(page, block) for page, block in blocks if re.match(r"name: ", block) and "\nrepository: " in block]
+
+
+@pytest.mark.parametrize(("page", "example"), examples())
+def test_a_project_file_of_the_docs_can_be_used(tmp_path: Path, page: str, example: str) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(example, "utf-8")
+    assert read_project_file(file).name == "shop", page
+
+
+def test_there_are_such_project_files() -> None:
+    assert {page for page, _ in examples()} >= {"connect.md", "slack.md", "index.md"}
 
 
 def test_no_page_names_a_place_of_one_machine() -> None:

@@ -39,6 +39,7 @@ def found(
 
     (home / "projects").mkdir()
     (home / "projects" / "shop.yaml").write_text("name: shop\n", encoding="utf-8")
+    monkeypatch.setattr(doctor, "project_faults", lambda _file: ())
     monkeypatch.setattr(doctor, "read_project_file", lambda _file: project)
     monkeypatch.setattr(doctor, "find_login", lambda home, **_: home)
     monkeypatch.setattr(doctor, "Api", Running)

@@ -115,6 +115,8 @@ def test_rules_and_dashboards_ask_only_for_figures_that_there_are() -> None:
         "feature_delivery_airflow_heartbeat_age_seconds",
         "feature_delivery_airflow_import_errors",
         "feature_delivery_project_file_faults",
+        "feature_delivery_instance_held",
+        "feature_delivery_brake_on",
         "feature_delivery_worker_up",
         "feature_delivery_collect_seconds",
         "feature_delivery_build_info",

@@ -35,7 +35,8 @@ platform:
   pull_secret: registry
   secrets: [payment]
   secrets_from: shared
-  ingress: {host: "{environment}.shop.test", production_host: shop.test, class_name: nginx, tls_secret: wildcard}
+  ingress: {host: "{environment}.shop.test", production_host: shop.test, class_name: nginx, tls_secret: wildcard,
+    tls_from: certificates, annotations: {nginx.ingress.kubernetes.io/proxy-body-size: 8m}}
   resources: {cpu: 250m, memory: 512Mi, memory_limit: 1Gi}
   quota: {requests.cpu: "8"}
   allow_from: [monitoring]
@@ -53,6 +54,7 @@ platform:
       seed: python -m shop.seed
       run_as: 999
 """
+HOST, ISSUER = "host: '{environment}.shop.test'", "cert-manager.io/cluster-issuer"
 
 
 def cluster(text: str) -> ClusterConfig:
@@ -77,7 +79,12 @@ def test_a_whole_part_arrives_whole() -> None:
     default = ClusterConfig()
     same = {field.name for field in fields(found) if getattr(found, field.name) == getattr(default, field.name)}
     assert same == {"image", "workdir", "build", "replicas", "suite_resources", "run_as", "manifests", "service"}
-    assert found.copied_secrets == ("registry", "git-login", "payment")
+    assert found.sources_of_secrets == {
+        **dict.fromkeys(("registry", "git-login", "payment"), "shared"),
+        "wildcard": "certificates",
+    }
+    assert found.ingress is not None
+    assert (found.ingress.scheme, len(found.ingress.annotations)) == ("https", 1)
     postgres = found.services[0]
     assert isinstance(postgres, BackingService)
     assert (postgres.name, postgres.ready) == ("postgres", ("pg_isready", "-U", "postgres"))
@@ -99,6 +106,18 @@ def test_a_whole_part_arrives_whole() -> None:
         (("image:", "reach: [everything]\n  image:"), "field 'platform.reach.0'"),
         (("image:", "ingress: {host: shop.test}\n  image:"), "needs {environment} in it"),
         (("image:", "ingress: {host: '{environment}{x}.test'}\n  image:"), "needs {environment} in it"),
+        (("image:", f"ingress: {{{HOST}, tls_from: x}}\n  image:"), "name that, too"),
+        (("image:", f"ingress: {{{HOST}, tls_secret: x, https: true}}\n  image:"), "with 'tls_secret' leave it out"),
+        (("image:", f"ingress: {{{HOST}, annotations: {{{ISSUER}: x}}}}\n  image:"), "needs a 'tls_secret'"),
+        (
+            ("image:", f"ingress: {{{HOST}, tls_secret: x, tls_from: y, annotations: {{{ISSUER}: x}}}}\n  image:"),
+            "leave 'tls_from' out",
+        ),
+        (
+            ("image:", f"manifests: k\n  service: w\n  ingress: {{{HOST}, tls_secret: x, tls_from: y}}\n  image:"),
+            "is not for 'manifests'",
+        ),
+        (("image:", f"ingress: {{{HOST}, annotations: {{'a b': x}}}}\n  image:"), "platform.ingress.annotations"),
         (("image:", "services: {Postgres: {image: p, port: 1}}\n  image:"), "field 'platform.services.Postgres"),
         (("image:", "services: {p: {image: p, port: 0}}\n  image:"), "field 'platform.services.p.port'"),
         (("image:", "resources: {cpu: lots}\n  image:"), "field 'platform.resources.cpu'"),

@@ -8,7 +8,7 @@ import shlex
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from feature_delivery.bootstrap.file_parts import Duration, Strict
 from feature_delivery.domain.cluster import BackingService, ClusterConfig, Ingress, Resources
@@ -19,6 +19,9 @@ _SUBDOMAIN = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@{}-]{0,300}")
 _HOST = re.compile(r"[a-z0-9{]([a-z0-9.{}-]{0,200}[a-z0-9}])?")
+
+ISSUERS = frozenset({"cert-manager.io/issuer", "cert-manager.io/cluster-issuer", "kubernetes.io/tls-acme"})
+"""Annotations with which cert-manager makes a certificate for an Ingress."""
 
 
 def _image(value: str) -> str:
@@ -56,8 +59,15 @@ ObjectName = Annotated[str, Field(pattern=_SUBDOMAIN)]
 Quantity = Annotated[str, Field(pattern=_QUANTITY)]
 Folder = Annotated[str, AfterValidator(_folder)]
 Network = Annotated[str, AfterValidator(_network)]
-Words = Annotated[list[str], BeforeValidator(_command)]
+Words = Annotated[
+    list[str],
+    BeforeValidator(_command),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
+AnnotationName = Annotated[
+    str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
+]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 
 
@@ -114,8 +124,10 @@ class IngressPart(Strict):
     production_host: Annotated[str, AfterValidator(_host)] = ""
     class_name: ObjectName | Literal[""] = ""
     tls_secret: ObjectName | Literal[""] = ""
+    tls_from: Name | Literal[""] = ""
+    https: bool = False
     namespace: Name = "ingress-nginx"
-    annotations: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[AnnotationName, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _differs_by_environment(self) -> IngressPart:
@@ -123,6 +135,18 @@ class IngressPart(Strict):
             r"[{}]", re.sub(r"\{(environment|project|kind)\}", "", self.host)
         ):
             raise ValueError("needs {environment} in it; {project} and {kind} are filled in, too")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_its_certificate(self) -> IngressPart:
+        if self.tls_from and not self.tls_secret:
+            raise ValueError("'tls_from' says where 'tls_secret' is copied from; name that, too")
+        if self.https and self.tls_secret:
+            raise ValueError("'https' is for a certificate that the controller has; with 'tls_secret' leave it out")
+        if ISSUERS & set(self.annotations) and not self.tls_secret:
+            raise ValueError("cert-manager needs a 'tls_secret' to put the certificate into")
+        if ISSUERS & set(self.annotations) and self.tls_from:
+            raise ValueError("cert-manager makes 'tls_secret' in each namespace; leave 'tls_from' out")
         return self
 
 
@@ -177,6 +201,8 @@ class KubernetesPart(Strict):
                 "'secrets' are given to the code of branches, too: name as 'secrets_from' a namespace that holds them "
                 "for test systems, never production's"
             )
+        if self.manifests and self.ingress is not None and self.ingress.tls_from:
+            raise ValueError("'ingress.tls_from' is not for 'manifests': a branch could read the key in its namespace")
         if bool(self.manifests) != bool(self.service):
             raise ValueError("'manifests' and 'service' go together: the shop's own objects, and where it answers")
         return self

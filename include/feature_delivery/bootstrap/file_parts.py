@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -23,7 +23,16 @@ def _seconds(value: object) -> object:
     return timedelta(seconds=float(match[1]) * UNITS[match[2]])
 
 
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_seconds),
+    WithJsonSchema(
+        {
+            "description": "A duration like 30s, 10m, 4h or 14d, or a number of seconds.",
+            "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*\d+(\.\d+)?[smhd]\s*$"}],
+        }
+    ),
+]
 
 
 class Strict(BaseModel):

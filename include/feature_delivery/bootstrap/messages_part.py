@@ -7,7 +7,7 @@ from datetime import time, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from feature_delivery.bootstrap.file_parts import Duration, Strict
 from feature_delivery.domain.errors import Refused
@@ -28,7 +28,16 @@ def _clock(value: object) -> object:
     return time(int(match[1]) % 24, int(match[2]))
 
 
-Clock = Annotated[time, BeforeValidator(_clock)]
+Clock = Annotated[
+    time,
+    BeforeValidator(_clock),
+    WithJsonSchema(
+        {
+            "description": "A time of day like '09:00', in quotes.",
+            "anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^(([01]?\d|2[0-3]):[0-5]\d|24:00)$"}],
+        }
+    ),
+]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Role = Literal["developer", "reviewer", "tester", "manager", "operator"]
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
 import time
 from dataclasses import dataclass
 
 from feature_delivery.bootstrap.connections import login
 from feature_delivery.bootstrap.settings import settings
+from feature_delivery.bootstrap.variables import Network, read
 from feature_delivery.domain.errors import Misconfigured
 
 CONNECTION = "feature_delivery_metrics"
 TOKEN_FILE = "metrics-token"  # noqa: S105 - a file's name
 KEPT_SECONDS = 60.0
 """A Connection may be in a secrets backend far away: it is not asked for at each scrape."""
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _kept: dict[str, tuple[float, str]] = {}
 
@@ -40,21 +37,14 @@ def access() -> Access:
         Misconfigured: A network is none.
     """
     return Access(
-        token=os.environ.get("FEATURE_DELIVERY_METRICS_TOKEN") or _file() or _connection(), networks=_networks()
+        token=read("metrics_token").metrics_token or _file() or _connection(),
+        networks=read("metrics_networks").metrics_networks,
     )
 
 
 def runbooks() -> str:
     """Return the address below which alerts find their runbooks (``FEATURE_DELIVERY_RUNBOOKS_URL``)."""
-    return (os.environ.get("FEATURE_DELIVERY_RUNBOOKS_URL") or "docs/runbooks").rstrip("/")
-
-
-def _networks() -> tuple[Network, ...]:
-    given = os.environ.get("FEATURE_DELIVERY_METRICS_NETWORKS", "").replace(",", " ").split()
-    try:
-        return tuple(ipaddress.ip_network(one) for one in given)
-    except ValueError as error:
-        raise Misconfigured(f"FEATURE_DELIVERY_METRICS_NETWORKS: {error}. Write networks like 10.0.0.0/8.") from error
+    return read("runbooks_url").runbooks_url
 
 
 def _file() -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.bootstrap import hosts
 from feature_delivery.bootstrap.settings import settings
+from feature_delivery.domain.finding import Finding
 from feature_delivery.services.control.outside import Outside
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.git_hosts.local import LocalGitHost
     from feature_delivery.adapters.local_records import LocalRecords
     from feature_delivery.adapters.trackers.local import LocalTracker
-    from feature_delivery.domain.finding import Finding
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.git_host import GitHost
     from feature_delivery.ports.tracker import Tracker
@@ -97,12 +97,31 @@ def outside(project: ProjectConfig, sessions: Sessions) -> Outside:
     )
 
 
-def examine_platform(project: ProjectConfig) -> Sequence[Finding]:
-    """Look at where the project's commits run, where that is a cluster.
+def examine_platform(project: ProjectConfig, *, executor: str) -> Sequence[Finding]:
+    """Look at where the project's commits run: a cluster, or a machine that Airflow's executor has to leave alone.
+
+    Args:
+        project: The project file.
+        executor: Airflow's ``[core] executor``: names, aliases or classes, the default first.
 
     Raises:
         Misconfigured: Its Connection is missing or wrong.
     """
+    if project.cluster is None:
+        return _local_platform(executor.split(",", maxsplit=1)[0].strip())
     from feature_delivery.bootstrap.clusters import for_examination  # noqa: PLC0415 - kubernetes is heavy
 
     return for_examination(project).examine()
+
+
+def _local_platform(executor: str) -> Sequence[Finding]:
+    if "KubernetesExecutor" in executor:
+        from feature_delivery.adapters.platforms.local.passing import WHY  # noqa: PLC0415 - psutil
+
+        return [Finding("", well=False, sentence=f"Nothing can run there: {WHY}")]
+    if "CeleryExecutor" in executor:
+        said = (
+            "One Celery worker, and no other, has to take the queue 'feature_delivery_local': tasks wait until it does."
+        )
+        return [Finding("", well=True, sentence=said)]
+    return []

@@ -11,6 +11,7 @@ import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError
 
 from feature_delivery.bootstrap.cluster_file import KubernetesPart
+from feature_delivery.bootstrap.file_faults import faults
 from feature_delivery.bootstrap.file_parts import Duration, Strict
 from feature_delivery.bootstrap.messages_part import MessagesPart, messages_config
 from feature_delivery.bootstrap.observe_part import ObservePart
@@ -189,23 +190,28 @@ def parse_project(content: str, *, where: str) -> ProjectConfig:
         file = ProjectFile.model_validate(data)
         return _config(file)
     except ValidationError as error:
-        first = error.errors()[0]
-        fields = [_field(each["loc"]) for each in error.errors()]
-        more = f" ({len(set(fields)) - 1} more)" if len(set(fields)) > 1 else ""
-        said = " ".join(first["msg"].removeprefix("Value error, ").split())
-        raise Misconfigured(f"Project file {where!r}, field {fields[0]!r}: {said}{more}.") from error
+        found = faults(error, content, model=ProjectFile)
+        more = f" ({len(found) - 1} more: 'feature-delivery doctor' lists them.)" if len(found) > 1 else ""
+        raise Misconfigured(f"Project file {where!r}, {found[0]}{more}") from error
     except Refused as error:
         raise Misconfigured(f"Project file {where!r}: {error}") from error
+
+
+def project_faults(path: Path) -> list[str]:
+    """Return everything that is wrong with a project file, a sentence each; empty when it is right."""
+    try:
+        read_project_file(path)
+    except Misconfigured as error:
+        cause = error.__cause__
+        if isinstance(cause, ValidationError):
+            return [one[:1].upper() + one[1:] for one in faults(cause, path.read_text("utf-8"), model=ProjectFile)]
+        return [str(error)]
+    return []
 
 
 def _choices(part: ChoicesPart) -> Choices:
     own = part.model_dump()
     return Choices(**{**own, "automatic_rollback": frozenset(part.automatic_rollback)})
-
-
-def _field(place: tuple[int | str, ...]) -> str:
-    """Return where in the file something is wrong, without the names pydantic gives to alternatives of a type."""
-    return ".".join(str(part) for part in place if "[" not in str(part)) or "the whole file"
 
 
 def _config(file: ProjectFile) -> ProjectConfig:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.bootstrap.variables import read
 from feature_delivery.domain.errors import Misconfigured, NotFound
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.people import Member
 from feature_delivery.domain.project import ProjectConfig
 
 _log = logging.getLogger(__name__)
+
+Version = tuple[int, int, int]
 
 URL_PREFIX = "/feature-delivery"
 """Where the plugin mounts the web app in Airflow's API server."""
@@ -38,15 +42,13 @@ class Settings:
 
 def settings() -> Settings:
     """Return the settings of this process."""
-    home = Path(os.environ.get("FEATURE_DELIVERY_HOME") or ".feature-delivery").absolute()
-    return Settings(
-        home=home,
-        projects=Path(os.environ.get("FEATURE_DELIVERY_PROJECTS") or home / "projects").absolute(),
-        task_token=os.environ.get("FEATURE_DELIVERY_TASK_TOKEN", ""),
-    )
+    found = read("home", "projects", "task_token")
+    home = found.home.absolute()
+    return Settings(home=home, projects=(found.projects or home / "projects").absolute(), task_token=found.task_token)
 
 
-_read: dict[Path, tuple[float, ProjectConfig | Misconfigured]] = {}
+_read: dict[Path, tuple[Version, ProjectConfig | None, str]] = {}
+"""Of each file: which version of it was read, the project (the last good one, where it is wrong), and what is wrong."""
 
 
 MembersOf = Callable[[frozenset[str]], Sequence[Member]]
@@ -81,35 +83,76 @@ class Survey:
 
 
 def survey() -> Survey:
-    """Read every project file, again only when it has changed; one that is wrong takes no other down."""
+    """Read every project file, again only when it has changed; one that is wrong takes no other down.
+
+    A file that has become wrong counts as it was when it was right: deliveries go on, and the fault is shown loudly (an
+    import error in Airflow, housekeeping in red, a metric with an alert, ``doctor``) until it is mended.
+    """
     found: dict[ProjectName, ProjectConfig] = {}
     faults: dict[str, str] = {}
     folder = settings().projects
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        read = _project_of(path)
-        if isinstance(read, Misconfigured):
-            faults[path.name] = str(read)
-        elif read.name in found:
+        project, fault = _project_of(path)
+        if fault:
+            faults[path.name] = fault
+        if project is None:
+            continue
+        if project.name in found:
             # The first file keeps the name: features under way must not change their shop by a copied file.
-            faults[path.name] = f"Two files in {folder.name!r} name the project {read.name!r}. Rename one."
+            faults[path.name] = f"Two files in {folder.name!r} name the project {project.name!r}. Rename one."
         else:
-            found[read.name] = _complete(read)
+            found[project.name] = _complete(project)
     return Survey(projects=found, faults=faults)
 
 
-def _project_of(path: Path) -> ProjectConfig | Misconfigured:
+def _project_of(path: Path) -> tuple[ProjectConfig | None, str]:
     try:
-        changed = path.stat().st_mtime
+        status = path.stat()
     except OSError as error:
-        return Misconfigured(f"Could not read project file {path.name!r}: {error}.")
+        return None, f"Could not read project file {path.name!r}: {error}."
+    version = (status.st_mtime_ns, status.st_size, status.st_ino)
     known = _read.get(path)
-    if known is None or known[0] != changed:
-        try:
-            known = (changed, read_project_file(path))
-        except Misconfigured as error:
-            known = (changed, error)
+    if known is None or known[0] != version:
+        known = (version, *_read_anew(path, known[1] if known is not None else None))
         _read[path] = known
-    return known[1]
+    return known[1], known[2]
+
+
+def _read_anew(path: Path, before: ProjectConfig | None) -> tuple[ProjectConfig | None, str]:
+    try:
+        project = read_project_file(path)
+    except Misconfigured as error:
+        # Not every process has seen the file when it was right: a DAG file is read by a new one each time.
+        last = before or _last_good(path)
+        if last is None:
+            return None, str(error)
+        return last, f"{error} Until that is mended, the file counts as it was when it was right."
+    _keep_good(path)
+    return project, ""
+
+
+def _kept(path: Path) -> Path:
+    return settings().home / "last-good" / path.name
+
+
+def _keep_good(path: Path) -> None:
+    """Keep a copy of a file that is right; where that cannot be, only processes that live on remember it."""
+    kept = _kept(path)
+    with suppress(OSError):
+        content = path.read_bytes()
+        if kept.exists() and kept.read_bytes() == content:
+            return
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        new = kept.with_name(f".{kept.name}.{os.getpid()}")
+        new.write_bytes(content)
+        new.replace(kept)
+
+
+def _last_good(path: Path) -> ProjectConfig | None:
+    try:
+        return read_project_file(_kept(path))
+    except Misconfigured:
+        return None  # never seen right here, or this version wants more of it
 
 
 def projects() -> dict[ProjectName, ProjectConfig]:
@@ -133,7 +176,7 @@ def project(name: str) -> ProjectConfig:
 
 def new_instance() -> str:
     """Return the id that a ledger without one takes (``FEATURE_DELIVERY_INSTANCE``); empty: it makes one up."""
-    return os.environ.get("FEATURE_DELIVERY_INSTANCE", "")
+    return read("instance").instance
 
 
 def webhook_secrets(name: ProjectName) -> tuple[bytes, ...]:
@@ -155,17 +198,13 @@ def webhook_secrets(name: ProjectName) -> tuple[bytes, ...]:
     return tuple(line for each in content.splitlines() if (line := each.strip()))
 
 
-WEBHOOKS_PER_MINUTE = 6000
-"""A hundred a second, with bursts of a minute's worth: no host sends that much for one shop while all is well."""
-
-
 def webhooks_per_minute() -> int:
     """Return how many webhooks of one project one API server process takes (``FEATURE_DELIVERY_WEBHOOKS_PER_MINUTE``).
+
+    A hundred a second by default, with bursts of a minute's worth: no host sends that much for one shop while all is
+    well.
 
     Raises:
         Misconfigured: The setting is no number from 1.
     """
-    given = os.environ.get("FEATURE_DELIVERY_WEBHOOKS_PER_MINUTE") or str(WEBHOOKS_PER_MINUTE)
-    if not (given.isascii() and given.isdigit() and int(given) > 0):
-        raise Misconfigured(f"FEATURE_DELIVERY_WEBHOOKS_PER_MINUTE is {given[:20]!r}. Set a number from 1.")
-    return int(given)
+    return read("webhooks_per_minute").webhooks_per_minute

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from feature_delivery.bootstrap.variables import read
 from feature_delivery.domain.errors import (
     Conflict,
     Error,
@@ -54,13 +54,14 @@ def find_login(home: Path, *, user: str | None = None) -> Login:
         Unavailable: Nothing runs in ``home``.
         Misconfigured: The user is unknown there.
     """
-    address = os.environ.get("FEATURE_DELIVERY_URL", "").rstrip("/")
+    told = read("url", "user", "password", "token")
+    address = told.url
     if address:
-        token = os.environ.get("FEATURE_DELIVERY_TOKEN", "").strip()
+        token = told.token.strip()
         if token and not user:
             return Login(address, "you", token=token)
-        name = user or os.environ.get("FEATURE_DELIVERY_USER", "")
-        password = os.environ.get("FEATURE_DELIVERY_PASSWORD", "")
+        name = user or told.user
+        password = told.password
         if not name or not password:
             raise Misconfigured(
                 "FEATURE_DELIVERY_URL is set: set FEATURE_DELIVERY_TOKEN, or FEATURE_DELIVERY_USER and "
@@ -73,7 +74,7 @@ def find_login(home: Path, *, user: str | None = None) -> Login:
             f"Nothing runs in {str(home)!r}. Start it with 'feature-delivery up' or 'make demo', "
             "or name an installation by FEATURE_DELIVERY_URL."
         )
-    name = user or os.environ.get("FEATURE_DELIVERY_USER") or str(_read(home / "cli.json").get("user", "admin"))
+    name = user or told.user or str(_read(home / "cli.json").get("user", "admin"))
     passwords = _read(home / "airflow" / "passwords.json")
     if name not in passwords:
         raise Misconfigured(f"{name!r} is no user of this instance. Its users: {', '.join(sorted(passwords))}.")

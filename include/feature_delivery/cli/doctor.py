@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from feature_delivery.adapters.git.repository import GitRepository
-from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.bootstrap import variables
+from feature_delivery.bootstrap.project_file import project_faults, read_project_file
 from feature_delivery.cli.api import Api, find_login
 from feature_delivery.domain.errors import Error, NotFound, Unavailable
 from feature_delivery.domain.finding import Finding
@@ -39,7 +40,7 @@ def examine_project(home: Path, name: str) -> Iterator[Finding]:
     what = f"{name}: instance"
     try:
         project = project_name(name)
-        api = Api(find_login(home, user="admin" if not os.environ.get("FEATURE_DELIVERY_URL") else None))
+        api = Api(find_login(home, user="admin" if not variables.read("url").url else None))
         found = api.get(f"/projects/{project}/examination", timeout_seconds=EXAMINATION_SECONDS)
     except Unavailable as error:
         yield Finding(
@@ -55,6 +56,7 @@ def examine_project(home: Path, name: str) -> Iterator[Finding]:
 
 def examine(home: Path) -> Iterator[Finding]:
     """Look at programs, disk, project files, repositories and the running instance."""
+    yield from variables.examine()
     yield _python()
     yield _git()
     yield _disk(home)
@@ -65,12 +67,13 @@ def examine(home: Path) -> Iterator[Finding]:
         )
     deferring = []
     for file in files:
-        try:
-            project = read_project_file(file)
-        except Error as error:
-            yield Finding(file.name, well=False, sentence=str(error))
+        if wrong := project_faults(file):
+            yield from (Finding(file.name, well=False, sentence=one) for one in wrong)
             continue
-        yield Finding(file.name, well=True, sentence=f"{len(project.people.persons)} people, host {project.host.kind}.")
+        project = read_project_file(file)
+        yield Finding(
+            file.name, well=True, sentence=f"Host {project.host.kind}; people: {', '.join(project.people.persons)}."
+        )
         yield from _freezes(project)
         deferring += [project.name] if project.defers else []
         if project.host.kind == "local":
@@ -86,7 +89,7 @@ def examine(home: Path) -> Iterator[Finding]:
 
 def examine_prometheus() -> Iterator[Finding]:
     """Look at the Prometheus that ``FEATURE_DELIVERY_PROMETHEUS_URL`` names, if there is one."""
-    url = os.environ.get("FEATURE_DELIVERY_PROMETHEUS_URL", "").rstrip("/")
+    url = variables.read("prometheus_url").prometheus_url
     if not url:
         said = "None is configured, none is needed. docs/monitoring.md says how to have alerts and dashboards."
         yield Finding("prometheus", well=True, sentence=said)
@@ -202,7 +205,7 @@ def _hook(project: ProjectConfig) -> Finding:
 
 def _instance(home: Path, deferring: Sequence[str]) -> Iterator[Finding]:
     try:
-        api = Api(find_login(home, user="admin" if not os.environ.get("FEATURE_DELIVERY_URL") else None))
+        api = Api(find_login(home, user="admin" if not variables.read("url").url else None))
         health = api.airflow("GET", "/monitor/health")
     except Error as error:
         yield Finding("instance", well=False, sentence=str(error))

@@ -101,6 +101,9 @@ class DirectRuns:
     def stop(self, run: RunRef) -> None:
         """Leave it to the web app."""
 
+    def tear_down_again(self, run: RunRef) -> None:
+        """Leave it to the web app."""
+
     def unshelve_stranded(self, projects: Collection[ProjectName]) -> int:
         """Nothing is scheduled here."""
         return 0
@@ -183,7 +186,7 @@ def roll_back_directly(home: Path, *, project: str, key: FeatureKey, comment: st
         raise Misconfigured(f"{str(home)!r} holds no instance. Name the one that is meant with --home.")
     config = _project(home, project)
     task_instance = f"direct-{uuid.uuid4()}"
-    with _database(home) as begin_session:
+    with database(home) as begin_session:
 
         @contextmanager
         def begin() -> Iterator[Unit]:
@@ -191,7 +194,7 @@ def roll_back_directly(home: Path, *, project: str, key: FeatureKey, comment: st
             from feature_delivery.ports.ledger import Unit  # noqa: PLC0415
 
             with begin_session() as session:
-                yield Unit(SqlBooks(session), DirectRuns(session, task_instance))
+                yield Unit(SqlBooks(session, new_instance=claimed_instance(home)), DirectRuns(session, task_instance))
 
         run = _decide(begin, config, key, comment, say)
         control = DirectControl(begin, lambda _name: config)
@@ -248,9 +251,21 @@ def _project(home: Path, wanted: str) -> ProjectConfig:
     return named[0]
 
 
+def claimed_instance(home: Path) -> str:
+    """Return the id that processes of this installation are given; empty: none."""
+    from feature_delivery.bootstrap.settings import new_instance  # noqa: PLC0415 - as above
+    from feature_delivery.cli.embedded.home import Home  # noqa: PLC0415
+
+    embedded = (home / "secrets.json").exists()
+    return new_instance() or (Home(home).secrets()["instance"] if embedded else "")
+
+
 @contextmanager
-def _database(home: Path) -> Iterator[Callable[[], AbstractContextManager[Session]]]:
-    """Reach the database of the instance, which must be up; Airflow need not be."""
+def database(home: Path) -> Iterator[Callable[[], AbstractContextManager[Session]]]:
+    """Reach the database of the instance, which must be up; Airflow need not be.
+
+    On a server it is the one of the environment (``AIRFLOW__DATABASE__SQL_ALCHEMY_CONN``), else that of the home.
+    """
     from sqlalchemy import create_engine
     from sqlalchemy.exc import OperationalError
 
@@ -259,6 +274,7 @@ def _database(home: Path) -> Iterator[Callable[[], AbstractContextManager[Sessio
     file = configparser.RawConfigParser()
     file.read(home / "airflow" / "airflow.cfg", encoding="utf-8")
     address = file.get("database", "sql_alchemy_conn", fallback="").replace("%%", "%")
+    address = address or os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "")
     if not address:
         raise Misconfigured(f"{home} holds no instance: {home / 'airflow' / 'airflow.cfg'} names no database.")
     engine = create_engine(address, connect_args={"connect_timeout": 10})

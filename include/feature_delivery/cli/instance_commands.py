@@ -29,7 +29,7 @@ Keep = Annotated[bool, typer.Option("--keep", help="Let the shop's environments 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    for command in (demo, up, init, doctor):
+    for command in (demo, up, init, doctor, schema):
         app.command(rich_help_panel="Begin")(command)
 
 
@@ -215,6 +215,7 @@ def init(
 
     Example: [bold]feature-delivery init ../my-shop[/bold]
     """
+    from feature_delivery.bootstrap.schemas import DELIVERY, schema_line, schemas  # noqa: PLC0415
     from feature_delivery.cli.embedded.home import write_private  # noqa: PLC0415
     from feature_delivery.services.delivery_template import ShopKind, first_file  # noqa: PLC0415
 
@@ -224,15 +225,32 @@ def init(
     if target.exists():
         raise Refused(f"{target} is there already; it was not touched.")
     found = first_file(directory)
-    write_private(target, found.text)
+    write_private(target, schema_line(DELIVERY) + found.text)
     target.chmod(0o644)
+    (directory / DELIVERY).write_text(schemas()[DELIVERY], "utf-8")
     what = f"found signs of {found.kind}" if found.kind is not ShopKind.UNKNOWN else "found no pytest, npm or Makefile"
     notes = "".join(f"  * {note}\n" for note in found.notes)
     first = f"See to this first, it is in the file, too:\n{notes}Then look" if notes else "Look"
     sys.stdout.write(
-        f"Wrote {target} ({what}). {first} it over, commit it to the main branch, and start:\n"
+        f"Wrote {target} ({what}), beside it {DELIVERY} for editors. {first} it over, commit it to the main branch, "
+        "and start:\n"
         f"  feature-delivery up --repository {shlex.quote(str(directory))}\n"
     )
+
+
+def schema(
+    what: Annotated[str, typer.Argument(help="'project' or 'delivery'.", metavar="FILE")],
+) -> None:
+    """Print the JSON Schema of a project file or of delivery.yaml, for editors.
+
+    Example: [bold]feature-delivery schema project > projects/project.schema.json[/bold]
+    """
+    from feature_delivery.bootstrap.schemas import schemas  # noqa: PLC0415
+
+    found = schemas().get(f"{what}.schema.json")
+    if found is None:
+        raise typer.BadParameter(f"{what!r} has no schema. Say 'project' or 'delivery'.")
+    sys.stdout.write(found)
 
 
 def doctor(home: Home = None, project: Project = "") -> None:

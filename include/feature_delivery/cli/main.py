@@ -7,7 +7,14 @@ import sys
 
 import typer
 
-from feature_delivery.cli import commands, instance_commands, operator_commands, signals, webhook_commands
+from feature_delivery.cli import (
+    brake_commands,
+    commands,
+    instance_commands,
+    operator_commands,
+    signals,
+    webhook_commands,
+)
 from feature_delivery.domain.errors import Error
 
 app = typer.Typer(
@@ -22,6 +29,7 @@ app = typer.Typer(
 instance_commands.register(app)
 commands.register(app)
 operator_commands.register(app)
+brake_commands.register(app)
 webhook_commands.register(app)
 
 

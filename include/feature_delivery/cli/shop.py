@@ -16,6 +16,8 @@ from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
 from feature_delivery.adapters.platforms.local.settings import Settings as PlatformSettings
 from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.bootstrap.schemas import PROJECT, schema_line, schemas
+from feature_delivery.bootstrap.variables import read
 from feature_delivery.cli.context import user_of_machine
 from feature_delivery.cli.embedded.home import Home, write_private
 from feature_delivery.domain.errors import Misconfigured, Refused
@@ -222,7 +224,8 @@ def main_branch(shown: str, heads: Mapping[BranchName, CommitSha]) -> BranchName
 def _write_project_file(file: Path, *, project: ProjectName, bare: Path, main: BranchName) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     text = PROJECT_FILE.format(name=project, repository=json.dumps(str(bare)), main=main, person=user_of_machine())
-    write_private(file, text)
+    write_private(file, schema_line(PROJECT) + text)
+    (file.parent / PROJECT).write_text(schemas()[PROJECT], "utf-8")
 
 
 PROJECT_FILE = """\
@@ -268,7 +271,15 @@ def metrics_token(home: Path) -> Path:
 
 def local_platform(home: Path) -> LocalPlatform:
     """Return the platform as the tasks of this instance see it."""
-    return LocalPlatform(PlatformSettings(root=home / "environments", instance=instance_id(home)))
+    wanted = read("fence", "fence_open")
+    return LocalPlatform(
+        PlatformSettings(
+            root=home / "environments",
+            instance=instance_id(home),
+            fence=wanted.fence,
+            fence_open=wanted.fence_open,
+        )
+    )
 
 
 def instance_id(home: Path) -> str:

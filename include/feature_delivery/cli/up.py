@@ -73,6 +73,7 @@ def running(
 ) -> Iterator[Running]:
     """Run Airflow and the shops' environments until the block ends; with ``keep`` the environments run on."""
     place, stopping = home.path, threading.Event()
+    home.must_not_be_a_copy()
     users = {str(name): "op" for shop in shops for name in shop.project.people.persons} | {"admin": "admin"}
     instance = Instance(
         home,

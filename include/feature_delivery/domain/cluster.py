@@ -54,16 +54,27 @@ class Ingress:
     Attributes:
         host: Pattern like ``{environment}.shop.example.org``; ``production_host`` is production's own name.
         class_name: The IngressClass.
-        tls_secret: Secret with the certificate; empty: plain HTTP, or the controller's default.
+        tls_secret: Secret of type ``kubernetes.io/tls``, in each namespace under this name.
+        tls_from: Namespace that the Secret is copied from into each temporary environment; empty: it comes there by
+            itself, from cert-manager (``annotations``) or a replicator.
+        https: The controller answers HTTPS for these names with a certificate of its own.
         namespace: Where the ingress controller runs: network policies let it in.
+        annotations: Of each Ingress: what tells a controller or cert-manager what to do.
     """
 
     host: str
     production_host: str = ""
     class_name: str = ""
     tls_secret: str = ""
+    tls_from: str = ""
+    https: bool = False
     namespace: str = "ingress-nginx"
     annotations: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def scheme(self) -> str:
+        """How its hosts are spoken to."""
+        return "https" if self.tls_secret or self.https else "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +132,14 @@ class ClusterConfig:
     @property
     def copied_secrets(self) -> tuple[str, ...]:
         """Every Secret that a temporary environment needs a copy of."""
+        return tuple(self.sources_of_secrets)
+
+    @property
+    def sources_of_secrets(self) -> dict[str, str]:
+        """The Secrets that a temporary environment needs a copy of, and the namespace that each is copied from."""
+        source = self.secrets_from or self.production_namespace
         named = (self.pull_secret, self.git_secret if not self.image else "", *self.secrets)
-        return tuple(dict.fromkeys(name for name in named if name))
+        found = {name: source for name in named if name}
+        if self.ingress is not None and self.ingress.tls_from:
+            found[self.ingress.tls_secret] = self.ingress.tls_from
+        return found

@@ -514,3 +514,37 @@ class Event:
     attempt: int = 0
     at: datetime = field(default_factory=now)
     id: int = 0
+
+
+class BrakeKind(StrEnum):
+    """Why a project's brake is on."""
+
+    DESTRUCTIONS = "destructions"  # more were to be destroyed at once than the project file allows
+    HAND = "hand"  # an operator pulled it
+    FORK = "fork"  # the ledger is a copy: its project is another instance's
+
+
+@dataclass(eq=False, kw_only=True)
+class Brake:
+    """One time that a project was stopped, until an operator released it; at most one is on.
+
+    Attributes:
+        project: Whose.
+        kind: Why: of a fork nothing at all is done, else nothing is destroyed.
+        reason: The sentence for people.
+        about: Environments that were to be destroyed, with the number of their row; of a fork, ``repository``.
+        person: Who pulled it; empty: it went on by itself.
+        released_by: Who released it.
+        release_reason: Why.
+    """
+
+    project: ProjectName
+    kind: BrakeKind
+    reason: str
+    about: dict[str, Any] = field(default_factory=dict)
+    person: str = ""
+    set_at: datetime = field(default_factory=now)
+    released_at: datetime | None = None
+    released_by: str = ""
+    release_reason: str = ""
+    id: int = 0

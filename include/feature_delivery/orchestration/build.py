@@ -121,6 +121,8 @@ def build_dag(project: ProjectConfig) -> DAG:
         catchup=False,
         max_active_runs=MAX_ACTIVE_RUNS,
         is_paused_upon_creation=False,
+        # A delivery goes on with the DAG file it began with, whatever is cleared and whatever Airflow's own default is.
+        rerun_with_latest_version=False,
         tags=["feature-delivery", project.name],
         doc_md=dag_doc(project),
     ) as dag:

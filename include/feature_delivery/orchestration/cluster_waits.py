@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,25 +16,39 @@ from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCal
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk.exceptions import TaskDeferred
 
+from feature_delivery.adapters.platforms.kubernetes.api import MERGE_PATCH
+from feature_delivery.adapters.platforms.kubernetes.logs import HEARD, Mark, Reading, Speech
 from feature_delivery.adapters.platforms.kubernetes.names import ROLE
-from feature_delivery.adapters.platforms.kubernetes.pods import PodEnd, end_of, log_of_failed
+from feature_delivery.adapters.platforms.kubernetes.pods import (
+    PodEnd,
+    PodTask,
+    begin,
+    end_of,
+    forget,
+    has_started,
+    log_of_failed,
+    not_started,
+)
 from feature_delivery.adapters.platforms.kubernetes.resources import POD
 from feature_delivery.adapters.platforms.kubernetes.rollout import Judgement, Outcome
-from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, WaitsHere, look
+from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, look
 from feature_delivery.domain.errors import Error, Unavailable
 from feature_delivery.orchestration.cluster_triggers import RolloutTrigger
+from feature_delivery.orchestration.pod_triggers import PodTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
     from feature_delivery.adapters.platforms.kubernetes.api import Cluster
     from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
 
 RESUME = "resume"
 SUITE = "suite"
-"""Role of the pods that are run by the provider's operator; the others are short, and are waited for here."""
+"""Role of the pods that are run by the provider's operator; it would run the others again after an interruption."""
 
 _GRACE = timedelta(minutes=5)
+_MOMENT_SECONDS, _LOOK_SECONDS = 5.0, 0.2
 
 
 class DeferringWaits:
@@ -59,7 +74,8 @@ class DeferringWaits:
         self._task_id = task_id
         self._event = event or {}
         self._waited = dict(waited or {})
-        self._here = WaitsHere(look_every=timedelta(seconds=1))
+        self._say: Callable[[str], None] = lambda _: None
+        self._said_by_trigger: list[str] = []
 
     def rollout(self, cluster: Cluster, rollout: Rollout) -> Judgement:
         """Return what came of it, or defer until something has.
@@ -67,7 +83,7 @@ class DeferringWaits:
         Raises:
             TaskDeferred: Nothing has yet.
         """
-        found = look(cluster, rollout)
+        found = self._seen(cluster, rollout)
         if found.outcome is not Outcome.WAITING:
             return found
         key = f"{rollout.namespace}/{rollout.release or rollout.workloads}"
@@ -84,59 +100,104 @@ class DeferringWaits:
         )
         raise self._deferred(trigger, timeout=timedelta(seconds=deadline - time.time()) + _GRACE)
 
+    def _seen(self, cluster: Cluster, rollout: Rollout) -> Judgement:
+        """Look, and give the controllers their moment.
+
+        A new generation of ours in a Deployment's annotations is a new generation of the Deployment, so that a task
+        that is called back would find a rollout that is ready not looked at yet, and would be sent away again.
+        """
+        end = time.monotonic() + _MOMENT_SECONDS
+        while (found := look(cluster, rollout)).unseen and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
+        return found
+
     def run(
-        self,
-        cluster: Cluster,
-        pod: Manifest,
-        *,
-        start_timeout: timedelta,
-        hear: Callable[[str], None],
-        say: Callable[[str], None],
+        self, cluster: Cluster, task: PodTask, *, hear: Callable[[str], None], say: Callable[[str], None]
     ) -> PodEnd:
-        """Run a suite's pod by ``KubernetesPodOperator``, deferred; any other one here.
+        """Run a pod, deferred: a suite's by ``KubernetesPodOperator``, any other one by ourselves.
 
         Raises:
             TaskDeferred: The pod runs.
             Unavailable: The provider could not do it.
         """
-        if pod["metadata"]["labels"].get(ROLE) != SUITE:
-            return self._here.run(cluster, pod, start_timeout=start_timeout, hear=hear, say=say)
+        self._say = say
+        is_suite = task.pod["metadata"]["labels"].get(ROLE) == SUITE
+        return (self._suite if is_suite else self._errand)(cluster, task, hear)
+
+    def _errand(self, cluster: Cluster, task: PodTask, hear: Callable[[str], None]) -> PodEnd:
+        """Begin a pod or find it; take its end, or have it waited for."""
+        if _key(task) not in self._waited:
+            begin(cluster, task, say=self._say)
+        found = cluster.get(POD, task.name, namespace=task.namespace)
+        ended = end_of(found)
+        if ended is None and time.time() < (self._deadline(task) if has_started(found) else self._start_by(task)):
+            raise self._waiting_for(cluster, task)
+        ended = ended or _late(cluster, task, found)
+        self._tell(cluster, task, found, ended, hear)
+        if not task.kept:
+            forget(cluster, task)
+        return ended
+
+    def _suite(self, cluster: Cluster, task: PodTask, hear: Callable[[str], None]) -> PodEnd:
         ended: list[PodEnd] = []
-        operator = self._operator(cluster, pod, start_timeout, hear, ended)
+
+        def read(name: str) -> None:
+            found = cluster.get(POD, name, namespace=task.namespace)
+            last = end_of(found) or _late(cluster, task, found)
+            self._tell(cluster, task, found, last, hear)
+            ended.append(last)
+
+        operator = self._operator(cluster, task, read)
         try:
-            if self._event.get("name") == pod["metadata"]["name"]:
+            if self._event.get("name") == task.name:
                 operator.trigger_reentry(self._context, dict(self._event))
             else:
                 operator.execute_async(self._context)
-        except TaskDeferred as deferred:
-            raise self._deferred(deferred.trigger, timeout=deferred.timeout) from None
+        except TaskDeferred:
+            raise self._waiting_for(cluster, task) from None
         except Error:
             raise
         except Exception as error:
             # The provider raises when a pod fails; how it ended has been read before it was removed.
             if not ended:
                 said = " ".join(str(error).split())[:300]
-                raise Unavailable(f"Could not run pod {pod['metadata']['name']}: {said} It is tried again.") from error
+                raise Unavailable(f"Could not run pod {task.name}: {said} It is tried again.") from error
         return ended[0] if ended else PodEnd(None, "its pod was gone before its log was read", lost=True)
 
-    def _operator(
-        self,
-        cluster: Cluster,
-        pod: Manifest,
-        start_timeout: timedelta,
-        hear: Callable[[str], None],
-        ended: list[PodEnd],
-    ) -> KubernetesPodOperator:
-        """Return the provider's operator for a pod of ours: it adds Airflow's labels, starts, watches, removes it."""
-        container = pod["spec"]["containers"][0]["name"]
-        seconds = int(start_timeout.total_seconds())
+    def _tell(
+        self, cluster: Cluster, task: PodTask, found: Manifest | None, ended: PodEnd, hear: Callable[[str], None]
+    ) -> None:
+        """Let the step hear the whole log of a pod that has ended, and people what they have not heard yet."""
+        event = self._event if self._event.get("name") == task.name else {}
+        first, heard = Mark.read(event.get("first", "")), max(Mark.read(event.get("heard", "")), Mark.of(found))
+        reading, speech = Reading(heard), Speech(self._say, hush=task.hush)
+        log = b""
+        # Without its exit code nothing is decided by its log, and the log may be lost with its node.
+        with suppress(Error) if ended.code is None else nullcontext():
+            log = b"".join(cluster.timed_log(task.namespace, task.name, container=task.container))
+        for number, (line, new) in enumerate(reading.lines(log, last=True), start=1):
+            hear(line)
+            speech.hear(line, aloud=new)
+            if event and not new and number > first.lines and not speech.is_over:
+                self._said_by_trigger.append(line)
+        for line in log_of_failed(cluster, task, ended):
+            hear(line)
+            speech.hear(line)
+        if task.kept:
+            with suppress(Error):
+                body = {"metadata": {"annotations": {HEARD: str(reading.mark)}}}
+                cluster.patch(POD, task.name, body, namespace=task.namespace, content=MERGE_PATCH, query={})
+
+    def _operator(self, cluster: Cluster, task: PodTask, read: Callable[[str], None]) -> KubernetesPodOperator:
+        """Return the provider's operator for a pod of ours: it adds Airflow's labels, starts it, removes it."""
+        seconds = int(task.start_timeout.total_seconds())
         return KubernetesPodOperator(
             task_id=self._task_id,
-            name=pod["metadata"]["name"],
-            namespace=pod["metadata"]["namespace"],
+            name=task.name,
+            namespace=task.namespace,
             random_name_suffix=False,
-            pod_template_dict=pod,
-            base_container_name=container,
+            pod_template_dict=task.pod,
+            base_container_name=task.container,
             kubernetes_conn_id=cluster.name,
             deferrable=True,
             on_finish_action="delete_pod",
@@ -147,30 +208,59 @@ class DeferringWaits:
             startup_timeout_seconds=seconds,
             schedule_timeout_seconds=seconds,
             do_xcom_push=False,
-            callbacks=_reader(cluster, container, hear, ended),
+            callbacks=_reader(read),
         )
 
-    def _deferred(self, trigger: Any, *, timeout: timedelta | None) -> TaskDeferred:
+    def _since(self, task: PodTask) -> float:
+        return self._waited.setdefault(_key(task), time.time())
+
+    def _start_by(self, task: PodTask) -> float:
+        return self._since(task) + task.start_timeout.total_seconds()
+
+    def _deadline(self, task: PodTask) -> float:
+        return self._since(task) + (task.start_timeout + task.limit).total_seconds()
+
+    def _waiting_for(self, cluster: Cluster, task: PodTask) -> TaskDeferred:
+        """Return the deferral that passes a pod's log on: the provider's trigger asks every two seconds instead."""
+        deadline = self._deadline(task)
+        trigger = PodTrigger(
+            connection=cluster.name,
+            namespace=task.namespace,
+            pod=task.name,
+            container=task.container,
+            start_by=self._start_by(task),
+            hush=task.hush,
+            ends_with_task=not task.kept,
+            deadline=deadline,
+        )
+        return self._deferred(trigger, timeout=timedelta(seconds=max(deadline - time.time(), 0)) + _GRACE)
+
+    def _deferred(self, trigger: BaseTrigger, *, timeout: timedelta) -> TaskDeferred:
+        # Airflow begins the trigger's part of a try's log anew with each trigger: what the last one has said goes.
+        for line in self._said_by_trigger:
+            self._say(line)
+        self._said_by_trigger.clear()
         return TaskDeferred(trigger=trigger, method_name=RESUME, kwargs={"waited": self._waited}, timeout=timeout)
 
 
-def _reader(
-    cluster: Cluster, container: str, hear: Callable[[str], None], ended: list[PodEnd]
-) -> type[KubernetesPodOperatorCallback]:
+def _key(task: PodTask) -> str:
+    return f"{task.namespace}/{task.name}"
+
+
+def _late(cluster: Cluster, task: PodTask, found: Manifest | None) -> PodEnd:
+    """Return the end of a pod that is not waited for any longer."""
+    if has_started(found) is None:
+        return not_started(cluster, task)
+    return PodEnd(None, "its time was over", timed_out=True)
+
+
+def _reader(read: Callable[[str], None]) -> type[KubernetesPodOperatorCallback]:
     """Return a callback that reads a pod's end and its log before the operator removes it."""
 
     class Reader(KubernetesPodOperatorCallback):
         @staticmethod
         def on_pod_completion(*, pod: Any, **_: Any) -> None:
             """Read what the pod has come to."""
-            name, namespace = pod.metadata.name, pod.metadata.namespace
-            found = end_of(cluster.get(POD, name, namespace=namespace))
-            if found is not None and found.code is not None:
-                for line in cluster.log(namespace, name, container=container).splitlines():
-                    hear(line)
-            if found is not None and found.container:
-                for line in log_of_failed(cluster, namespace, name, found):
-                    hear(line)
-            ended.append(found or PodEnd(None, "its pod did not start in time", lost=True))
+            read(pod.metadata.name)
 
     return Reader

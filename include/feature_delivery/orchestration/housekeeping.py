@@ -35,6 +35,8 @@ def build_housekeeping_dag(projects: Iterable[ProjectConfig] = ()) -> DAG:
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=False,
+        # It looks after deliveries of every version: always with the newest code.
+        disable_bundle_versioning=True,
         tags=["feature-delivery"],
         doc_md=DOC,
     ) as dag:

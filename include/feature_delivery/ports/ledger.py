@@ -8,11 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from feature_delivery.domain.installation import Installation
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.process import Step
     from feature_delivery.domain.records import (
         Alert,
         Attempt,
+        Brake,
         CandidateRecord,
         Decision,
         Deployment,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
         | Post
         | Alert
         | Event
+        | Brake
     )
 
 
@@ -68,6 +71,18 @@ class Books(Protocol):
 
     def instance(self) -> str:
         """Return the id of this installation, made up at its first use."""
+
+    def installation(self) -> Installation:
+        """Return whose ledger this is, and where it is now."""
+
+    def settle(self, instance: str) -> None:
+        """Note that the ledger belongs to ``instance``, here, and that whoever works with it now speaks for it."""
+
+    def brake(self, project: ProjectName) -> Brake | None:
+        """Return the project's brake that is on."""
+
+    def brakes(self, project: ProjectName | None = None, *, limit: int = 100) -> Sequence[Brake]:
+        """Return brakes, newest first, released ones included."""
 
     def lock_project(self, name: ProjectName) -> Project:
         """Return the project's row, locked until the end of the transaction; created when new."""

@@ -78,5 +78,8 @@ class Runs(Protocol):
         no teardown runs for a setup that was skipped or failed. Teardowns that have ended are cleared.
         """
 
+    def tear_down_again(self, run: RunRef) -> None:
+        """Let the teardowns run once more that have failed; nothing else of the run is touched."""
+
     def unshelve_stranded(self, projects: Collection[ProjectName]) -> int:
         """Unshelve every shelved run of ``projects`` without a parked task; return how many."""

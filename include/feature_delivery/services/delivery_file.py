@@ -10,12 +10,22 @@ import difflib
 import math
 import re
 import shlex
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import GenerateJsonSchema
 
 from feature_delivery.domain.errors import Misconfigured
 from feature_delivery.domain.plan import Command, DeliveryPlan, HealthPlan, MigrationPlan, Suite, SuitePlan
@@ -117,12 +127,57 @@ def _text(value: object) -> str:
     return value
 
 
-_Duration = Annotated[timedelta, BeforeValidator(_duration)]
-_Command = Annotated[Command, BeforeValidator(_command)]
+_Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema(
+        {
+            "description": "Seconds, or a text like 30s, 2m, 1h.",
+            "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(ms|s|m|h|)$"}],
+        }
+    ),
+]
+_Command = Annotated[
+    Command,
+    BeforeValidator(_command),
+    WithJsonSchema(
+        {
+            "description": "A program and its arguments, as a text or a list; no shell reads it.",
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ],
+        }
+    ),
+]
 _Inside = Annotated[str, BeforeValidator(_inside)]
 _Address = Annotated[str, BeforeValidator(_address)]
 _Name = Annotated[str, BeforeValidator(_variable)]
 _Text = Annotated[str, BeforeValidator(_text)]
+
+
+class EditorSchema(GenerateJsonSchema):
+    """A schema for editors: defaults as people write them, names of fields as they are."""
+
+    def encode_default(self, dft: object) -> object:
+        """Return a default as it stands in a file."""
+        if isinstance(dft, timedelta):
+            return _written(dft)
+        if isinstance(dft, time):
+            return f"{dft:%H:%M}"
+        return super().encode_default(dft)
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - pydantic's signature
+        """Leave titles out: they repeat the names."""
+        return False
+
+
+def _written(duration: timedelta) -> str:
+    seconds = duration.total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{int(seconds / length)}{unit}"
+    return f"{seconds:g}s"
 
 
 class _Part(BaseModel):
@@ -230,6 +285,11 @@ class _File(_Part):
             metrics=self.metrics.names() if self.metrics else None,
             load_pages=tuple(self.load.pages),
         )
+
+
+def delivery_schema() -> dict[str, object]:
+    """Return the JSON Schema of ``delivery.yaml``, for editors; what only whole files can be wrong in is not in it."""
+    return _File.model_json_schema(schema_generator=EditorSchema)
 
 
 _Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

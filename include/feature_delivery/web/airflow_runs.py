@@ -291,6 +291,15 @@ class AirflowRuns:
             self._run_again(run)
         self.unshelve(run)
 
+    def tear_down_again(self, run: RunRef) -> None:
+        """See ``Runs.tear_down_again``."""
+        failed = (TaskInstanceState.FAILED, TaskInstanceState.UPSTREAM_FAILED)
+        which = (TaskInstance.task_id.in_([step.value for step in TEARDOWNS]), TaskInstance.state.in_(failed))
+        if instances := self._instances(run, *which):
+            clear_task_instances(instances, self._session, dag_run_state=False)
+            self._run_again(run)
+            self.unshelve(run)
+
     def unshelve_stranded(self, projects: Collection[ProjectName]) -> int:
         """Unshelve every shelved run of ``projects`` that has something to run, or nobody to wait for."""
         ids = {dag_id(project): project for project in projects}

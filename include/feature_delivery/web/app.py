@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from feature_delivery.bootstrap import settings
 from feature_delivery.web import (
+    brake_routes,
+    database,
     decision_routes,
     delivery_routes,
     description,
@@ -31,6 +33,7 @@ from feature_delivery.web import (
 )
 from feature_delivery.web.board.app import create_board
 from feature_delivery.web.guard import GuardedApp
+from feature_delivery.web.held import not_held
 from feature_delivery.web.transaction import begin
 
 router = APIRouter(tags=["health"])
@@ -52,7 +55,12 @@ def health() -> Health:
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Run the background workers as long as the API server runs."""
+    """Run the background workers as long as the API server runs.
+
+    Raises:
+        Misconfigured: The ledger is newer than this version, which would write what the newer one cannot read.
+    """
+    await run_in_threadpool(database.must_fit)
     workers.start_all(rounds.works())
     yield
     await run_in_threadpool(workers.stop_all)
@@ -77,12 +85,13 @@ def create_app() -> FastAPI:
         feature_routes,
         decision_routes,
         local_routes,
-        webhook_routes,
+        brake_routes,
         delivery_routes,
         examination_routes,
+        slack_routes,
     ):
-        app.include_router(part.router)
-    app.include_router(slack_routes.router)
+        app.include_router(part.router, dependencies=[Depends(not_held)])
+    app.include_router(webhook_routes.router)
     app.include_router(router)
     app.include_router(monitoring.router)
     app.include_router(description.router)

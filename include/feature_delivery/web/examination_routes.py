@@ -25,7 +25,7 @@ def examine_project(project: Readable) -> list[Finding]:
         host=partial(outside.git_host, project, session),
         tracker=partial(outside.tracker, project, session),
         secrets=lambda: len(settings.webhook_secrets(project.name)),
-        platform=partial(outside.examine_platform, project),
+        platform=partial(outside.examine_platform, project, executor=conf.get("core", "executor")),
         path=f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{settings.URL_PREFIX}/webhooks/{project.name}",
         messages=lambda: messengers.examine(project, session),
     )

@@ -40,6 +40,7 @@ from sqlalchemy.orm import Session
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.metric_books import SqlMetricBooks
 from feature_delivery.bootstrap import monitoring, settings
+from feature_delivery.bootstrap.variables import Network
 from feature_delivery.domain.records import now
 from feature_delivery.ports.metrics import Target
 from feature_delivery.services.control.figures import DORA_SPAN
@@ -74,7 +75,7 @@ def scraper(
     )
 
 
-def _within(host: str, networks: Iterable[monitoring.Network]) -> bool:
+def _within(host: str, networks: Iterable[Network]) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -147,11 +148,19 @@ class LedgerCollector(Collector):
         at, survey = now(), settings.survey()
         # One transaction on one connection: each more costs as much as a query.
         with session() as opened:
-            instance = SqlBooks(opened, new_instance=settings.new_instance()).instance()
+            books = SqlBooks(opened, new_instance=settings.new_instance())
+            installation = books.installation()
+            stopped = {name: on.kind for name in survey.projects if (on := books.brake(name)) is not None}
             facts = SqlMetricBooks(opened).facts(at, releases_since=at - DORA_SPAN)
             broken = int(opened.scalar(select(func.count()).select_from(ParseImportError)) or 0)
             health = _health(opened)
-        yield _info(instance)
+        yield _info(installation.id)
+        held = "Whether nothing is done because the ledger may be a copy."
+        yield GaugeMetricFamily(f"{PREFIX}instance_held", held, value=bool(installation.fault))
+        brake = GaugeMetricFamily(f"{PREFIX}brake_on", "Projects whose brake is on.", labels=["project", "kind"])
+        for project, kind in stopped.items():
+            brake.add_metric([project, kind], 1)
+        yield brake
         yield from (_metric(family) for family in families(facts, survey.projects))
         yield from _airflow(health, at)
         yield GaugeMetricFamily(f"{PREFIX}airflow_import_errors", "DAG files that cannot be imported.", value=broken)

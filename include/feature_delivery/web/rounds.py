@@ -22,7 +22,7 @@ from sqlalchemy import func, select, text
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.bootstrap import messengers, settings
 from feature_delivery.bootstrap.outside import outside
-from feature_delivery.domain.errors import Error
+from feature_delivery.domain.errors import Error, Unavailable
 from feature_delivery.domain.freezes import freeze_at, next_end
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.people import DEFAULT_POLICIES
@@ -30,7 +30,7 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Errand, FeatureState, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.services.control import deadlines, gates, outbox, reconcile, reminders, turn, webhooks
+from feature_delivery.services.control import brake, deadlines, gates, outbox, reconcile, reminders, turn, webhooks
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
@@ -45,6 +45,9 @@ _log = logging.getLogger(__name__)
 FINISH_AGAIN_SECONDS = 0.05
 OUTBOX_PAUSE_SECONDS = 30.0
 LANE_ROUNDS, LANES_SECONDS = 20, 30.0
+HELD_PAUSE_SECONDS = 30.0
+"""So long until it is looked whether an operator has said whose the ledger is."""
+
 PARKED_FOR = timedelta(seconds=10)
 """A question is shown so long after its task parked: the executor's word of it comes up to 5.2 s late."""
 
@@ -145,7 +148,7 @@ def tidy_shelf() -> int:
 def restore_runs() -> int:
     """Make the runs of features under way anew that somebody has deleted; returns how many."""
     restored = 0
-    for project in settings.projects().values():
+    for project in _ours().values():
         with begin() as unit:
             under_way = unit.books.features(project.name, [FeatureState.ACTIVE, FeatureState.SHIPPED])
             missing = unit.runs.missing(project.name, [feature.run_id for feature in under_way])
@@ -219,11 +222,38 @@ def drain_outbox(worker: str, kinds: frozenset[Errand]) -> float | None:
     return min(max(wait, 5.0 if failed else 0.05), OUTBOX_PAUSE_SECONDS)
 
 
+def must_not_be_held() -> None:
+    """Stop a round where the ledger may be a copy.
+
+    Raises:
+        Unavailable: It may be one.
+    """
+    with session() as opened:
+        brake.must_not_be_held(SqlBooks(opened, new_instance=settings.new_instance()))
+
+
+def _ours() -> dict[ProjectName, ProjectConfig]:
+    """Return the projects but those that a fork has taken over from another instance."""
+    with session() as opened:
+        books = SqlBooks(opened)
+        return {name: one for name, one in settings.projects().items() if not brake.foreign(books, name)}
+
+
+def _unless_held(work: Callable[[], float | None]) -> float | None:
+    """Do a background worker's work, or look again later where the ledger may be a copy."""
+    try:
+        must_not_be_held()
+    except Unavailable as held:
+        _log.warning("%s", held)
+        return HELD_PAUSE_SECONDS
+    return work()
+
+
 def reconcile_all() -> list[str]:
     """Look at the branches, requests and issues of every project whose time has come; returns what changed."""
     found: list[str] = []
     working = control()
-    for project in settings.projects().values():
+    for project in _ours().values():
         try:
             with begin() as unit:
                 due = reconcile.due(unit, project)
@@ -264,7 +294,12 @@ def _ask(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
 
 
 def housekeeping() -> dict[str, int]:
-    """Do every round once; returns how much each had to do."""
+    """Do every round once; returns how much each had to do.
+
+    Raises:
+        Unavailable: The ledger may be a copy.
+    """
+    must_not_be_held()
     before = len(_waiting(SqlBooks.gates_to_end))
     finish_gates()
     counts = {"gates_finished": before - len(_waiting(SqlBooks.gates_to_end))}
@@ -297,7 +332,7 @@ def _drain_lanes() -> list[tuple[int, int]]:
 
 def remind_people() -> int:
     """Remind whoever is waited for, tell managers what waits too long, say daily what waits; returns how many words."""
-    known, at = settings.projects(), now()
+    known, at = _ours(), now()
     waiting = _waiting(lambda books: reminders.may_be_due(known, books.open_gates(), at))
     told = sum(bool(_per_run(one.run, reminders.remind)) for one in waiting)
     for project in known.values():
@@ -311,7 +346,7 @@ def remind_people() -> int:
 
 def works() -> dict[str, Callable[[], float | None]]:
     """Return what the background workers of an API server do."""
-    return {
+    effects: dict[str, Callable[[], float | None]] = {
         "finisher": finish_gates,
         "asker": ask_people,
         "webhooks": process_webhooks,
@@ -319,10 +354,10 @@ def works() -> dict[str, Callable[[], float | None]]:
         "messages": partial(drain_outbox, "messages", POSTS),
         "hearing": partial(drain_outbox, "hearing", HEARINGS),
         "shelf": _tidy_after_hands,
-        webhook_counts.WORKER: webhook_counts.flush,
         "freezes": end_freezes,
-        pulse.WORKER: pulse.pulse.beat,
     }
+    guarded = {name: partial(_unless_held, work) for name, work in effects.items()}
+    return {**guarded, webhook_counts.WORKER: webhook_counts.flush, pulse.WORKER: pulse.pulse.beat}
 
 
 def _tidy_after_hands() -> float | None:

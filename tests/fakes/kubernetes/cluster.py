@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.kubernetes.logs import Written
 from tests.fakes.kubernetes.store import Change, Key, Object, Store, stamp
 
 COMMIT, RELEASE = "feature-delivery.io/commit", "feature-delivery.io/release"
@@ -44,7 +45,7 @@ class Cluster:
 
     store: Store
     fate: Callable[[Object], Fate | None] = lambda _: None
-    logs: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    logs: dict[tuple[str, str, str], Written] = field(default_factory=dict)
     finalizers: dict[str, str] = field(default_factory=dict)
     quota: str = ""
     ran: list[Object] = field(default_factory=list)
@@ -168,8 +169,10 @@ class Cluster:
         container = pod["spec"]["containers"][0]
         log_key = (key[1], key[2], container["name"])
         if fate.log:
-            self.logs[log_key] = self.logs[key[1], key[2], "install-1"] = fate.log.encode()
+            self.logs[log_key] = self.logs[key[1], key[2], "install-1"] = Written()
+            self.logs[log_key].write(fate.log.encode())
         if fate.kind == "runs":
+            self.logs[log_key] = Written()
             self.store.set_status(key, running(container))
             threading.Thread(target=self._run, args=(key, pod), daemon=True).start()
             return
@@ -183,13 +186,13 @@ class Cluster:
     def _run(self, key: Key, pod: Object) -> None:
         self.ran.append(pod)
         container = pod["spec"]["containers"][0]
-        code, said = run_for_real(pod)
-        with self.store.lock:
-            self.logs[key[1], key[2], container["name"]] = said
+        log = self.logs[key[1], key[2], container["name"]]
+        code = run_for_real(pod, log)
+        log.end()
         self.store.set_status(key, ended(container, code))
 
 
-def run_for_real(pod: Object) -> tuple[int, bytes]:
+def run_for_real(pod: Object, log: Written) -> int:
     """Run a pod's command as a process of this machine; its volumes are folders of their own."""
     container = pod["spec"]["containers"][0]
     with tempfile.TemporaryDirectory() as root:
@@ -205,16 +208,22 @@ def run_for_real(pod: Object) -> tuple[int, bytes]:
         told = {entry["name"]: here(entry.get("value", "")) for entry in container.get("env") or []}
         folder = Path(root, (container.get("workingDir") or "/tmp").strip("/"))  # noqa: S108
         folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
+        process = subprocess.Popen(
             [here(word) for word in container["command"]],
             env={**told, "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"},
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=60,
-            check=False,
         )
-    return done.returncode, done.stdout
+        timer = threading.Timer(60, process.kill)
+        timer.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.write(line)
+        code = process.wait()
+        timer.cancel()
+        process.stdout.close()
+    return code
 
 
 def running(container: Object) -> Object:

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from feature_delivery.adapters.platforms.kubernetes.api import Cluster
 from feature_delivery.domain.errors import Error
 from tests.fakes.kubernetes.cluster import RUNS, SERVES, Fate, ended, run_for_real, running, status_of
+from tests.fakes.kubernetes.logs import Written
 from tests.fakes.kubernetes.store import Object, stamp
 
 NAME = "scripted"
@@ -32,7 +33,7 @@ class ScriptedNode:
     def __init__(self, cluster: Cluster, folder: Path, fate: Callable[[Object], Fate | None]) -> None:
         self.cluster = cluster
         self.fate = fate
-        self.logs: dict[str, bytes] = {}
+        self.logs: dict[str, Written] = {}
         self._over: set[str] = set()
         self._seen: set[str] = set()
         self._stop = threading.Event()
@@ -96,8 +97,10 @@ class ScriptedNode:
         container = pod["spec"]["containers"][0]
         fate = self.fate(pod) or (SERVES if meta.get("ownerReferences") else RUNS)
         if fate.log:
-            self.logs[meta["uid"]] = fate.log.encode()
+            self.logs[meta["uid"]] = Written()
+            self.logs[meta["uid"]].write(fate.log.encode())
         if fate.kind == "runs":
+            self.logs[meta["uid"]] = Written()
             self._write(path, running(container))
             threading.Thread(target=self._run, args=(pod, path), daemon=True).start()
             return
@@ -106,8 +109,7 @@ class ScriptedNode:
             self._over.add(meta["uid"])
 
     def _run(self, pod: Object, path: str) -> None:
-        code, said = run_for_real(pod)
-        self.logs[pod["metadata"]["uid"]] = said
+        code = run_for_real(pod, self.logs[pod["metadata"]["uid"]])
         self._over.add(pod["metadata"]["uid"])
         try:
             self._write(path, ended(pod["spec"]["containers"][0], code))
@@ -124,10 +126,10 @@ class ScriptedNode:
         found["conditions"] = list(conditions.values())
         self.cluster.request("PATCH", f"{path}/status", body={"status": found}, content=_MERGE)
 
-    def log_of(self, namespace: str, name: str) -> tuple[str, Callable[[], bytes]]:
+    def log_of(self, namespace: str, name: str) -> tuple[str, Written]:
         pod = self.cluster.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}") or {}
         uid = str(pod["metadata"]["uid"])
-        return uid, lambda: self.logs.get(uid, b"")
+        return uid, self.logs.get(uid) or Written()
 
 
 def _certificate(folder: Path) -> tuple[str, str]:
@@ -149,17 +151,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        uid, read = self.node.log_of(found[1], found[2])
-        while query.get("follow") == "true" and not self.node.is_over(uid):
-            threading.Event().wait(0.05)
-        data = read()
-        if query.get("tailLines"):
-            data = b"\n".join(data.splitlines()[-int(query["tailLines"]) :])
+        uid, log = self.node.log_of(found[1], found[2])
+        follow = query.get("follow") == "true"
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.wfile.write(data)
+        pieces = log.follow(query, is_over=lambda: self.node.is_over(uid)) if follow else iter([log.text(query)])
+        for piece in filter(None, pieces):
+            self._chunk(piece)
+        self._chunk(b"")
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's
         pass

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from tests.fakes.kubernetes.cluster import Cluster
+from tests.fakes.kubernetes.logs import Written
 from tests.fakes.kubernetes.store import Key, Object, StatusError, Store
 
 LOST = -1
@@ -81,8 +82,7 @@ class FakeApiServer:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
         self.before: Callable[[str, str], None] = lambda _method, _path: None
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._http.daemon_threads = True
+        self._http = _Server(("127.0.0.1", 0), _handler(self))
         self._closing = threading.Event()
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
@@ -233,20 +233,22 @@ class FakeApiServer:
     def _log(self, handler: _Handler, key: Key, query: dict[str, str]) -> None:
         pod = self.store.get(key)
         container = query.get("container") or pod["spec"]["containers"][0]["name"]
-        if query.get("follow") in {"true", "True"}:
-            end = time.monotonic() + 30
-            with self.store.lock:
-                while not _ended(self.store.objects.get(key)) and time.monotonic() < end:
-                    self.store.lock.wait(1)
-        with self.store.lock:
-            data = self.cluster.logs.get((key[1], key[2], container), b"")
-        if tail := query.get("tailLines"):
-            data = b"\n".join(data.splitlines()[-int(tail) :])
+        log = self.cluster.logs.get((key[1], key[2], container))
+        if log is None and (pod.get("status") or {}).get("phase", "Pending") == "Pending":
+            raise StatusError(400, "BadRequest", f'container "{container}" in pod "{key[2]}" is waiting to start')
+        log = log or Written()
         handler.send_response(200)
         handler.send_header("Content-Type", "text/plain")
-        handler.send_header("Content-Length", str(len(data)))
+        handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
-        handler.wfile.write(data)
+        follow = query.get("follow") in {"true", "True"}
+        for piece in log.follow(query, is_over=lambda: self._is_over(key)) if follow else [log.text(query)]:
+            if piece:
+                handler.chunk(piece)
+        handler.chunk(b"")
+
+    def _is_over(self, key: Key) -> bool:
+        return self._closing.is_set() or _ended(self.store.objects.get(key))
 
     def _watch(self, handler: _Handler, key: Key, query: dict[str, str]) -> None:
         since = int(query.get("resourceVersion") or 0)
@@ -316,6 +318,13 @@ class _AnswerError(Exception):
     def __init__(self, code: int, body: Object, headers: dict[str, str]) -> None:
         super().__init__(code)
         self.code, self.body, self.headers = code, body, headers
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients hang up in the middle of logs and watches: that is what they are for."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -20,9 +20,11 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.workload import (
     Shop,
     address_of,
     entrance,
+    host_of,
     pod_of,
     workload,
 )
+from feature_delivery.adapters.platforms.kubernetes.names import COMMIT
 from feature_delivery.adapters.platforms.kubernetes.record import EnvironmentRecord, ReleaseRecord, fresh_record, pack
 from feature_delivery.adapters.platforms.kubernetes.settings import Settings
 from feature_delivery.domain.cluster import BackingService, ClusterConfig, Ingress
@@ -53,6 +55,16 @@ IMAGE = ClusterConfig(
     reach=("10.1.0.0/16",),
     ingress=Ingress(host="{environment}.shop.test", production_host="shop.test", class_name="nginx", tls_secret="tls"),
 )
+CERTIFICATES = {
+    "named": IMAGE.ingress,
+    "issued": Ingress(
+        host="{environment}.{project}.test",
+        tls_secret="shop-tls",
+        annotations={"cert-manager.io/cluster-issuer": "letsencrypt"},
+    ),
+    "the controller's": Ingress(host="{environment}.shop.test", https=True),
+    "none": Ingress(host="{environment}.shop.test"),
+}
 SOURCE = replace(IMAGE, image="", runtime="python:3.12", clone_image="git:2", git_secret="git")
 REF = EnvironmentRef(
     instance="here",
@@ -90,7 +102,7 @@ def release(made: Shop) -> ReleaseRecord:
 def everything(config: ClusterConfig) -> Iterator[dict[str, Any]]:
     made = shop(config)
     place = made.namespace
-    yield environment.namespace(REF, place, lives=timedelta(days=3))
+    yield environment.namespace(REF, place, lives=timedelta(days=3), commit=made.commit)
     yield from environment.furniture(REF, place, config)
     yield environment.copied_secret({"metadata": {"name": "payment"}, "type": "Opaque", "data": {"a": "Yg=="}}, place)
     for service in config.services:
@@ -205,6 +217,57 @@ def test_addresses_follow_the_pattern_and_production_has_its_own() -> None:
     assert where(REF, settings) == "https://preprod-shop-1.shop.test"
     assert where(production, settings) == "https://shop.test"
     assert where(REF, Settings(instance="here", config=replace(IMAGE, ingress=None))) == "http://demo-store.n.svc"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("ingress", "tls", "address"),
+    [
+        (
+            CERTIFICATES["named"],
+            [{"hosts": ["preprod-shop-1.shop.test"], "secretName": "tls"}],
+            "https://preprod-shop-1",
+        ),
+        (
+            CERTIFICATES["issued"],
+            [{"hosts": ["preprod-shop-1.demo-store.test"], "secretName": "shop-tls"}],
+            "https://preprod-shop-1.demo-store.test",
+        ),
+        (CERTIFICATES["the controller's"], [{"hosts": ["preprod-shop-1.shop.test"]}], "https://preprod-shop-1"),
+        (CERTIFICATES["none"], None, "http://preprod-shop-1"),
+    ],
+    ids=CERTIFICATES,
+)
+def test_an_entrance_has_its_certificate_and_the_address_says_so(
+    ingress: Ingress, tls: object, address: str, version: str
+) -> None:
+    settings = Settings(instance="here", config=replace(IMAGE, ingress=ingress))
+    made = entrance(ref=REF, app="demo-store", namespace="n", settings=settings)[-1]
+    kubernetes_validate.validate(made, version, strict=True)
+    assert made["spec"].get("tls") == tls
+    assert made["metadata"].get("annotations", {}) == ingress.annotations
+    assert address_of(ref=REF, app="demo-store", namespace="n", settings=settings).startswith(address)
+
+
+def test_a_host_of_a_long_name_is_still_one_of_dns() -> None:
+    ingress = Ingress(host="{project}-{environment}.shop.test")
+    long = replace(REF, name=f"preprod-{'x' * 55}")
+    hosts = {
+        host_of(replace(long, name=f"{long.name[:-1]}{last}"), "demo-store", Settings(instance="i", config=config))
+        for config in (replace(IMAGE, ingress=ingress),)
+        for last in "ab"
+    }
+    assert len(hosts) == 2
+    assert all(len(part) <= 63 for host in hosts for part in host.split("."))
+
+
+def test_a_commit_that_no_label_can_hold_is_whole_in_the_annotation() -> None:
+    for commit in ("c" * 40, "c" * 64):
+        meta = environment.namespace(REF, "n", lives=timedelta(days=3), commit=commit)["metadata"]
+        assert meta["annotations"][COMMIT] == commit
+        assert len(meta["labels"][COMMIT]) <= 63
+        assert meta["labels"][COMMIT].startswith("c" * 40)
+    assert COMMIT not in environment.namespace(REF, "n", lives=timedelta(days=3))["metadata"]["labels"]
 
 
 def test_without_an_image_nothing_is_made() -> None:

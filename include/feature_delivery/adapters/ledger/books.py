@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import exists, or_, select, update
 
 from feature_delivery.adapters.ledger import tables as t
+from feature_delivery.adapters.ledger.identity_books import IdentityBooks
 from feature_delivery.adapters.ledger.reader import insert_unless_there
 from feature_delivery.adapters.ledger.releases import ReleaseBooks
 from feature_delivery.adapters.ledger.tally_books import TallyBooks
@@ -39,21 +39,12 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Record
 
 
-class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks):
+class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
     """``Books`` on a SQLAlchemy session.
 
     Raises, from any method:
         Conflict: A unique rule was broken. The transaction is over, the sentence says which rule.
     """
-
-    def instance(self) -> str:
-        """Return the id of this installation, made up at its first use."""
-        query = select(t.instance.c.value).where(t.instance.c.id == 1)
-        known = self._first(query)
-        if known is None:
-            insert_unless_there(self._session, t.instance, id=1, value=self._new_instance or uuid.uuid4().hex[:12])
-            known = self._first(query)
-        return cast("str", known)
 
     def lock_project(self, name: ProjectName) -> Project:
         """Return the project's row, locked until the end of the transaction; created when new.

@@ -35,6 +35,7 @@ RECORDS: dict[type[Any], Table] = {
     records.Post: tables.post,
     records.Alert: tables.alert,
     records.Event: tables.event,
+    records.Brake: tables.brake,
 }
 
 _mapping = threading.Lock()

@@ -42,6 +42,7 @@ RULES = {
     "uq_fd_heard_comment_project_comment": "this comment has been acted upon already",
     "uq_fd_post_project_channel_marker": "this message has been sent to this channel already",
     "uq_fd_alert_open": "an alert about this step of the feature is open already",
+    "uq_fd_brake_on": "the project's brake is on already",
     "uq_fd_outbox_project_marker": "this word to the outside is in the outbox already",
 }
 """What each unique rule means to people."""

@@ -15,6 +15,7 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
+    BrakeKind,
     EnvironmentState,
     Errand,
     FeatureState,
@@ -92,6 +93,9 @@ instance = Table(
     metadata,
     Column("id", sa.Integer, primary_key=True, autoincrement=False),
     short("value", 12),
+    # Where the ledger was when somebody said whose it is: a copy is found by it.
+    short("place", 80),
+    short("accepted", 12),
 )
 
 project = Table(
@@ -443,6 +447,21 @@ event = table(
     moment("at"),
     Index("ix_fd_event_feature_id", "feature_id"),
 )
+
+brake = table(
+    "fd_brake",
+    ident(),
+    short("project", KEY),
+    Column("kind", word(BrakeKind), nullable=False),
+    text("reason"),
+    Column("about", json_dict(), nullable=False),
+    text("person"),
+    moment("set_at"),
+    moment("released_at", nullable=True),
+    text("released_by"),
+    text("release_reason"),
+)
+unique_where("uq_fd_brake_on", brake.c.project, where=brake.c.released_at.is_(None))
 
 # Counts that only grow, kept beside the rows they were taken from: rows are pruned and replayed, and there are many.
 tally = Table(

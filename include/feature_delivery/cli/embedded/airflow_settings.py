@@ -88,7 +88,7 @@ class AirflowSettings:
     def environment(self) -> dict[str, str]:
         """For each of Airflow's processes: the caller's, without what would change Airflow or slow Python down.
 
-        Connections, and where to look for more of them, are the caller's to give.
+        Connections, where to look for more of them, and bundles of DAG files with versions, are the caller's to give.
         """
         kept = {
             name: value
@@ -161,7 +161,7 @@ class AirflowSettings:
         }
 
 
-_GIVEN = ("AIRFLOW_CONN_", "AIRFLOW__SECRETS__")
+_GIVEN = ("AIRFLOW_CONN_", "AIRFLOW__SECRETS__", "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_")
 _OTHERS = ("AIRFLOW_", "_AIRFLOW", "PG")
 _UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE"})
 

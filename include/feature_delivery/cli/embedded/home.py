@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from feature_delivery.domain.errors import Conflict, Misconfigured, Unavailable
+from feature_delivery.domain.errors import Conflict, Misconfigured, Refused, Unavailable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -144,6 +144,42 @@ class Home:
             known |= {name: _new_secret(name) for name in missing}
             write_private(path, json.dumps(known, indent=2))
         return known
+
+    def claim(self, instance: str) -> None:
+        """Be this instance from now on, and here: an operator has said so."""
+        known = self.secrets() | {"instance": instance, "place": self._here()}
+        write_private(self.path / "secrets.json", json.dumps(known, indent=2))
+
+    def must_not_be_a_copy(self) -> None:
+        """Stop before anything is started in a copy of another home.
+
+        Its database is a copy byte by byte, so that the ledger itself cannot tell: what tells is that the directory, or
+        the machine, is not the one that the home was made in.
+
+        Raises:
+            Refused: It was made elsewhere, and nobody has said that it was moved.
+        """
+        if self.is_elsewhere():
+            raise Refused(
+                f"{str(self.path)!r} was made in another place or on another machine: it may be a copy whose original "
+                "still runs. If it was moved, or the original has ended, say 'feature-delivery instance adopt --home "
+                f"{self.path}'; else take a new home."
+            )
+        known = self.secrets()
+        if "place" not in known:
+            self.claim(known["instance"])
+
+    def is_elsewhere(self) -> bool:
+        """Say whether this home was made in another place than where it is."""
+        here = self._here()
+        return _read_json(self.path / "secrets.json").get("place", here) != here
+
+    def _here(self) -> str:
+        """Return a word for this directory on this machine."""
+        machine = b""
+        with contextlib.suppress(OSError):
+            machine = Path("/etc/machine-id").read_bytes().strip()
+        return hashlib.sha256(machine + b"\0" + os.fsencode(self.path)).hexdigest()[:16]
 
     def port(self, name: str, *, preferred: int) -> int:
         """A free port: the one of the last start, else the preferred one, else the next free one; remembered."""

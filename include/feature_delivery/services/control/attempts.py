@@ -20,7 +20,7 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import alerts, turn
+from feature_delivery.services.control import alerts, brake, turn
 from feature_delivery.services.control.gates import ON_ITS_WAY, rewind, rewind_later, run_of, settle
 from feature_delivery.services.control.history import milestone, notify, record, send, tell_issue, tell_request
 
@@ -172,8 +172,14 @@ def reject(
         rewind(unit, feature, Step.WAIT_FOR_CODE)
 
 
-def give_up(unit: Unit, project: ProjectConfig, feature: Feature, state: FeatureState, reason: str) -> None:
-    """End the feature without shipping it: the run is stopped, teardown follows."""
+def give_up(
+    unit: Unit, project: ProjectConfig, feature: Feature, state: FeatureState, reason: str, *, by_hand: bool = False
+) -> None:
+    """End the feature without shipping it: the run is stopped, teardown follows.
+
+    ``by_hand``: a person said so here. Nobody did where a host shows that branches or issues are gone: when that
+    happens to many at once, teardown waits for an operator's word.
+    """
     feature.state, feature.reason, feature.ended_at, feature.rewind_to = state, reason, now(), None
     _retire(unit, feature, unit.books.attempt(feature), AttemptState.DROPPED, reason)
     gate = unit.books.open_gate(feature)
@@ -186,6 +192,8 @@ def give_up(unit: Unit, project: ProjectConfig, feature: Feature, state: Feature
     if feature.request_number is not None:
         send(unit, feature, Errand.REQUEST_STATE, str(state), {"number": feature.request_number, "state": "closed"})
     unit.runs.stop(run_of(feature))
+    if not by_hand:
+        brake.after_giving_up(unit, project)
 
 
 def authors_of(unit: Unit, feature: Feature) -> frozenset[PersonName]:

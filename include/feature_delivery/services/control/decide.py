@@ -256,7 +256,7 @@ def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, pers
     if promotion is not None and promotion.state in OPEN_PROMOTIONS:
         raise Refused(f"{feature.key} is in production and waits for its verdict: roll it back or keep it first.")
     text = f"{person} cancelled it. {reason}".strip()
-    attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text)
+    attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text, by_hand=True)
 
 
 def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: PersonName) -> None:

@@ -91,8 +91,7 @@ def _tracker(project: ProjectConfig, parts: Parts) -> Iterator[Finding]:
 
 
 def _platform(project: ProjectConfig, parts: Parts) -> Iterator[Finding]:
-    if project.platform != LOCAL:
-        yield from _inside(f"platform {project.platform}", parts.platform)
+    yield from _inside(f"platform {project.platform}", parts.platform)
 
 
 def _inside(what: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -127,7 +126,7 @@ def _people(project: ProjectConfig) -> Finding:
     real = sorted({project.host.kind, project.tracker.kind} - {LOCAL})
     unnamed = sorted(name for name, person in project.people.persons.items() if not person.logins)
     if not real or not unnamed:
-        return Finding("people", well=True, sentence=f"{len(project.people.persons)} people are known.")
+        return Finding("people", well=True, sentence=f"Known: {', '.join(project.people.persons)}.")
     return Finding(
         "people",
         well=False,

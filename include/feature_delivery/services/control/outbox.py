@@ -16,7 +16,7 @@ from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import FeatureKey
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.records import HEARINGS, POSTS, Errand, Event, OutboxEntry, now
-from feature_delivery.services.control import errands
+from feature_delivery.services.control import brake, errands
 from feature_delivery.services.control.errands import Claimed, Outcome
 from feature_delivery.services.control.history import SHOW_AFTER, notify, record
 
@@ -96,8 +96,15 @@ def _project(control: Control, name: ProjectName) -> ProjectConfig | None:
 
 
 def _claim(unit: Unit, limit: int, kinds: Iterable[Errand] | None) -> list[Claimed]:
-    claimed = []
-    for entry in unit.books.outbox_due(now(), limit, kinds=kinds):
+    claimed: list[Claimed] = []
+    if brake.held(unit.books):
+        return claimed
+    due = unit.books.outbox_due(now(), limit, kinds=kinds)
+    foreign = {name for name in {entry.project for entry in due} if brake.foreign(unit.books, name)}
+    for entry in due:
+        if entry.project in foreign:
+            entry.due_at = now() + LONGEST_PAUSE
+            continue
         feature = unit.books.feature_by_id(entry.feature_id) if entry.feature_id else None
         if feature is not None and entry.kind in STATES and _outdated(entry, unit.books.outbox(feature)):
             entry.sent_at, entry.error = now(), "A newer state was sent instead."

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Refused, Unavailable
-from feature_delivery.domain.process import GATES, Step
+from feature_delivery.domain.process import GATES, TEARDOWNS, Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     Environment,
@@ -24,7 +24,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.work import Work
 from feature_delivery.ports.platform import EnvironmentKind
-from feature_delivery.services.control import start
+from feature_delivery.services.control import brake, start
 from feature_delivery.services.control.gates import enter
 from feature_delivery.services.control.history import show_later
 from feature_delivery.services.control.permitted_work import done_already, work_of
@@ -54,12 +54,13 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
 
     Raises:
         Refused: The rule of the step says no; the sentence says what changed and what to do.
-        Unavailable: An earlier delivery of the issue still has the environment, which is being torn down; or the host
-            has not shown the merge request as merged yet.
+        Unavailable: The ledger may be a copy; an earlier delivery of the issue still has the environment, which is
+            being torn down; the host has not shown the merge request as merged yet.
         Conflict: The feature is under delivery in another run.
         NotFound: No such run or feature.
     """
     step = task.step
+    brake.must_not_be_held(unit.books, project.name)
     if step is Step.REGISTER_FEATURE:
         unit.runs.lock(task.run)
         unit.books.lock_project(project.name)
@@ -73,6 +74,9 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
         raise Refused(f"{step} of {feature.key} has no permit: {why_not}")
     if step is Step.DELETE_BRANCHES and (why_later := request_still_open(unit.books, project, feature)):
         raise Unavailable(why_later)
+    if step in TEARDOWNS and (why_not := brake.keeps_alive(unit.books, project.name)):
+        # Not waited for on a worker: whoever releases the brake has it done again.
+        raise Refused(f"{step} of {feature.key} has no permit now: {why_not}")
     environment = _environment(scene)
     for older in unit.books.permits(feature):
         if older.step is step and older.state == "granted":

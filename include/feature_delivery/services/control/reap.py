@@ -13,6 +13,7 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Environment, EnvironmentState, FeatureState, now
 from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
 from feature_delivery.ports.platform import EnvironmentKind
+from feature_delivery.services.control import brake
 from feature_delivery.services.control.history import record
 from feature_delivery.services.control.scene import WRITES
 
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -> ReapPlan:
-    """Say what may be destroyed now; at most ``destroy_at_most`` environments, else none and a sentence."""
+    """Say what may be destroyed now: at most ``destroy_at_most`` environments, else none, and the brake goes on.
+
+    Raises:
+        Unavailable: The ledger may be a copy, or the project is another instance's.
+    """
+    brake.must_not_be_held(unit.books, project.name)
     unit.books.lock_project(project.name)
     instance = unit.books.instance()
     doomed: list[tuple[Found, Environment]] = []
@@ -42,12 +48,8 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
             report.append(f"{found.name} is not in the ledger; left alone. Remove it by hand if it is nobody's.")
         elif row.state is EnvironmentState.DESTROYED or _ended(unit, row):
             doomed.append((found, row))
-    if len(doomed) > project.choices.destroy_at_most:
-        names = ", ".join(found.name for found, _row in doomed)
-        report.append(
-            f"{len(doomed)} environments could go at once ({names}), more than {project.choices.destroy_at_most}: "
-            "none was destroyed. Look why, then raise 'destroy_at_most' or remove them by hand."
-        )
+    if doomed and (stopped := _stopped(unit, project, {found.name: row.id for found, row in doomed})):
+        report.append(stopped)
         doomed = []
     for _found, row in doomed:
         row.generation += 1
@@ -59,6 +61,15 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
         report=tuple(report),
         needed=tuple(needed),
     )
+
+
+def _stopped(unit: Unit, project: ProjectConfig, doomed: dict[str, int]) -> str:
+    """Return why none of ``doomed`` may go; those that an operator has let go count for nothing."""
+    if why := brake.keeps_alive(unit.books, project.name):
+        return why
+    let_go = brake.released_for(unit.books, project.name)
+    unseen = {name: row for name, row in doomed.items() if let_go.get(name) != row}
+    return brake.too_many(unit, project, unseen) if len(unseen) > project.choices.destroy_at_most else ""
 
 
 def _is_needed(unit: Unit, project: ProjectConfig, found: Found, row: Environment | None) -> bool:

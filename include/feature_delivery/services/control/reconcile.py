@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.errors import Error, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
 from feature_delivery.domain.records import Feature, FeatureState, now
+from feature_delivery.services.control import brake
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
 from feature_delivery.services.control.gates import enter
 from feature_delivery.services.control.looks import LISTING, MARKS, Known, Looking, Marks, keep, marks, recall
@@ -59,8 +60,11 @@ def reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] | 
             ``None``: look everywhere, by one listing each of branches, changed requests and changed issues.
 
     Raises:
+        Unavailable: The ledger may be a copy, or the project is another instance's.
         Temporary: The host did not answer; what could be taken in was, and the rest is worth another try.
     """
+    with control.begin() as unit:
+        brake.must_not_be_held(unit.books, project.name)
     with control.alone(project.name):
         return _reconcile(control, project, hints)
 

@@ -19,6 +19,7 @@ from feature_delivery.domain.names import (
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.records import Feature, FeatureState, GateState, now
 from feature_delivery.ports.runs import RunRef
+from feature_delivery.services.control import brake
 from feature_delivery.services.control.history import milestone, notify, record
 
 if TYPE_CHECKING:
@@ -70,7 +71,11 @@ def start(unit: Unit, project: ProjectConfig, asked: Start) -> tuple[Feature, bo
     """Find the feature under delivery, or start it; says whether it was started now.
 
     Two starts at once meet at the project's lock: the second finds what the first made.
+
+    Raises:
+        Unavailable: The ledger may be a copy, or the project is another instance's.
     """
+    brake.must_not_be_held(unit.books, project.name)
     unit.books.lock_project(project.name)
     feature = unit.books.feature(project.name, asked.key)
     if feature is not None and feature.state is FeatureState.ACTIVE:

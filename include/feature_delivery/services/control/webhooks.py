@@ -19,7 +19,7 @@ from feature_delivery.domain.errors import Error, Temporary
 from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, ProjectName
 from feature_delivery.domain.records import FeatureState, WebhookDelivery, now
-from feature_delivery.services.control import tallies
+from feature_delivery.services.control import brake, tallies
 from feature_delivery.services.control.looks import RESERVED
 from feature_delivery.services.control.reconcile import reconcile
 
@@ -117,8 +117,13 @@ def _hint_of(stored: WebhookDelivery) -> Hint | None:
 
 
 def process(control: Control, *, limit: int = 200) -> tuple[int, int]:
-    """Process stored webhooks, all of a project by one look at its host; returns how many were done and are left."""
+    """Process stored webhooks, all of a project by one look at its host; returns how many were done and are left.
+
+    Where the ledger may be a copy they stay as they are.
+    """
     with control.begin() as unit:
+        if brake.held(unit.books):
+            return 0, 0
         waiting: dict[ProjectName, list[Received]] = defaultdict(list)
         for row in unit.books.webhooks_to_process(limit):
             row.tries += 1

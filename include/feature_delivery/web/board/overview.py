@@ -69,6 +69,16 @@ class ColumnView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A project whose brake is on; ``mine``: the reader may release it."""
+
+    project: ProjectName
+    title: str
+    reason: str
+    mine: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """The whole board as one reader sees it.
 
@@ -76,6 +86,8 @@ class Overview:
         mine: How many features wait for the reader, whatever is filtered.
         glass: Features under way for which somebody broke glass.
         freezes: Titles of projects that promote nothing just now, each with the sentence that says until when.
+        stops: Projects whose brake is on.
+        held: Why nothing at all is done here; empty when all is well.
     """
 
     filters: Filters
@@ -87,6 +99,8 @@ class Overview:
     revision: str
     glass: tuple[Card, ...] = ()
     freezes: tuple[tuple[str, str], ...] = ()
+    stops: tuple[Stop, ...] = ()
+    held: str = ""
 
 
 _LATEST_FIRST = frozenset({Stage.DELIVERED, Stage.STOPPED})

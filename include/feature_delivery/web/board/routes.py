@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, cast
 
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -18,21 +20,23 @@ from feature_delivery.bootstrap.outside import repository
 from feature_delivery.domain.errors import NotFound, Refused
 from feature_delivery.domain.names import PersonName, ProjectName, commit_sha, feature_key
 from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import Who
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.records import Feature, now
 from feature_delivery.domain.ways import Way
-from feature_delivery.services.control import decide, figures, glass
+from feature_delivery.services.control import brake, decide, figures, glass
 from feature_delivery.services.control.board import Card, ended_card
 from feature_delivery.web.access import address_of, readable_project
 from feature_delivery.web.board import changes_page, csrf, pulse
 from feature_delivery.web.board.feature_page import comparison, feature_page
 from feature_delivery.web.board.figures_page import csv_rows, figures_page
 from feature_delivery.web.board.language import COOKIE
-from feature_delivery.web.board.overview import QUERY_LIMIT, Filters, Overview, overview
+from feature_delivery.web.board.overview import QUERY_LIMIT, Filters, Overview, Stop, overview
 from feature_delivery.web.board.pages import YEAR_SECONDS, Reader, page, reader_of
+from feature_delivery.web.held import not_held
 from feature_delivery.web.transaction import WebUnit, begin, session
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(not_held)])
 
 OLDER_FOUND = 50
 WEEKS = (4, 12, 26, 52)
@@ -137,7 +141,42 @@ def _overview(who: Reader, user: object, asked: Filters) -> Overview:
         with session() as opened:
             rows = SqlBoardBooks(opened).search_ended(asked.text, seen, limit=OLDER_FOUND)
             older = tuple(ended_card(row) for row in rows if asked.project in {"", row.project})
-    return overview(snapshot, filters=asked, visible=seen, reader=who.name, found=older)
+    found = overview(snapshot, filters=asked, visible=seen, reader=who.name, found=older)
+    with begin() as unit:
+        return replace(found, held=unit.books.installation().fault, stops=tuple(_stops(unit, found, who.name)))
+
+
+def _stops(unit: WebUnit, found: Overview, reader: str) -> Iterator[Stop]:
+    for project in found.projects:
+        if found.filters.project in {"", project.name} and (on := unit.books.brake(project.name)) is not None:
+            mine = reader in project.people.with_role(Who.OPERATOR)
+            yield Stop(project=project.name, title=project.title, reason=on.reason, mine=mine)
+
+
+class ReleaseForm(BaseModel):
+    """What the form sends by which an operator releases a brake."""
+
+    reason: str = Field(default="", max_length=2000)
+    token: str = Field(default="", max_length=200)
+
+
+@router.post("/{project}/brake/release")
+def release_brake(
+    request: Request, who: ReaderDep, user: GetUserDep, project: str, form: Annotated[ReleaseForm, Form()]
+) -> Response:
+    """Release a project's brake; a refusal is a page with its reason.
+
+    Raises:
+        Refused: Not by this reader, or not now.
+    """
+    csrf.check(request, who.name, form.token)
+    config = readable_project(ProjectName(project), user)
+    with begin() as unit:
+        answer = brake.release(unit, config, form.reason, person=cast("PersonName", who.name))
+    pulse.snapshots.forget()
+    if not answer:
+        raise Refused(answer.reason)
+    return RedirectResponse(f"{who.root}/", status_code=303)
 
 
 @router.get("/changes")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from feature_delivery.web.board.words import GATES, N_, STATIONS, WHO
+from feature_delivery.web.board.words import GATES, METRICS, N_, STATIONS, UNITS, WHO
 
 PATTERNS: tuple[str, ...] = (
     # domain.people
@@ -51,6 +51,19 @@ PATTERNS: tuple[str, ...] = (
     N_("%(key)s is in production: keep it or roll it back."),
     N_("Production is held by %(holder)s."),
     N_("The feature has not been kept in production."),
+    # services.work.observing and domain.judging.sentences
+    N_("Watched for %(seconds)s seconds by %(source)s."),
+    N_("the probe of %(address)s"),
+    N_("%(figure)s: no worse than before."),
+    N_("%(figure)s%(by)s: worse, and not by chance (p %(p)s)."),
+    N_("%(figure)s: looks worse, and may be chance (p %(p)s)."),
+    N_("%(figure)s: past the limit of %(limit)s, as before: going back would not help."),
+    N_("%(figure)s: %(value)s, limit %(limit)s."),
+    N_("%(figure)s: %(at)s is far beyond the bearable."),
+    N_("%(figure)s: %(found)s samples from before the release, so nothing to compare with."),
+    N_("%(figure)s: only %(found)s of %(expected)s samples are there; that proves nothing."),
+    N_("%(figure)s: only %(found)s requests, %(wanted)s are needed to say anything."),
+    N_("%(figure)s: no sample after the warm-up, %(expected)s were expected."),
     # domain.suites
     N_("%(failed)s of %(executed)s %(suite)s tests failed, first %(name)s."),
     N_("The %(suite)s suite ran no test."),
@@ -71,6 +84,8 @@ def translated(sentence: str, text: Callable[[str], str]) -> str:
             return (
                 translation % {name: _value(name, value, text) for name, value in found.groupdict().items()}
             ).strip()
+    if _metric(sentence.partition(": ")[0]):
+        return _figure(sentence, text)
     said = _SAID.sub(lambda found: f"{found[1]}, {found[2]}:", sentence)
     return _GATE.sub(lambda found: text(GATES[found[0]]), said)
 
@@ -79,16 +94,41 @@ _GATE = re.compile("|".join(rf"\b{re.escape(gate)}\b" for gate in GATES))
 _SAID = re.compile(rf"^(\S+) at ({_GATE.pattern}):")
 """Who said it where, before the words of a person: no sentence to translate, and not one word of English."""
 
-_SENTENCES = frozenset({"evidence", "said"})
-"""Values that are sentences themselves."""
+_SENTENCES = frozenset({"evidence", "said", "source"})
+"""Values that are sentences themselves, perhaps several."""
+
+_BETWEEN = re.compile(r"(?<=[.!?]) (?=[A-Z])")
+_LEVELS = re.compile(r"(.+) after (.+)")
+_UNIT = re.compile(r"(?<=\d )(?:ms|s)\b")
 
 
 def _value(name: str, value: str, text: Callable[[str], str]) -> str:
     """Return what stands in a sentence: names of gates and roles are words, everything else is data."""
     if name in _SENTENCES:
-        return translated(value, text) if value else ""
+        return " ".join(translated(part, text) for part in _BETWEEN.split(value)) if value else ""
+    if name in _FIGURES:
+        return _figure(value, text)
     words = {**GATES, **STATIONS, **WHO}
     return " / ".join(text(words[part]) if part in words else part for part in value.split(" or "))
+
+
+_FIGURES = frozenset({"figure", "by", "value", "limit", "at"})
+"""Values that are what was measured: the metric's name, its levels, their units."""
+
+
+def _metric(name: str) -> str:
+    return METRICS.get(name[:1].lower() + name[1:], "")
+
+
+def _figure(value: str, text: Callable[[str], str]) -> str:
+    """Return ``Answer to the probe: 6.5 ms after 3.1 ms`` in the reader's words."""
+    name, colon, levels = value.partition(": ") if ": " in value else ("", "", value)
+    if known := _metric(name):
+        word = text(known)
+        name = word[:1].upper() + word[1:]
+    if found := _LEVELS.fullmatch(levels):
+        levels = text("%(after)s after %(before)s") % {"after": found[1], "before": found[2]}
+    return name + colon + _UNIT.sub(lambda unit: text(UNITS[unit[0]]), levels)
 
 
 @cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from feature_delivery.domain.judging import rules
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import PROCESS, Step, Who
 from feature_delivery.domain.records import AttemptState, Errand, FeatureState, PromotionState
@@ -256,6 +257,17 @@ TASKS: Mapping[str, str] = {
 
 assert {step for row in PROCESS if len(row.steps) > 1 for step in row.steps} == TASKS.keys(), "a task has no word"
 
+METRICS: Mapping[str, str] = {
+    rules.AVAILABILITY.name: N_("availability"),
+    rules.ERRORS.name: N_("errors"),
+    rules.LATENCY.name: N_("latency"),
+    rules.SLOWEST.name: N_("slowest twentieth"),
+    rules.ANSWER.name: N_("answer to the probe"),
+}
+"""What is measured everywhere; a project's own metrics have the names that it gives them."""
+
+UNITS: Mapping[str, str] = {"ms": N_("ms"), "s": N_("s")}
+
 WORDS: Mapping[str, Mapping[str, str]] = {
     "stage": STAGES,
     "gate": GATES,
@@ -276,6 +288,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "suite": SUITES,
     "case": CASES,
     "errand": ERRANDS,
+    "metric": METRICS,
     "spent": SPENT,
     "spent_short": SPENT_SHORT,
 }

@@ -1,7 +1,7 @@
 """How Alembic reaches the ledger's tables; called by Airflow's `db migrate` through the external DB manager."""
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, pool
+from sqlalchemy import Connection, create_engine, pool, text
 
 from feature_delivery.adapters.ledger import local_tables  # noqa: F401 - completes the metadata
 from feature_delivery.adapters.ledger.tables import VERSION_TABLE, metadata
@@ -21,6 +21,9 @@ def _migrate(connection: Connection) -> None:
         compare_type=True,
     )
     with context.begin_transaction():
+        if connection.dialect.name == "postgresql":
+            # Whoever migrates at the same time waits here, and finds then that nothing is left to do.
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('feature-delivery: migrations'))"))
         context.run_migrations()
 
 

@@ -15,6 +15,7 @@ import urllib3
 
 from feature_delivery.adapters.platforms.kubernetes.failures import GoneError, translated, unreachable
 from feature_delivery.adapters.platforms.kubernetes.names import MANAGER
+from feature_delivery.adapters.platforms.kubernetes.resources import POD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
 PAGE = 500
 _LIST_TRIES = 3
 
@@ -101,20 +103,27 @@ class Cluster:
         query: dict[str, str] = {"container": container}
         query |= {"tailLines": str(tail)} if tail else {}
         query |= {"previous": "true"} if previous else {}
-        with self._opened("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", query=query) as answer:
+        with self._opened("GET", _log_path(namespace, pod), query=query) as answer:
             return bytes(answer.data).decode("utf-8", "replace")
 
-    def follow(self, namespace: str, pod: str, *, container: str, quiet: timedelta) -> Iterator[str]:
-        """Yield the lines of a container until it ends; ``quiet``: stop when it says nothing for so long."""
-        query = {"container": container, "follow": "true"}
-        path, seconds = f"/api/v1/namespaces/{namespace}/pods/{pod}/log", quiet.total_seconds()
-        rest = b""
-        with self._opened("GET", path, query=query, read_seconds=seconds) as answer:
-            for chunk in answer.stream(1 << 16, decode_content=True):
-                *whole, rest = (rest + chunk).split(b"\n")
-                yield from (line.decode("utf-8", "replace") for line in whole)
-        if rest:
-            yield rest.decode("utf-8", "replace")
+    def timed_log(
+        self, namespace: str, pod: str, *, container: str, since: str = "", follow_for: timedelta | None = None
+    ) -> Iterator[bytes]:
+        """Yield what a container has written, piece by piece, with the time before each line.
+
+        Args:
+            namespace: Of the pod.
+            pod: Its name.
+            container: Its container.
+            since: Leave out what was written before that second.
+            follow_for: Go on until the container ends, or has said nothing for so long.
+        """
+        query = {"container": container, "timestamps": "true"}
+        query |= {"sinceTime": since} if since else {}
+        query |= {"follow": "true"} if follow_for else {}
+        seconds = follow_for.total_seconds() if follow_for else self._timeout
+        with self._opened("GET", _log_path(namespace, pod), query=query, read_seconds=seconds) as answer:
+            yield from answer.stream(1 << 16, decode_content=True)
 
     def request(
         self,
@@ -199,3 +208,7 @@ class Cluster:
                 if read_seconds is not None:
                     answer.close()
                 answer.release_conn()
+
+
+def _log_path(namespace: str, pod: str) -> str:
+    return f"{POD.path(namespace, pod)}/log"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.adapters.platforms.kubernetes.building import build
 from feature_delivery.adapters.platforms.kubernetes.errands import Errands
 from feature_delivery.adapters.platforms.kubernetes.manifests.backing import BACKING
+from feature_delivery.adapters.platforms.kubernetes.provisioning import mark
 from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from feature_delivery.ports.platform import Release
 
 _LAST_LINES = 12
+_REASON_LIMIT = 4_000
 
 
 class Deployment:
@@ -72,22 +74,28 @@ class Deployment:
             self._settle()
             return
         try:
-            self._build(record)
-            self._prepare_data(record)
-            self._roll_out(self.target)
+            self._serve(record)
         except (Refused, NotFound) as error:
             self._give_up(error)
             raise
         self._settle()
         self.say(f"{self.short} has taken over in {self.place.title}.")
 
+    def _serve(self, record: EnvironmentRecord) -> None:
+        if record.failed:
+            # A try before this one had begun to bring back what ran before, and was interrupted.
+            raise Refused(record.failed)
+        self._build(record)
+        self._prepare_data(record)
+        self._roll_out(self.target)
+
     def _take_over(self) -> EnvironmentRecord:
         generation = self.place.ref.generation
 
         def mine(known: EnvironmentRecord) -> EnvironmentRecord:
             resumed = known.launch.startswith(f"{self.target.id}@")
-            begun = known.begun if resumed else generation
-            return known.changed(generation=generation, launch=self.launch, begun=begun)
+            kept = {} if resumed else {"begun": generation, "failed": ""}
+            return known.changed(generation=generation, launch=self.launch, **kept)
 
         record = self.place.change(mine)
         self.errands = Errands(self.place, self.waits, self.say, token=str(record.begun))
@@ -96,6 +104,8 @@ class Deployment:
     def _runs_already(self, record: EnvironmentRecord) -> bool:
         current = record.current
         if current is None or current.id != self.target.id or record.unsettled is not None:
+            return False
+        if record.taken_back == current.id:
             return False
         with suppress(NotFound):
             return look(self.place.cluster, self._rollout(current)).outcome is Outcome.READY
@@ -137,38 +147,44 @@ class Deployment:
         """Run the forward migration once, however often the deploy is taken up again."""
         if record.unsettled is not None and record.unsettled.id == self.target.id and record.migrated:
             return
-        begun = {"unsettled": self.target, "migrated": False}
+        begun = {"unsettled": self.target, "migrated": False, "taken_back": ""}
         self.place.change(lambda known: known.changed(**begun), launch=self.launch)
         forward = self.target.plan.migration.forward
         assert forward is not None
-        self.say(f"Migrate: {' '.join(forward)}")
-        self.errands.must(self.target, forward, doing="migrate", role="migration")
+        title = f"Migrate: {' '.join(forward)}"
+        self.errands.must(self.target, forward, doing="migrate", role="migration", title=title)
         self.place.change(lambda known: known.changed(migrated=True), launch=self.launch)
+        self.errands.clear()
 
     def _take_migration_back(self, record: EnvironmentRecord, plan: DeliveryPlan) -> None:
         """Run the backward migration of the release that goes, in its own code: only that one knows it."""
         current = record.current
         leaving = record.unsettled or (current if current and current.commit != self.target.commit else None)
         back = plan.migration.way_back
+        if leaving is not None and record.taken_back == leaving.id:
+            return
         if leaving is not None and back is not None:
-            self.say(f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}")
+            title = f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}"
             try:
-                self.errands.must(leaving, back, doing="migrate back", role="migration")
+                self.errands.must(leaving, back, doing="migrate back", role="migration", title=title)
             except Refused as error:
                 raise Refused(
                     f"{error}\n{leaving.commit[:12]} goes on serving. Mend its data by hand until that command "
                     "succeeds, then deploy again."
                 ) from error
-        self.place.change(lambda known: known.changed(unsettled=None, migrated=False), launch=self.launch)
+        done = {"unsettled": None, "migrated": False, "taken_back": leaving.id if leaving is not None else ""}
+        self.place.change(lambda known: known.changed(**done), launch=self.launch)
+        self.errands.clear()
 
     def _seed(self) -> None:
         seeds = [service for service in services_of(self.place) if service.seed]
         if not seeds or self.place.read(launch=self.launch).seeded:
             return
         for service in seeds:
-            self.say(f"Fill {service.name}: {' '.join(service.seed)}")
-            self.errands.must(self.target, service.seed, doing=f"seed {service.name} with", role="seed")
+            title = f"Fill {service.name}: {' '.join(service.seed)}"
+            self.errands.must(self.target, service.seed, doing=f"seed {service.name} with", role="seed", title=title)
         self.place.change(lambda known: known.changed(seeded=True), launch=self.launch)
+        self.errands.clear()
 
     def _roll_out(self, release: ReleaseRecord) -> None:
         """Apply the release's objects and wait until they run."""
@@ -218,12 +234,13 @@ class Deployment:
             nonlocal old
             old = known.current
             previous = old if old is not None and old.commit != self.target.commit else known.previous
-            done = {"current": self.target, "previous": previous, "unsettled": None, "migrated": False, "launch": ""}
-            return known.changed(**done)
+            over = {"unsettled": None, "migrated": False, "launch": "", "taken_back": ""}
+            return known.changed(current=self.target, previous=previous, **over)
 
         self.place.change(switched, launch=self.launch)
         if old is not None:
             self._remove_rest(old.manifests, self.target.manifests)
+        mark(self.place, self.target.commit, say=self.say)
 
     def _remove_rest(self, before: list[Manifest], after: list[Manifest]) -> None:
         kept = {_identity(manifest) for manifest in after}
@@ -244,7 +261,7 @@ class Deployment:
             self._remove_rest(self.target.manifests, old.manifests if old is not None else [])
             if record.migrated and record.unsettled is not None and record.unsettled.id == self.target.id:
                 self._undo_migration(error)
-            self.place.change(lambda known: known.changed(launch=""), launch=self.launch)
+            self.place.change(lambda known: known.changed(launch="", failed=""), launch=self.launch)
 
     def _undo_migration(self, error: Error) -> None:
         """Bring the data back that were migrated for this release, where that is possible: the old one goes on."""
@@ -252,10 +269,14 @@ class Deployment:
         if back is None:
             error.add_note("Its migration has run and stays; the old release goes on with migrated data.")
             return
+        # Whoever takes this up again has to go on here: the release must not be tried on data that are half way back.
+        self.place.change(lambda known: known.changed(failed=str(error)[:_REASON_LIMIT]), launch=self.launch)
+        title = f"Take its migration back: {' '.join(back)}"
         try:
-            self.errands.must(self.target, back, doing="migrate back", role="migration")
+            self.errands.must(self.target, back, doing="migrate back", role="migration", title=title)
             undone = {"unsettled": None, "migrated": False}
             self.place.change(lambda known: known.changed(**undone), launch=self.launch)
+            self.errands.clear()
         except Conflict:
             raise
         except Error as failure:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.manifests.pods import once
 from feature_delivery.adapters.platforms.kubernetes.names import digest, dns_label
+from feature_delivery.adapters.platforms.kubernetes.pods import PodTask, forget
 from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Refused, Unavailable
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.kubernetes.place import Place
     from feature_delivery.adapters.platforms.kubernetes.pods import PodEnd
     from feature_delivery.adapters.platforms.kubernetes.record import ReleaseRecord
+    from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
     from feature_delivery.domain.plan import Command
 
@@ -32,23 +34,60 @@ class Errands:
         self.waits = waits
         self.say = say
         self.token = token
+        self._done: list[PodTask] = []
 
-    def run(
-        self, release: ReleaseRecord, command: Command, *, role: str, limit: timedelta
-    ) -> tuple[PodEnd, tuple[str, ...]]:
-        """Run ``command``; return how it ended and its last lines.
+    def run(self, release: ReleaseRecord, command: Command, *, role: str, limit: timedelta) -> PodEnd:
+        """Run ``command``, remove its pod, return how it ended.
 
         Raises:
             Unavailable: The cluster took the pod away, or never started it.
         """
+        task = PodTask(self._pod(release, command, role=role, limit=limit), self.place.settings.start_allowance)
+        return self._run(task, command, hear=lambda _: None)
+
+    def must(self, release: ReleaseRecord, command: Command, *, doing: str, role: str, title: str = "") -> None:
+        """Run a command that has to succeed; its pod stays until ``clear``, when that is written down.
+
+        Args:
+            release: Whose code it runs in.
+            command: Argument list.
+            doing: Verb of the sentence when it fails.
+            role: What it is for.
+            title: Said when it begins, and not again by a try that finds it.
+
+        Raises:
+            Refused: It did not succeed; the sentence ends with its last lines.
+        """
+        limit = self.place.settings.install_timeout
         last: deque[str] = deque(maxlen=_LAST_LINES)
+        pod = self._pod(release, command, role=role, limit=limit)
+        task = PodTask(pod, self.place.settings.start_allowance, title=title, kept=True)
+        ended = self._run(task, command, hear=lambda line: last.append(clean(line)) if line.strip() else None)
+        if ended.code == 0:
+            self._done.append(task)
+            return
+        forget(self.place.cluster, task)
+        how = f"exited with {ended.code}" if ended.code is not None else f"did not come to its end: {ended.reason}"
+        if ended.timed_out:
+            how = f"did not end within {limit.total_seconds():g} seconds and was killed"
+        words = "It ended with:\n" + "\n".join(last) if last else "It wrote nothing."
+        raise Refused(
+            f"Could not {doing} {release.commit[:12]} in {self.place.title}: {' '.join(command)!r} {how}. {words}"
+        )
 
-        def hear(raw: str) -> None:
-            line = clean(raw)
-            if line.strip():
-                last.append(line)
-            self.say(line)
+    def clear(self) -> None:
+        """Remove the pods of what has succeeded, once that is written down."""
+        while self._done:
+            forget(self.place.cluster, self._done.pop())
 
+    def _run(self, task: PodTask, command: Command, *, hear: Callable[[str], None]) -> PodEnd:
+        ended = self.waits.run(self.place.cluster, task, hear=hear, say=self.say)
+        if ended.lost:
+            forget(self.place.cluster, task)
+            raise Unavailable(f"Could not run {command[0]!r} in {self.place.title}: {ended.reason}. It is tried again.")
+        return ended
+
+    def _pod(self, release: ReleaseRecord, command: Command, *, role: str, limit: timedelta) -> Manifest:
         meant = digest("\0".join([release.id, role, self.token, *command]))
         pod = once(
             release,
@@ -58,31 +97,4 @@ class Errands:
             role=role,
             limit=limit,
         )
-        ended = self.waits.run(
-            self.place.cluster,
-            self.place.stamped(pod),
-            start_timeout=self.place.settings.start_allowance,
-            hear=hear,
-            say=self.say,
-        )
-        if ended.lost:
-            raise Unavailable(f"Could not run {command[0]!r} in {self.place.title}: {ended.reason}. It is tried again.")
-        return ended, tuple(last)
-
-    def must(self, release: ReleaseRecord, command: Command, *, doing: str, role: str) -> None:
-        """Run a command that has to succeed.
-
-        Raises:
-            Refused: It did not; the sentence ends with its last lines.
-        """
-        limit = self.place.settings.install_timeout
-        ended, last = self.run(release, command, role=role, limit=limit)
-        if ended.code == 0:
-            return
-        how = f"exited with {ended.code}" if ended.code is not None else f"did not come to its end: {ended.reason}"
-        if ended.timed_out:
-            how = f"did not end within {limit.total_seconds():g} seconds and was killed"
-        words = "It ended with:\n" + "\n".join(last) if last else "It wrote nothing."
-        raise Refused(
-            f"Could not {doing} {release.commit[:12]} in {self.place.title}: {' '.join(command)!r} {how}. {words}"
-        )
+        return self.place.stamped(pod)

@@ -110,8 +110,10 @@ class KubernetesPlatform:
         if current is None:
             raise Conflict(f"Could not run {command[0]!r} in {place.title}: nothing is deployed there.")
         place.change(lambda known: known.changed(generation=ref.generation))
-        errands = Errands(place, self._waits, say, token=secrets.token_hex(4))
-        ended, _ = errands.run(current, command, role="command", limit=timeout)
+        # Each call is a command of its own, so that a caller that left and came back would not find it.
+        waits = WaitsHere(look_every=self.settings.look_every)
+        errands = Errands(place, waits, say, token=secrets.token_hex(4))
+        ended = errands.run(current, command, role="command", limit=timeout)
         if ended.code is None and not ended.timed_out:
             raise Refused(f"Could not run {command[0]!r} in {place.title}: {ended.reason}.")
         return 124 if ended.code is None else ended.code

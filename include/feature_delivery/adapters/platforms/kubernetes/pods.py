@@ -1,4 +1,4 @@
-"""One pod, run to its end: begun once, found again, its log passed on, removed whatever became of it."""
+"""One pod, run to its end: begun once, found again, its log passed on, removed when what came of it is known."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.failures import LostRaceError
+from feature_delivery.adapters.platforms.kubernetes.logs import Reading, Speech
 from feature_delivery.adapters.platforms.kubernetes.resources import POD
 from feature_delivery.adapters.platforms.kubernetes.rollout import pod_fault
 from feature_delivery.domain.errors import Error, NotFound, Refused, Temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from feature_delivery.adapters.platforms.kubernetes.api import Cluster
     from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
@@ -79,16 +80,53 @@ def end_of(pod: Manifest | None) -> PodEnd | None:
     return PodEnd(None, f"its pod failed ({reason or 'no reason given'}{': ' + said if said else ''})", lost=True)
 
 
-class PodRun:
-    """One run of one pod, watched from here.
+@dataclass(frozen=True, slots=True)
+class PodTask:
+    """A pod that runs once.
 
-    One of its name that is there already is the one that an interrupted try began.
+    Attributes:
+        pod: One of its name that is there already is the one that an interrupted try began.
+        start_timeout: It has to have begun its work by then.
+        title: Said when it is begun.
+        hush: Its log is for people up to a line that begins so.
+        kept: It stays until ``forget``, so that a try that is interrupted before it has written down what came of it
+            does not run it again.
     """
+
+    pod: Manifest
+    start_timeout: timedelta
+    title: str = ""
+    hush: tuple[str, ...] = ()
+    kept: bool = False
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return str(self.pod["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """The pod's namespace."""
+        return str(self.pod["metadata"]["namespace"])
+
+    @property
+    def container(self) -> str:
+        """The container that does the work."""
+        return str(self.pod["spec"]["containers"][0]["name"])
+
+    @property
+    def limit(self) -> timedelta:
+        """After that the cluster has ended it, if there is a cluster."""
+        return timedelta(seconds=int(self.pod["spec"].get("activeDeadlineSeconds", 3600)) + 60)
+
+
+class PodRun:
+    """One run of one pod, watched from here."""
 
     def __init__(
         self,
         cluster: Cluster,
-        pod: Manifest,
+        task: PodTask,
         *,
         pause: float,
         sleep: Callable[[float], None] = time.sleep,
@@ -96,54 +134,55 @@ class PodRun:
     ) -> None:
         """``pause``: seconds between two looks."""
         self._cluster = cluster
-        self._pod = pod
-        self._name, self._namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        self._container = pod["spec"]["containers"][0]["name"]
+        self._task = task
         self._pause, self._sleep, self._now = pause, sleep, now
-        self._heard = 0
 
-    def run(self, *, start_timeout: timedelta, hear: Callable[[str], None], say: Callable[[str], None]) -> PodEnd:
-        """Run it to its end and remove it."""
-        begin(self._cluster, self._pod, say=say)
+    def run(self, *, hear: Callable[[str], None], say: Callable[[str], None]) -> PodEnd:
+        """Run it to its end."""
+        begin(self._cluster, self._task, say=say)
         try:
-            if self._until(has_started, start_timeout) is None:
-                return PodEnd(None, f"its pod did not start in time{self._hindered()}", lost=True)
-            whole = self._pass_on(hear)
-            limit = timedelta(seconds=int(self._pod["spec"].get("activeDeadlineSeconds", 3600)) + 60)
-            ended = self._until(end_of, limit) or PodEnd(None, "its time was over", timed_out=True)
-            if ended.container:
-                for line in log_of_failed(self._cluster, self._namespace, self._name, ended):
-                    hear(line)
-            elif not whole and ended.code is not None:
-                self._pass_rest_on(hear)
+            return self._ended(hear, say)
         finally:
-            with suppress(Error):
-                self._cluster.delete(POD, self._name, namespace=self._namespace)
+            if not self._task.kept:
+                forget(self._cluster, self._task)
+
+    def _ended(self, hear: Callable[[str], None], say: Callable[[str], None]) -> PodEnd:
+        task, speech, reading = self._task, Speech(say, hush=self._task.hush), Reading()
+        started = self._until(has_started, task.start_timeout)
+        if started is None:
+            return not_started(self._cluster, task)
+
+        def tell(line: str) -> None:
+            hear(line)
+            speech.hear(line)
+
+        # A log that breaks off, or has not begun, decides nothing: the pod's end does.
+        with suppress(Temporary, Refused, NotFound):
+            for piece in self._log(follow_for=_QUIET) if started.began else ():
+                for line, _ in reading.lines(piece):
+                    tell(line)
+        ended = self._until(end_of, task.limit) or PodEnd(None, "its time was over", timed_out=True)
+        if ended.code is not None:
+            for line, new in Reading(reading.mark).lines(b"".join(self._log(since=reading.mark.since)), last=True):
+                if new:
+                    tell(line)
+        for line in log_of_failed(self._cluster, task, ended):
+            tell(line)
         return ended
 
-    def _pass_on(self, hear: Callable[[str], None]) -> bool:
-        """Pass its log on as it is written; say whether it was followed to its end."""
-        lines = self._cluster.follow(self._namespace, self._name, container=self._container, quiet=_QUIET)
-        try:
-            for line in lines:
-                self._heard += 1
-                hear(line)
-        except (Temporary, Refused, NotFound):
-            # A log that breaks off, or has not begun, decides nothing: the pod's end does.
-            return False
-        return True
-
-    def _pass_rest_on(self, hear: Callable[[str], None]) -> None:
-        text = self._cluster.log(self._namespace, self._name, container=self._container)
-        for line in text.splitlines()[self._heard :]:
-            hear(line)
+    def _log(self, *, since: str = "", follow_for: timedelta | None = None) -> Iterator[bytes]:
+        task = self._task
+        return self._cluster.timed_log(
+            task.namespace, task.name, container=task.container, since=since, follow_for=follow_for
+        )
 
     def _until(self, asked: Callable[[Manifest | None], PodEnd | None], limit: timedelta) -> PodEnd | None:
         """Ask until there is an answer, ``None``: time is over. An API server away for a while is waited for."""
+        task = self._task
         end, away_since = self._now() + limit.total_seconds(), None
         while True:
             try:
-                answer = asked(self._cluster.get(POD, self._name, namespace=self._namespace))
+                answer = asked(self._cluster.get(POD, task.name, namespace=task.namespace))
             except Temporary:
                 away_since = self._now() if away_since is None else away_since
                 if self._now() - away_since > PATIENCE_SECONDS:
@@ -156,31 +195,44 @@ class PodRun:
                     return None
             self._sleep(self._pause)
 
-    def _hindered(self) -> str:
-        found = self._cluster.get(POD, self._name, namespace=self._namespace) or {}
-        for condition in (found.get("status") or {}).get("conditions") or []:
-            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-                return f": no node takes it ({' '.join(str(condition.get('message', '')).split())[:300]})"
-        return ""
+
+def not_started(cluster: Cluster, task: PodTask) -> PodEnd:
+    """Return the end of a pod that has not begun its work in time, with what it waits for."""
+    found = cluster.get(POD, task.name, namespace=task.namespace) or {}
+    waits = ""
+    for condition in (found.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            waits = f": no node takes it ({' '.join(str(condition.get('message', '')).split())[:300]})"
+    return PodEnd(None, f"its pod did not start in time{waits}", lost=True)
 
 
-def log_of_failed(cluster: Cluster, namespace: str, name: str, ended: PodEnd) -> list[str]:
-    """Return the last lines of the container that kept a pod's work from beginning; none when they are gone."""
-    with suppress(Error):
-        return cluster.log(namespace, name, container=ended.container, tail=_LAST_LINES).splitlines()
+def log_of_failed(cluster: Cluster, task: PodTask, ended: PodEnd) -> list[str]:
+    """Return the last lines of the container that kept a pod's work from beginning; none when there is none."""
+    if ended.container:
+        with suppress(Error):
+            text = cluster.log(task.namespace, task.name, container=ended.container, tail=_LAST_LINES)
+            return text.splitlines()
     return []
 
 
-def begin(cluster: Cluster, pod: Manifest, *, say: Callable[[str], None]) -> None:
+def begin(cluster: Cluster, task: PodTask, *, say: Callable[[str], None]) -> None:
     """Create a pod, or find the one that was created before.
 
     Raises:
         Refused: The cluster does not take it.
     """
     try:
-        cluster.create(POD, pod, namespace=pod["metadata"]["namespace"])
+        cluster.create(POD, task.pod, namespace=task.namespace)
     except LostRaceError:
-        say(f"Pod {pod['metadata']['name']} runs already: wait for it.")
+        say(f"Pod {task.name} is there already: wait for it.")
+    else:
+        say(task.title or f"Pod {task.name} begins.")
+
+
+def forget(cluster: Cluster, task: PodTask) -> None:
+    """Remove a pod; one that stays for a while harms nobody, for the next one has another name."""
+    with suppress(Error):
+        cluster.delete(POD, task.name, namespace=task.namespace)
 
 
 def has_started(pod: Manifest | None) -> PodEnd | None:

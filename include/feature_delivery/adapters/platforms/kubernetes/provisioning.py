@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes import record
 from feature_delivery.adapters.platforms.kubernetes.apply import admit
-from feature_delivery.adapters.platforms.kubernetes.failures import LostRaceError
+from feature_delivery.adapters.platforms.kubernetes.failures import ForbiddenError, LostRaceError
 from feature_delivery.adapters.platforms.kubernetes.manifests.backing import backing
 from feature_delivery.adapters.platforms.kubernetes.manifests.environment import (
     copied_secret,
@@ -66,8 +66,8 @@ def _objects(place: Place) -> Iterator[Manifest]:
         yield service_account(place.namespace, config)
     else:
         yield from furniture(place.ref, place.namespace, config)
-        for name in config.copied_secrets:
-            yield _copy_of(place, name)
+        for name, source in config.sources_of_secrets.items():
+            yield _copy_of(place, name, source)
         for service in services_of(place):
             yield from backing(service, place.namespace)
     if not config.manifests:
@@ -124,13 +124,26 @@ def admit_ours(place: Place, found: Manifest) -> None:
         )
 
 
-def _copy_of(place: Place, name: str) -> Manifest:
-    source = place.settings.config.secrets_from or place.settings.config.production_namespace
+def mark(place: Place, commit: str, *, say: Callable[[str], None]) -> None:
+    """Write on a temporary environment's namespace which commit runs there, and until when it is expected to.
+
+    It is for people and their tools: a right that is missing keeps no release from serving.
+    """
+    if place.is_production:
+        return
+    wanted = namespace(place.ref, place.namespace, lives=place.settings.config.expires_after, commit=commit)
+    try:
+        place.apply(wanted)
+    except ForbiddenError as error:
+        say(f"The namespace does not say which commit it runs. {error}")
+
+
+def _copy_of(place: Place, name: str, source: str) -> Manifest:
     found = place.cluster.get(SECRET, name, namespace=source) if source else None
     if found is None:
         raise Misconfigured(
             f"There is no Secret {name!r} in namespace {source!r} to copy into {place.title}. Create it, or correct "
-            "'platform.secrets_from'."
+            "the place where it is said to be."
         )
     return copied_secret(found, place.namespace)
 

@@ -65,6 +65,8 @@ class EnvironmentRecord(IdentifiedRecord):
         launch: The deploy under way. Whoever began last owns the environment; the others find it out before they
             change anything.
         begun: Generation at which it was begun; one that is taken up again keeps it, and finds its pods by it.
+        failed: Why the deploy under way has failed; it is being taken back.
+        taken_back: ``current``, when its migration was taken back already by a deploy that has not come to its end.
         leaving: Destruction has begun.
     """
 
@@ -77,6 +79,8 @@ class EnvironmentRecord(IdentifiedRecord):
     built: str = ""
     launch: str = ""
     begun: int = 0
+    failed: str = ""
+    taken_back: str = ""
     leaving: bool = False
 
 

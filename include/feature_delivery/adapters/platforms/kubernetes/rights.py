@@ -53,7 +53,7 @@ TEMPORARY: tuple[Right, ...] = (
 SECRETS: tuple[Right, ...] = tuple((verb, "", "secrets") for verb in ("get", "create", "patch"))
 """In temporary namespaces, where Secrets are copied."""
 
-CLUSTER: tuple[Right, ...] = tuple((verb, "", "namespaces") for verb in ("get", "list", "create", "delete"))
+CLUSTER: tuple[Right, ...] = tuple((verb, "", "namespaces") for verb in ("get", "list", "create", "patch", "delete"))
 
 OWN: tuple[Right, ...] = tuple(
     (verb, group, resource)
@@ -144,12 +144,11 @@ def _namespace(cluster: Cluster, what: str, name: str) -> Finding:
 
 
 def _secrets(settings: Settings, cluster: Cluster, what: str, *, temporary: bool) -> Iterator[Finding]:
-    config = settings.config
-    source = config.secrets_from or config.production_namespace
-    if not temporary or not config.copied_secrets:
+    wanted = settings.config.sources_of_secrets
+    if not temporary or not wanted:
         return
-    missing = [name for name in config.copied_secrets if not _is_there(cluster, SECRET, name, source)]
-    said = f"There is no Secret {', '.join(missing)} in {source}. Create it." if missing else "Its Secrets are there."
+    missing = [f"{name} in {source}" for name, source in wanted.items() if not _is_there(cluster, SECRET, name, source)]
+    said = f"There is no Secret {', '.join(missing)}. Create it." if missing else "Its Secrets are there."
     yield Finding(what, well=not missing, sentence=said)
 
 

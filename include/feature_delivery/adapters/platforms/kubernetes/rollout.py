@@ -35,12 +35,14 @@ class Judgement:
     Attributes:
         reason: Why it failed, or what it waits for, as the middle of a sentence.
         pod: The pod whose log says more, with ``container``; empty when no log does.
+        unseen: It waits only for its controller to look at it, which is a matter of moments.
     """
 
     outcome: Outcome
     reason: str = ""
     pod: str = ""
     container: str = ""
+    unseen: bool = False
 
 
 def judge(workloads: Sequence[Manifest], pods: Sequence[Manifest]) -> Judgement:
@@ -97,7 +99,7 @@ def _workload(found: Manifest) -> Judgement:
     spec, status, meta = found.get("spec") or {}, found.get("status") or {}, found["metadata"]
     title = f"{found.get('kind', 'Deployment')} {meta['name']}"
     if int(status.get("observedGeneration", 0)) < int(meta.get("generation", 0)):
-        return Judgement(Outcome.WAITING, f"{title} is not looked at by its controller yet")
+        return Judgement(Outcome.WAITING, f"{title} is not looked at by its controller yet", unseen=True)
     for condition in status.get("conditions") or []:
         kind, state = condition.get("type"), condition.get("status")
         said = _short(condition.get("message", ""))

@@ -20,6 +20,7 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.pods import (
 )
 from feature_delivery.adapters.platforms.kubernetes.manifests.workload import CODE
 from feature_delivery.adapters.platforms.kubernetes.names import digest, dns_label
+from feature_delivery.adapters.platforms.kubernetes.pods import PodTask
 from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Conflict, Unavailable
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from feature_delivery.domain.suites import SuiteReport, TestCase
 
 _LAST_LINES = 12
-_SAID_LIMIT = 5_000
 _ENDED = re.compile(r"([0-9]{1,3}) ([0-9]{1,9})")
 _TIMED_OUT = frozenset({124, 137})
 
@@ -73,14 +73,11 @@ class SuiteRun:
         """
         release = self._serving()
         token = digest("\0".join([release.id, self.name, str(self.place.ref.generation), *self.suite.command]))
-        log = _Log(token, self.say)
-        ended = self.waits.run(
-            self.place.cluster,
-            self.place.stamped(self._pod(release, token)),
-            start_timeout=self.place.settings.start_allowance,
-            hear=log.hear,
-            say=self.say,
+        log = _Log(token)
+        task = PodTask(
+            self.place.stamped(self._pod(release, token)), self.place.settings.start_allowance, hush=log.not_for_people
         )
+        ended = self.waits.run(self.place.cluster, task, hear=log.hear, say=self.say)
         # The same image and the same installation have been deployed: what keeps them from a pod now is the cluster's.
         kept_from_it = ended.code is None and not ended.began and not ended.timed_out
         if ended.lost or kept_from_it or (ended.code == 0 and log.code is None):
@@ -156,10 +153,9 @@ class SuiteRun:
 class _Log:
     """A suite's log: lines for people, and behind them its report and exit code for us."""
 
-    def __init__(self, token: str, say: Callable[[str], None]) -> None:
+    def __init__(self, token: str) -> None:
         self._begins, self._ends = f"{REPORT_BEGINS} {token}", f"{REPORT_ENDS} {token} "
-        self._say = say
-        self._said = 0
+        self.not_for_people = (self._begins, self._ends)
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._encoded: list[str] | None = None
         self._size = 0
@@ -180,8 +176,8 @@ class _Log:
             self._size += len(line)
             if self._size <= SIZE_LIMIT_BYTES * 2:
                 self._encoded.append(line)
-        else:
-            self._pass_on(line)
+        elif line.strip():
+            self._last.append(clean(line))
 
     def report(self) -> tuple[TestCase, ...]:
         """Return the tests of the report.
@@ -196,13 +192,3 @@ class _Log:
         except (binascii.Error, ValueError) as error:
             raise BadReportError("the report did not come through the log whole") from error
         return parse_report(data)
-
-    def _pass_on(self, line: str) -> None:
-        line = clean(line)
-        if line.strip():
-            self._last.append(line)
-        self._said += 1
-        if self._said < _SAID_LIMIT:
-            self._say(line)
-        elif self._said == _SAID_LIMIT:
-            self._say("(More lines follow; they are not kept.)")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from feature_delivery.adapters.platforms.kubernetes.names import RELEASE
-from feature_delivery.adapters.platforms.kubernetes.pods import PATIENCE_SECONDS, PodEnd, PodRun
+from feature_delivery.adapters.platforms.kubernetes.pods import PATIENCE_SECONDS, PodEnd, PodRun, PodTask
 from feature_delivery.adapters.platforms.kubernetes.resources import POD, resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Judgement, Outcome, judge
 from feature_delivery.domain.errors import NotFound, Temporary
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from feature_delivery.adapters.platforms.kubernetes.api import Cluster
-    from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +43,12 @@ class Waits(Protocol):
         """Return what came of it; ``FAILED`` also when time is over."""
 
     def run(
-        self,
-        cluster: Cluster,
-        pod: Manifest,
-        *,
-        start_timeout: timedelta,
-        hear: Callable[[str], None],
-        say: Callable[[str], None],
+        self, cluster: Cluster, task: PodTask, *, hear: Callable[[str], None], say: Callable[[str], None]
     ) -> PodEnd:
-        """Run a pod to its end and remove it; ``hear`` gets each line of its log, ``say`` what we have to say."""
+        """Run a pod to its end and remove it, or have it kept as the task says.
+
+        ``hear`` gets each line of its log from the first on, ``say`` those that are for people, once, and ours.
+        """
 
 
 class WaitsHere:
@@ -88,17 +84,11 @@ class WaitsHere:
             self._sleep(self._pause)
 
     def run(
-        self,
-        cluster: Cluster,
-        pod: Manifest,
-        *,
-        start_timeout: timedelta,
-        hear: Callable[[str], None],
-        say: Callable[[str], None],
+        self, cluster: Cluster, task: PodTask, *, hear: Callable[[str], None], say: Callable[[str], None]
     ) -> PodEnd:
-        """Create it or find it, pass its log on, wait for its end, remove it."""
-        run = PodRun(cluster, pod, pause=self._pause, sleep=self._sleep, now=self._now)
-        return run.run(start_timeout=start_timeout, hear=hear, say=say)
+        """Create it or find it, pass its log on, wait for its end."""
+        run = PodRun(cluster, task, pause=self._pause, sleep=self._sleep, now=self._now)
+        return run.run(hear=hear, say=say)
 
 
 def look(cluster: Cluster, rollout: Rollout) -> Judgement:

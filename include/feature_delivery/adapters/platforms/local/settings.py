@@ -8,8 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from feature_delivery.domain.errors import Misconfigured
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,25 +29,6 @@ def users_npm_cache() -> Path:
 Fence = Literal["auto", "required", "off"]
 
 
-def wanted_fence() -> Fence:
-    """Return ``FEATURE_DELIVERY_FENCE``: ``auto`` (where the kernel can), ``required``, or ``off``.
-
-    Raises:
-        Misconfigured: It is something else: a word that was misspelt must not open anything.
-    """
-    match os.environ.get("FEATURE_DELIVERY_FENCE") or "auto":
-        case "auto" | "required" | "off" as wanted:
-            return wanted
-        case other:
-            raise Misconfigured(f"FEATURE_DELIVERY_FENCE is {other[:20]!r}. Say auto, required or off.")
-
-
-def open_places() -> tuple[Path, ...]:
-    """Return ``FEATURE_DELIVERY_FENCE_OPEN``: more places that shops may read and write, separated by colons."""
-    given = os.environ.get("FEATURE_DELIVERY_FENCE_OPEN", "").split(os.pathsep)
-    return tuple(Path(place) for place in given if place.startswith("/"))
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of one ``LocalPlatform``.
@@ -60,7 +39,7 @@ class Settings:
         ports: Stable addresses are taken from here; below what the kernel hands out on its own (32768 and up).
         uv_cache: Shared by all installs, so that only the first one of a package needs the network.
         npm_cache: The same for npm: each environment has a ``$HOME`` of its own, which would be empty.
-        fence: Whether the code of branches is kept from everything that is not theirs: ``fencing.py``.
+        fence: Whether the code of branches is kept from what is not theirs (``fencing.py``): ``auto`` where the kernel can.
         fence_open: More places that it may read and write.
         install_variables: Given to installs only, such as the address of a private registry.
         install_timeout: For each install command and each migration.
@@ -74,8 +53,8 @@ class Settings:
     ports: range = range(21000, 22000)
     uv_cache: Path = field(default_factory=users_uv_cache)
     npm_cache: Path = field(default_factory=users_npm_cache)
-    fence: Fence = field(default_factory=wanted_fence)
-    fence_open: tuple[Path, ...] = field(default_factory=open_places)
+    fence: Fence = "auto"
+    fence_open: tuple[Path, ...] = ()
     install_variables: Mapping[str, str] = field(default_factory=dict)
     install_timeout: timedelta = timedelta(minutes=15)
     drain_timeout: timedelta = timedelta(seconds=10)

@@ -7,6 +7,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+loses = ("fd_local_", "fd_message")
 
 TABLES = (
     "fd_local_issue",

@@ -7,6 +7,7 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+loses = ("fd_webhook.headers", "fd_webhook.hint", "fd_webhook.ignored")
 
 TABLE, INDEX = "fd_webhook", "ix_fd_webhook_project_id"
 

@@ -7,6 +7,7 @@ revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
+loses = ("fd_heard_comment", "fd_decision.origin", "fd_decision.withdrawn_at")
 
 DECISION, HEARD = "fd_decision", "fd_heard_comment"
 

@@ -7,6 +7,7 @@ revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
+loses = ("fd_post", "fd_alert", "fd_outbox.lane", "fd_gate.reminders")
 
 OUTBOX, GATE, POST, ALERT = "fd_outbox", "fd_gate", "fd_post", "fd_alert"
 

@@ -7,6 +7,7 @@ revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
+loses = ("fd_decision.way", "fd_decision.role", "fd_decision.address")
 
 DECISION = "fd_decision"
 NEW = (("way", 40), ("role", 120), ("address", 64))

@@ -7,6 +7,7 @@ revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
+loses = ("fd_tally", "fd_environment.metrics_path", "fd_environment.health_path")
 
 ENVIRONMENT, TALLY = "fd_environment", "fd_tally"
 # As they were when this was written: a migration must not change with the code.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.manifests.parts import SERVICE_ACCOUNT_NAME
 from feature_delivery.adapters.platforms.kubernetes.names import (
+    COMMIT,
     DELIVERY,
     EXPIRES,
     app_name,
@@ -49,16 +50,30 @@ POD_SECURITY = {
 }
 
 
-def namespace(ref: EnvironmentRef, name: str, *, lives: timedelta, now: datetime | None = None) -> Manifest:
-    """Return the namespace of a temporary environment; labels find it, annotations say exactly whose it is."""
+def namespace(
+    ref: EnvironmentRef, name: str, *, lives: timedelta, commit: str = "", now: datetime | None = None
+) -> Manifest:
+    """Return the namespace of a temporary environment; labels find it, annotations say exactly whose it is.
+
+    Args:
+        ref: The environment.
+        name: The namespace's.
+        lives: From now on, or from ``now``: what ``expires-at`` says.
+        commit: What runs there; empty: nothing yet.
+        now: For tests.
+    """
     ends = (now or datetime.now(UTC)) + lives
     labels = {**labels_of(ref), **POD_SECURITY, EXPIRES: ends.strftime("%Y-%m-%d")}
     if ref.delivery:
         labels[DELIVERY] = label_value(ref.delivery)
+    annotations = identity_of(ref)
+    if commit:
+        # A label has no room for a commit of SHA-256.
+        labels[COMMIT], annotations[COMMIT] = label_value(commit), commit
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": name, "labels": labels, "annotations": identity_of(ref)},
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
     }
 
 

@@ -22,7 +22,7 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.parts import (
     variables,
     words,
 )
-from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, NAME, RELEASE, ROLE
+from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, LABEL_LIMIT, NAME, RELEASE, ROLE, dns_label
 from feature_delivery.adapters.platforms.kubernetes.settings import PORT
 from feature_delivery.domain.errors import Misconfigured
 
@@ -222,7 +222,9 @@ def entrance(*, ref: EnvironmentRef, app: str, namespace: str, settings: Setting
         "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]
     }
     spec |= {"ingressClassName": ingress.class_name} if ingress.class_name else {}
-    spec |= {"tls": [{"hosts": [host], "secretName": ingress.tls_secret}]} if ingress.tls_secret else {}
+    if ingress.scheme == "https":
+        # Without a Secret the controller takes a certificate of its own.
+        spec["tls"] = [{"hosts": [host], **({"secretName": ingress.tls_secret} if ingress.tls_secret else {})}]
     meta = {**meta, **({"annotations": dict(ingress.annotations)} if ingress.annotations else {})}
     return [service, {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": spec}]
 
@@ -234,14 +236,15 @@ def host_of(ref: EnvironmentRef, app: str, settings: Settings) -> str:
         return ""
     if ref.key is None:
         return ingress.production_host
-    return ingress.host.format_map(_Filled({"environment": ref.name, "project": app, "kind": ref.kind.value}))
+    host = ingress.host.format_map(_Filled({"environment": ref.name, "project": app, "kind": ref.kind.value}))
+    return ".".join(part if len(part) <= LABEL_LIMIT else dns_label(part) for part in host.split("."))
 
 
 def address_of(*, ref: EnvironmentRef, app: str, namespace: str, settings: Settings) -> str:
     """Return where people and suites reach the environment; the same over all its releases."""
     host, config = host_of(ref, app, settings), settings.config
     if host and config.ingress is not None:
-        return f"{'https' if config.ingress.tls_secret else 'http'}://{host}"
+        return f"{config.ingress.scheme}://{host}"
     return f"http://{config.service or app}.{namespace}.svc"
 
 
