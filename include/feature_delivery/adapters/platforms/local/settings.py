@@ -39,7 +39,7 @@ class Settings:
         ports: Stable addresses are taken from here; below what the kernel hands out on its own (32768 and up).
         uv_cache: Shared by all installs, so that only the first one of a package needs the network.
         npm_cache: The same for npm: each environment has a ``$HOME`` of its own, which would be empty.
-        fence: Whether the code of branches is kept from what is not theirs (``fencing.py``): ``auto`` where the kernel can.
+        fence: Whether the code of branches is kept from what is not theirs (``fencing.py``).
         fence_open: More places that it may read and write.
         install_variables: Given to installs only, such as the address of a private registry.
         install_timeout: For each install command and each migration.
