@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.variables import read
 from feature_delivery.domain.errors import Misconfigured, NotFound
 from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.people import Member
 from feature_delivery.domain.project import ProjectConfig
 
 _log = logging.getLogger(__name__)
@@ -49,6 +51,29 @@ _read: dict[Path, tuple[Version, ProjectConfig | None, str]] = {}
 """Of each file: which version of it was read, the project (the last good one, where it is wrong), and what is wrong."""
 
 
+MembersOf = Callable[[frozenset[str]], Sequence[Member]]
+"""Says who is in any of these roles and groups of the service that people log in with."""
+
+_source: list[MembersOf] = []
+_with: dict[ProjectName, tuple[ProjectConfig, Sequence[Member], ProjectConfig]] = {}
+
+
+def ask_members(source: MembersOf) -> None:
+    """Have the people of projects completed by ``source``: in the API server, which alone knows its login service."""
+    _source[:] = [source]
+
+
+def _complete(project: ProjectConfig) -> ProjectConfig:
+    if not project.people.groups or not _source:
+        return project
+    members = _source[0](frozenset(project.people.groups))
+    known = _with.get(project.name)
+    if known is None or known[0] is not project or known[1] != members:
+        known = (project, members, replace(project, people=project.people.with_members(members)))
+        _with[project.name] = known
+    return known[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """Every project file: the projects that can be used, and per file what is wrong with the others.
@@ -81,7 +106,7 @@ def survey() -> Survey:
             # The first file keeps the name: features under way must not change their shop by a copied file.
             faults[path.name] = f"Two files in {folder.name!r} name the project {project.name!r}. Rename one."
         else:
-            found[project.name] = project
+            found[project.name] = _complete(project)
             if fault:
                 outdated[project.name] = fault
     return Survey(projects=found, faults=faults, outdated=outdated)

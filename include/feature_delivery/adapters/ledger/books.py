@@ -148,6 +148,16 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
             query = query.where(t.decision.c.at >= since)
         return [(row[0], row[1]) for row in self._session.execute(query)]
 
+    def happened(
+        self, project: ProjectName, *, since: datetime | None, limit: int
+    ) -> Sequence[tuple[Event, Feature | None]]:
+        """Return what has happened in a project, the newest first, each with the feature it is about."""
+        query = select(Event, Feature).outerjoin(Feature, t.feature.c.id == t.event.c.feature_id)
+        query = query.where(t.event.c.project == project).order_by(t.event.c.id.desc()).limit(limit)
+        if since is not None:
+            query = query.where(t.event.c.at >= since)
+        return [(row[0], row[1]) for row in self._session.execute(query)]
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         """Return decisions, oldest first, refused ones included; of one attempt when named."""
         query = select(Decision).where(t.decision.c.feature_id == feature.id).order_by(t.decision.c.id)
