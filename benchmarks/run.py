@@ -3,6 +3,8 @@
 python benchmarks/run.py                                  all of it, about half an hour
 python benchmarks/run.py delivery webhooks --rounds 3     some of it
 python benchmarks/run.py real_shop --rounds 3             the lock on production with a real Django shop
+python benchmarks/run.py scale                            the board, /metrics, housekeeping with 10,000 features
+python benchmarks/run.py load --deliveries 50             at once through docker-compose.yaml's stack: Linux and root
 python benchmarks/run.py --json figures.json              for programs, too
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 import dag_import
 import judge
 import metrics
+import scale
 import startup
 from figures import Figure, report, show
 from rich.console import Console
@@ -27,8 +30,8 @@ from rich.console import Console
 Measure = Callable[[], list[Figure]]
 ON_A_STAGE = ("delivery", "store", "webhooks", "board", "waiting")
 ALONE = ("import", "metrics", "startup", "judge")
-ON_REQUEST = ("real_shop",)
-"""Needs a package index, and minutes for each release."""
+ON_REQUEST = ("real_shop", "scale", "load")
+"""Needs a package index, and minutes for each release; minutes to write the rows; root, Debian's programs, an hour."""
 
 
 def main() -> int:
@@ -38,7 +41,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     console = Console(width=None if sys.stdout.isatty() else 160)
     figures: list[Figure] = []
-    load = os.getloadavg()[0]
+    busy = os.getloadavg()[0]
     wanted = asked.benchmarks or [*ALONE, *ON_A_STAGE]
     if "import" in wanted:
         console.print("import …")
@@ -57,11 +60,19 @@ def main() -> int:
 
         console.print("real_shop …")
         figures += real_shop.measure(port=asked.port, rounds=asked.rounds)
+    if "scale" in wanted:
+        console.print("scale …")
+        figures += scale.measure(rounds=asked.rounds)
+    if "load" in wanted:
+        import load  # noqa: PLC0415 - the others do not need the tests' support
+
+        console.print("load …")
+        figures += load.measure(number=asked.deliveries)
     if any(name in ON_A_STAGE for name in wanted):
         figures += _on_a_stage(wanted, asked, console)
     console.print()
     show(figures, console)
-    console.print(f"\nLoad of the machine before: {load:.1f} on {os.cpu_count()} cores.")
+    console.print(f"\nLoad of the machine before: {busy:.1f} on {os.cpu_count()} cores.")
     if asked.json is not None:
         asked.json.write_text(json.dumps(report(figures), indent=2) + "\n", encoding="utf-8")
     return 0
@@ -76,6 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--waiting", type=int, nargs="+", default=[100, 300, 1000], help="features that wait")
     parser.add_argument("--real", type=int, default=100, help="how many of these are brought there by real tasks")
     parser.add_argument("--webhooks", type=int, default=1000, help="webhooks in the burst")
+    parser.add_argument("--deliveries", type=int, default=50, help="how many `load` carries at once")
     parser.add_argument("--port", type=int, default=8480, help="the first port to try for Airflow")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     return parser.parse_args()

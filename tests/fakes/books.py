@@ -5,7 +5,7 @@ The same schedules run, fewer of them, over the real books on SQLite: see ``test
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -157,6 +157,9 @@ class FakeBooks:
     def feature_by_id(self, feature_id: int) -> Feature:
         return next(f for f in self.of(Feature) if f.id == feature_id)
 
+    def features_by_id(self, feature_ids: Collection[int]) -> dict[int, Feature]:
+        return {f.id: f for f in self.of(Feature) if f.id in feature_ids}
+
     def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
         wanted = set(states)
         return [
@@ -180,6 +183,9 @@ class FakeBooks:
 
     def environment(self, project: ProjectName, name: str) -> Environment | None:
         return self._newest(e for e in self.of(Environment) if e.project == project and e.name == name)
+
+    def environments_named(self, project: ProjectName, names: Collection[str]) -> dict[str, Environment]:
+        return {found.name: found for name in names if (found := self.environment(project, name)) is not None}
 
     def environments(self, project: ProjectName | None = None, feature: Feature | None = None) -> Sequence[Environment]:
         return [
@@ -259,6 +265,13 @@ class FakeBooks:
         ]
         return found[:limit]
 
+    def happened(
+        self, project: ProjectName, *, since: datetime | None, limit: int
+    ) -> Sequence[tuple[Event, Feature | None]]:
+        known = {feature.id: feature for feature in self.of(Feature)}
+        found = [e for e in reversed(self.of(Event)) if e.project == project and (since is None or e.at >= since)]
+        return [(e, known.get(e.feature_id or 0)) for e in found[:limit]]
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         return [
             d for d in self.of(Decision) if d.feature_id == feature.id and (attempt is None or d.attempt == attempt)
@@ -272,6 +285,10 @@ class FakeBooks:
 
     def permits(self, feature: Feature) -> Sequence[PermitRecord]:
         return [p for p in self.of(PermitRecord) if p.feature_id == feature.id]
+
+    def at_work(self, feature_ids: Collection[int], steps: Collection[Step]) -> frozenset[int]:
+        found = (p for p in self.of(PermitRecord) if p.state == "granted" and p.step in steps)
+        return frozenset(p.feature_id for p in found if p.feature_id in feature_ids)
 
     def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
         return self._newest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ def test_only_the_proxy_is_open_to_others() -> None:
     assert open_to_all == {"proxy"}
 
 
+def test_the_proxy_alone_is_believed_about_addresses_and_https() -> None:
+    """Else the audit has the proxy's address for everybody's, and login cookies are sent without TLS as well."""
+    network = COMPOSE["networks"]["default"]["ipam"]["config"][0]
+    ours = SERVICES["proxy"]["networks"]["default"]["ipv4_address"]
+    assert SERVICES["api-core"]["environment"]["FORWARDED_ALLOW_IPS"] == ours
+    assert "--proxy-headers" in SERVICES["api-core"]["command"]
+    assert ip_address(ours) in ip_network(network["subnet"])
+    assert ip_address(ours) not in ip_network(network["ip_range"]), "nobody else is given it"
+    assert [name for name, each in SERVICES.items() if "FORWARDED_ALLOW_IPS" in each.get("environment", {})] == [
+        "api-core"
+    ]
+
+
 def test_every_volume_is_named_and_used() -> None:
     mounts = {str(mount).split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])}
     assert {mount for mount in mounts if not mount.startswith((".", "$"))} == set(COMPOSE["volumes"])
@@ -56,6 +70,23 @@ def test_everything_of_airflow_starts_after_the_migrations() -> None:
     assert len(ours) == 8
     for name in ours:
         assert SERVICES[name]["depends_on"]["migrations"] == {"condition": "service_completed_successfully"}
+
+
+def test_airflow_has_no_rights_of_root_and_redis_is_nobodys_root() -> None:
+    ours = [each for each in SERVICES.values() if "feature-delivery" in each["image"]]
+    assert {(tuple(each["cap_drop"]), tuple(each["security_opt"])) for each in ours} == {
+        (("ALL",), ("no-new-privileges:true",))
+    }
+    assert SERVICES["redis"]["user"] == "redis"
+
+
+def test_a_stop_reaches_what_a_shell_has_started() -> None:
+    """A shell that stays passes no signal on: the program would be killed when the time to stop is over."""
+    for name, service in SERVICES.items():
+        words = service.get("entrypoint") or service.get("command") or []
+        if words[:1] in (["sh"], ["bash"]) and name != "migrations":
+            last = [line for line in words[-1].splitlines() if line.startswith("exec ")]
+            assert len(last) == 1, f"{name}: end its script with exec"
 
 
 def test_heartbeats_and_board_streams_have_servers_of_their_own() -> None:

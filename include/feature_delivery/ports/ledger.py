@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from feature_delivery.domain.installation import Installation
@@ -102,6 +102,9 @@ class Books(Protocol):
     def feature_by_id(self, feature_id: int) -> Feature:
         """Return a feature that is known to exist."""
 
+    def features_by_id(self, feature_ids: Collection[int]) -> dict[int, Feature]:
+        """Return features by their number; one query, however many."""
+
     def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
         """Return features, newest first; all states when none is named."""
 
@@ -119,6 +122,9 @@ class Books(Protocol):
 
     def environment(self, project: ProjectName, name: str) -> Environment | None:
         """Return the newest environment of that name."""
+
+    def environments_named(self, project: ProjectName, names: Collection[str]) -> dict[str, Environment]:
+        """Return the newest environment of each name that there is one of; one query, however many."""
 
     def environments(self, project: ProjectName | None = None, feature: Feature | None = None) -> Sequence[Environment]:
         """Return environments that are not destroyed, oldest first."""
@@ -165,6 +171,11 @@ class Books(Protocol):
     def said(self, project: ProjectName, *, since: datetime | None, limit: int) -> Sequence[tuple[Decision, Feature]]:
         """Return the decisions of a project with their features, the newest first, refused ones included."""
 
+    def happened(
+        self, project: ProjectName, *, since: datetime | None, limit: int
+    ) -> Sequence[tuple[Event, Feature | None]]:
+        """Return what has happened in a project, the newest first, each with the feature it is about."""
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         """Return decisions, oldest first, refused ones included; of one attempt when named."""
 
@@ -176,6 +187,9 @@ class Books(Protocol):
 
     def permits(self, feature: Feature) -> Sequence[PermitRecord]:
         """Return every permit of a feature, oldest first."""
+
+    def at_work(self, feature_ids: Collection[int], steps: Collection[Step]) -> frozenset[int]:
+        """Return which of the features have a permit for one of the steps that has not ended; one query."""
 
     def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
         """Return the newest promotion of a feature, or of one of its attempts."""

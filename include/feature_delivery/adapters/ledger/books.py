@@ -30,7 +30,7 @@ from feature_delivery.domain.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
@@ -85,6 +85,10 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         if feature is None:
             raise NotFound(f"The ledger knows no feature number {feature_id}. Look at `feature-delivery status`.")
         return cast("Feature", feature)
+
+    def features_by_id(self, feature_ids: Collection[int]) -> dict[int, Feature]:
+        """Return features by their number; one query, however many."""
+        return {one.id: one for one in self._rows(select(Feature).where(t.feature.c.id.in_(feature_ids)))}
 
     def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
         """Return features, newest first; all states when none is named."""
@@ -144,6 +148,16 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
             query = query.where(t.decision.c.at >= since)
         return [(row[0], row[1]) for row in self._session.execute(query)]
 
+    def happened(
+        self, project: ProjectName, *, since: datetime | None, limit: int
+    ) -> Sequence[tuple[Event, Feature | None]]:
+        """Return what has happened in a project, the newest first, each with the feature it is about."""
+        query = select(Event, Feature).outerjoin(Feature, t.feature.c.id == t.event.c.feature_id)
+        query = query.where(t.event.c.project == project).order_by(t.event.c.id.desc()).limit(limit)
+        if since is not None:
+            query = query.where(t.event.c.at >= since)
+        return [(row[0], row[1]) for row in self._session.execute(query)]
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         """Return decisions, oldest first, refused ones included; of one attempt when named."""
         query = select(Decision).where(t.decision.c.feature_id == feature.id).order_by(t.decision.c.id)
@@ -162,6 +176,13 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
     def permits(self, feature: Feature) -> Sequence[PermitRecord]:
         """Return every permit of a feature, oldest first."""
         return self._of(PermitRecord, feature)
+
+    def at_work(self, feature_ids: Collection[int], steps: Collection[Step]) -> frozenset[int]:
+        """Return which of the features have a permit for one of the steps that has not ended; one query."""
+        p = t.permit.c
+        query = select(p.feature_id).where(p.feature_id.in_(feature_ids), p.state == "granted", p.step.in_(steps))
+        self._session.flush()
+        return frozenset(self._session.scalars(query))
 
     def feature_branches(self, project: ProjectName) -> dict[BranchName, CommitSha]:
         """Return the branch and current commit of every active feature that has both.

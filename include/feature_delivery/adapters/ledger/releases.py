@@ -23,7 +23,7 @@ from feature_delivery.domain.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import ColumnElement
 
@@ -59,6 +59,12 @@ class ReleaseBooks(Reader):
         e = t.environment.c
         query = select(Environment).where(e.project == project, e.name == name).order_by(e.id.desc())
         return cast("Environment | None", self._first(query))
+
+    def environments_named(self, project: ProjectName, names: Collection[str]) -> dict[str, Environment]:
+        """Return the newest environment of each name that there is one of; one query, however many."""
+        e = t.environment.c
+        newest = select(func.max(e.id)).where(e.project == project, e.name.in_(names)).group_by(e.name)
+        return {one.name: one for one in self._rows(select(Environment).where(e.id.in_(newest)))}
 
     def environments(self, project: ProjectName | None = None, feature: Feature | None = None) -> Sequence[Environment]:
         """Return environments that are not destroyed, oldest first."""

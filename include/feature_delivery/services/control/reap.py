@@ -14,13 +14,53 @@ from feature_delivery.domain.records import Environment, EnvironmentState, Featu
 from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.services.control import brake
+from feature_delivery.services.control.history import record
 from feature_delivery.services.control.scene import WRITES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
+    from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
+
+
+_TEARDOWNS = frozenset({Step.DESTROY_DEVELOPMENT, Step.DESTROY_PREPROD})
+
+
+class _Known:
+    """What the ledger knows of a listing, read by a handful of queries: a cluster may list thousands."""
+
+    def __init__(self, unit: Unit, project: ProjectName, names: Collection[str]) -> None:
+        """Read it."""
+        books = unit.books
+        row = books.project(project)
+        self.holder = row.lock_feature_id if row is not None else None
+        self.rows = books.environments_named(project, names)
+        owners = {environment.feature_id for environment in self.rows.values()} | {self.holder}
+        ids = sorted(owner for owner in owners if owner is not None)
+        self._features = books.features_by_id(ids)
+        self._changing = books.at_work(ids, WRITES)
+        self._tearing_down = books.at_work(ids, _TEARDOWNS)
+
+    def is_needed(self, found: Found) -> bool:
+        """Say whether an environment must run, and no task is changing it: that one brings it up itself."""
+        row = self.rows.get(found.name)
+        if found.kind == EnvironmentKind.PRODUCTION:
+            return self.holder not in self._changing
+        if row is None or row.state is not EnvironmentState.READY or row.feature_id is None:
+            return False
+        return self._is_active(row.feature_id) and row.feature_id not in self._changing
+
+    def is_over(self, row: Environment) -> bool:
+        """Say whether an environment is gone by the ledger, or its feature has ended and its own teardown is over."""
+        assert row.feature_id is not None
+        if row.state is EnvironmentState.DESTROYED:
+            return True
+        return not self._is_active(row.feature_id) and row.feature_id not in self._tearing_down
+
+    def _is_active(self, feature_id: int) -> bool:
+        return self._features[feature_id].state is FeatureState.ACTIVE
 
 
 def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -> ReapPlan:
@@ -34,18 +74,19 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
     instance = unit.books.instance()
     doomed: list[tuple[Found, Environment]] = []
     report, needed = [], []
+    known = _Known(unit, project.name, {found.name for found in listing})
     for found in listing:
         if found.foreign or found.instance != instance:
             report.append(f"{found.name} was not made by this installation; left alone.")
             continue
-        row = unit.books.environment(project.name, found.name)
-        if _is_needed(unit, project, found, row):
+        row = known.rows.get(found.name)
+        if known.is_needed(found):
             needed.append(found.name)
         if found.kind == EnvironmentKind.PRODUCTION:
             continue
         if row is None or row.feature_id is None:
             report.append(f"{found.name} is not in the ledger; left alone. Remove it by hand if it is nobody's.")
-        elif row.state is EnvironmentState.DESTROYED or _ended(unit, row):
+        elif known.is_over(row):
             doomed.append((found, row))
     if doomed and (stopped := _stopped(unit, project, {found.name: row.id for found, row in doomed})):
         report.append(stopped)
@@ -71,37 +112,11 @@ def _stopped(unit: Unit, project: ProjectConfig, doomed: dict[str, int]) -> str:
     return brake.too_many(unit, project, unseen) if len(unseen) > project.choices.destroy_at_most else ""
 
 
-def _is_needed(unit: Unit, project: ProjectConfig, found: Found, row: Environment | None) -> bool:
-    """Say whether an environment must run, and no task is changing it: that one brings it up itself."""
-    if found.kind == EnvironmentKind.PRODUCTION:
-        books = unit.books.project(project.name)
-        owner = books.lock_feature_id if books is not None else None
-    elif row is None or row.state is not EnvironmentState.READY or row.feature_id is None:
-        return False
-    else:
-        owner = row.feature_id
-        if unit.books.feature_by_id(owner).state is not FeatureState.ACTIVE:
-            return False
-    if owner is None:
-        return True
-    return not any(
-        p.state == "granted" and p.step in WRITES for p in unit.books.permits(unit.books.feature_by_id(owner))
-    )
-
-
-def _ended(unit: Unit, row: Environment) -> bool:
-    """Say whether the feature of an environment has ended and its own teardown is over."""
-    assert row.feature_id is not None
-    feature = unit.books.feature_by_id(row.feature_id)
-    if feature.state is FeatureState.ACTIVE:
-        return False
-    teardown = {Step.DESTROY_DEVELOPMENT, Step.DESTROY_PREPROD}
-    return not any(p.state == "granted" and p.step in teardown for p in unit.books.permits(feature))
-
-
 def reaped(unit: Unit, project: ProjectConfig, name: str, generation: int) -> None:
     """Write down that an environment was destroyed and found gone."""
     unit.books.lock_project(project.name)
     row = unit.books.environment(project.name, name)
     if row is not None and row.generation == generation and row.feature_id is not None:
         row.state, row.destroyed_at, row.commit = EnvironmentState.DESTROYED, row.destroyed_at or now(), None
+        text = f"The reaper destroyed {name}, which nobody needed any more, and found it gone."
+        record(unit, unit.books.feature_by_id(row.feature_id), "reaped", text)

@@ -1,0 +1,265 @@
+"""docker-compose.yaml really run: Celery, two workers, split API servers, the proxy, the monitoring, one delivery.
+
+Every command, setting, mount, start order and health check is the file's own (``tests/support/compose_stack.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from feature_delivery.bootstrap.settings import URL_PREFIX
+from tests.support.airflow_instance import TRIVIAL_DAG
+from tests.support.compose import ROOT
+from tests.support.compose_stack import living, needs_stack, stack
+from tests.support.prometheus import eventually
+from tests.support.stack_shop import DAG, REPOSITORY, SHOP, STATE, Max, push, put_shop, services
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+
+SITE = "delivery.localhost"
+KEY, BRANCH = "SHOP-1", "feature/SHOP-1-a-line"
+HOLD = f"{STATE}/hold"
+PATIENCE_SECONDS = 600
+
+
+@dataclass
+class Running(Max):
+    """The running stack, with what has been sent to the StatsD exporter."""
+
+    statsd: socket.socket
+
+    def until_gate(self, gate: str) -> None:
+        def there() -> bool:
+            at = self.feature(KEY)["gate"]
+            assert at is None or not at["blocked"], at["blocked"]
+            return at is not None and at["step"] == gate
+
+        eventually(f"{KEY} at {gate}", there, seconds=PATIENCE_SECONDS)
+
+    def until(self, what: str, holds: Callable[[dict[str, Any]], bool]) -> None:
+        eventually(f"{KEY} {what}", lambda: holds(self.feature(KEY)), seconds=PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The stack, with every service healthy and one shop, whose unit tests last as long as the file HOLD is there."""
+    needs_stack()
+    directory = tmp_path_factory.mktemp("stack")
+    with (
+        stack(directory, services(directory, site=SITE)) as made,
+        closing(socket.socket(type=socket.SOCK_DGRAM)) as statsd,
+    ):
+        exporter = made.address("statsd-exporter")
+        made.net.run("ip", "address", "add", f"{exporter}/24", "dev", "switch")
+        statsd.bind((exporter, 9125))
+        (directory / "dags" / "trivial.py").write_text(TRIVIAL_DAG)
+        put_shop(made, unit=f'[sh, -c, "while test -e {HOLD}; do sleep 0.1; done"], timeout: 300s')
+        (made.volume("state") / "hold").touch()
+        made.up()
+        found = Running(made, statsd)
+        with closing(found.api):
+            yield found
+
+
+def test_every_service_is_what_compose_says_and_only_known_ones_are_missing(running: Running) -> None:
+    """That each is healthy by its own check is what the fixture waits for."""
+    left_out = set(running.stack.services) - set(running.stack.names)
+    assert left_out == {"migrations", "statsd-exporter", "grafana", "flower", "gitea"}
+    assert {"worker", "worker-local", "api-core", "api-execution", "triggerer", "proxy"} <= set(running.stack.names)
+    assert running.stack.mains["migrations"].returncode == 0
+
+
+def test_the_proxy_is_the_way_in_by_https_and_keeps_what_is_within(running: Running) -> None:
+    authority = running.stack.volume("proxy-data") / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+    address, named = running.stack.address("proxy"), {"sni_hostname": SITE}
+    trusting = ssl.create_default_context(cafile=str(authority))
+    with httpx.Client(
+        base_url=f"https://{address}", headers={"Host": SITE}, verify=trusting, trust_env=False
+    ) as client:
+
+        def get(path: str) -> httpx.Response:
+            return client.get(path, extensions=named, timeout=30)
+
+        answer = get("/api/v2/monitor/health")
+        assert answer.status_code == 200
+        assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Server" not in answer.headers
+        assert get(f"{URL_PREFIX}/board/").status_code in {200, 302, 303, 307, 401}
+        for within in (
+            "/execution/health",
+            f"{URL_PREFIX}/tasks/permits",
+            f"{URL_PREFIX}/metrics",
+            f"{URL_PREFIX}/prometheus/targets",
+        ):
+            assert get(within).status_code == 404, within
+    plain = httpx.get(f"http://{address}/", headers={"Host": SITE}, timeout=30, trust_env=False)
+    assert (plain.status_code, plain.headers["Location"]) == (308, f"https://{SITE}/")
+
+
+def test_a_task_of_the_default_queue_is_the_other_workers(running: Running) -> None:
+    running.api.airflow("PATCH", "/dags/trivial", {"is_paused": False})
+    running.api.airflow("POST", "/dags/trivial/dagRuns", {"logical_date": None, "dag_run_id": "one"})
+
+    def ended() -> dict[str, Any] | None:
+        task = running.tasks("trivial", "one").get("greet", {})
+        return task if task.get("state") in {"success", "failed"} else None
+
+    task = eventually("the end of a task", ended, seconds=PATIENCE_SECONDS)
+    assert (task["state"], task["hostname"], task["queue"]) == ("success", "worker", "default")
+    log = running.api.airflow("GET", "/dags/trivial/dagRuns/one/taskInstances/greet/logs/1?full_content=true")
+    assert "hello from a task" in json.dumps(log)
+
+
+def test_a_delivery_ends_well_though_its_worker_is_killed_in_the_middle(running: Running) -> None:
+    """All that runs in ``worker-local`` dies at once: task, worker, environments, production too."""
+    running.post("/features", {"key": KEY, "title": "A line"})
+    running.decide(KEY, "start", "approve")
+    running.until_gate("development.wait_for_code")
+    push(running.stack, BRANCH)
+    running.until("seen with its commit", lambda found: found["attempt"] == 1)
+    running.post("/requests", {"source": BRANCH, "title": f"{KEY} A line"})
+    for gate in ("review", "acceptance", "confirmation"):
+        running.decide(KEY, gate, "approve")
+    eventually("the unit tests run", lambda: holding(running), seconds=PATIENCE_SECONDS)
+
+    before = running.stack.containers["worker-local"].processes()
+    running.stack.kill("worker-local")
+    # What is not needed just now dies too: whether its health check sees that is asked when its heart has stopped
+    # for long enough.
+    for part in ("dag-processor", "triggerer"):
+        running.stack.kill_main(part)
+    assert not living(before)
+    (running.stack.volume("state") / "hold").unlink()
+    assert running.stack.services["worker-local"].restart == "unless-stopped"
+    running.stack.start("worker-local")
+
+    running.until_gate("production.wait_for_verdict")
+    running.decide(KEY, "verdict", "keep")
+    running.until("shipped", lambda found: found["state"] in {"shipped", "delivered"})
+    running.decide(KEY, "demonstration", "approve")
+    running.until("at its end", lambda found: (found["state"], found["run_state"]) == ("delivered", "success"))
+    found = running.feature(KEY)
+    assert [one["state"] for one in found["attempts"]] == ["shipped"]
+    assert len(found["promotions"]) == 1
+    tasks = running.tasks(DAG, KEY)
+    assert {one["hostname"] for one in tasks.values() if one["state"] == "success"} == {"worker-local"}
+    tries = {name for name, one in tasks.items() if one["try_number"] > 1}
+    assert "development.checks.unit" in tries
+    assert tries <= {f"development.checks.{suite}" for suite in ("syntax", "unit", "functional")}
+
+
+def holding(running: Running) -> list[psutil.Process]:
+    """The processes of the unit tests that wait."""
+    found = []
+    for process in running.stack.containers["worker-local"].processes():
+        with suppress(psutil.Error):
+            if any(HOLD in word for word in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def test_production_answers_where_it_runs_and_nothing_else_is_left(running: Running) -> None:
+    environments = running.stack.volume("state") / "environments" / SHOP
+    assert {path.name for path in environments.iterdir() if path.is_dir()} == {"production"}
+    production = next(one for one in running.feature(KEY)["environments"] if one["kind"] == "production")
+    with running.stack.net.entered(running.stack.containers["worker-local"].pid):
+        assert httpx.get(f"{production['address']}/healthz", timeout=10, trust_env=False).status_code == 200
+    branches = running.stack.run("worker-local", "git", "-C", REPOSITORY, "branch")
+    assert {line.strip("* ") for line in branches.splitlines()} == {"production", "preprod"}
+
+
+def test_prometheus_finds_what_it_watches_and_whom_it_tells(running: Running) -> None:
+    prometheus = running.url("prometheus", 9090)
+
+    def ask(path: str, **query: str) -> Any:
+        answer = httpx.get(f"{prometheus}/api/v1/{path}", params=query, timeout=30, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def up() -> bool:
+        jobs = {one["labels"]["job"]: one["health"] for one in ask("targets")["activeTargets"]}
+        return jobs.get("feature-delivery") == "up"
+
+    eventually("the ledger's figures", up)
+    assert [one["url"] for one in ask("alertmanagers")["activeAlertmanagers"]] == [
+        "http://alertmanager:9093/api/v2/alerts"
+    ]
+    assert ask("query", query='feature_delivery_production_frozen{project="shop"}')["result"]
+
+
+def test_airflow_tells_statsd_how_it_is(running: Running) -> None:
+    running.statsd.setblocking(False)
+    told = set()
+    with suppress(BlockingIOError):
+        while True:
+            told.add(running.statsd.recv(65536).decode().partition(":")[0])
+    assert any(name.startswith("airflow.scheduler") for name in told), sorted(told)[:20]
+
+
+def test_no_service_is_near_its_memory_limit(running: Running) -> None:
+    taken = {name: running.stack.memory_bytes(name) for name in running.stack.names}
+    limits = {name: running.stack.services[name].memory_bytes for name in taken}
+    assert not {name: (taken[name], limits[name]) for name in taken if taken[name] > limits[name] * 2 // 3}
+
+
+def test_a_backup_of_the_running_stack_is_whole(running: Running) -> None:
+    made = script("backup.sh", running.stack.command("postgres", "api-core"), running.stack.directory / "backups")
+    assert made.returncode == 0, made.stderr
+    folder = Path(made.stdout.strip())
+    assert {file.name for file in folder.iterdir()} == {"database.dump", "state.tar.gz"}
+    refused = script("restore.sh", running.stack.command("postgres", "api-core"), folder)
+    assert refused.returncode == 1
+    assert "Nothing was changed." in refused.stderr
+
+
+def script(name: str, compose: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(ROOT / "scripts" / name), str(folder)]
+    environment = {**os.environ, "COMPOSE": str(compose)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_every_health_check_sees_that_its_service_is_dead(running: Running) -> None:
+    """The database, which others are asked about, dies last."""
+    names = [name for name in running.stack.names if name != "postgres"]
+    for name in names:
+        running.stack.kill_main(name)
+    with ThreadPoolExecutor(2) as two:
+        content = [name for name, well in zip(names, two.map(running.stack.is_healthy, names), strict=True) if well]
+    running.stack.kill_main("postgres")
+    assert content == []
+    assert not running.stack.is_healthy("postgres")
+
+
+def test_the_backup_goes_back_into_a_new_stack(running: Running) -> None:
+    """Of which only the database runs, and what `docker compose run migrations` starts for a moment."""
+    [folder] = (running.stack.directory / "backups").iterdir()
+    for name in ("postgres", "api-core"):
+        running.stack.kill(name)
+    for volume in ("postgres-data", "state"):
+        shutil.rmtree(running.stack.volume(volume))
+    running.stack.start("postgres")
+    running.stack.prepare("migrations")
+    done = script("restore.sh", running.stack.command("postgres", "migrations"), folder)
+    assert done.returncode == 0, done.stderr
+    query = "SELECT state FROM fd_feature"  # there is one
+    found = running.stack.run("postgres", "psql", "-h", "127.0.0.1", "-U", "airflow", "-d", "airflow", "-tAc", query)
+    assert found.strip() == "delivered"
+    # By the user of Airflow, as it was: the volume can be read and written by who has to.
+    state = running.stack.run("migrations", "sh", "-ec", f"test -w {STATE} && git -C {REPOSITORY} log -1 --format=%s")
+    assert KEY in state
