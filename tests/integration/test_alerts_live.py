@@ -6,9 +6,14 @@ Hours are put into a real Prometheus before it starts; what happens to the shop 
 # ruff: noqa: PLC0415 - Airflow takes two seconds to import: only tests that use it pay
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +159,54 @@ def test_a_ledger_that_may_be_a_copy_pages(watched: Watched, monkeypatch: pytest
     watched.seen("InstanceHeld", severity="critical")
     monkeypatch.undo()
     eventually("the end of the alert", lambda: not watched.prometheus.firing("InstanceHeld"))
+
+
+@contextmanager
+def scheduler(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Airflow's scheduler on the shop's tables; it starts no task, because no pool has a slot."""
+    from airflow import settings
+    from airflow.models.pool import Pool
+    from sqlalchemy import update
+
+    from feature_delivery.web.transaction import session
+
+    with session() as opened:
+        opened.execute(update(Pool).values(slots=0))
+    assert settings.engine is not None
+    environment = {
+        **os.environ,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": settings.engine.url.render_as_string(hide_password=False),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+    }
+    command = [str(Path(sys.executable).with_name("airflow")), "scheduler", "--skip-serve-logs"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+
+
+def test_a_scheduler_that_is_killed_pages(watched: Watched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Last: a scheduler changes the shop's runs."""
+    from airflow.jobs.job import Job
+    from sqlalchemy import delete
+
+    from feature_delivery.web.transaction import session
+
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD", "5")
+    with session() as opened:
+        # The one that only a row made alive.
+        opened.execute(delete(Job).where(Job.job_type == "SchedulerJob"))
+    alive = 'feature_delivery_airflow_up{part="scheduler"} == 1'
+    log = tmp_path / "scheduler.log"
+    with scheduler(log) as process:
+        eventually("the scheduler's heart", lambda: process.poll() is not None or watched.prometheus.query(alive))
+        assert process.poll() is None, log.read_text()[-2000:]
+        eventually("silence", lambda: not watched.prometheus.firing("AirflowPartDown", part="scheduler"))
+        watched.manager.slack.messages.clear()
+        os.killpg(process.pid, signal.SIGKILL)
+        watched.seen("AirflowPartDown", part="scheduler", severity="critical")
