@@ -193,7 +193,7 @@ def scheduler(log: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_scheduler_that_is_killed_pages(watched: Watched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Last: a scheduler changes the shop's runs."""
     from airflow.jobs.job import Job
-    from sqlalchemy import delete
+    from sqlalchemy import delete, select
 
     from feature_delivery.web.transaction import session
 
@@ -201,12 +201,21 @@ def test_a_scheduler_that_is_killed_pages(watched: Watched, monkeypatch: pytest.
     with session() as opened:
         # The one that only a row made alive.
         opened.execute(delete(Job).where(Job.job_type == "SchedulerJob"))
-    alive = 'feature_delivery_airflow_up{part="scheduler"} == 1'
     log = tmp_path / "scheduler.log"
+
+    def registered() -> bool:
+        with session() as opened:
+            return opened.scalar(select(Job.state).where(Job.job_type == "SchedulerJob")) == "running"
+
     with scheduler(log) as process:
-        eventually("the scheduler's heart", lambda: process.poll() is not None or watched.prometheus.query(alive))
+        eventually("the scheduler's start", lambda: process.poll() is not None or registered())
         assert process.poll() is None, log.read_text()[-2000:]
+        # Of a scrape after that: before, only the row had made one alive.
+        up = 'feature_delivery_airflow_up{part="scheduler"}'
+        alive = f"{up} == 1 and timestamp({up}) > {time.time()}"
+        eventually("the scheduler's heart", lambda: watched.prometheus.query(alive))
         eventually("silence", lambda: not watched.prometheus.firing("AirflowPartDown", part="scheduler"))
         watched.manager.slack.messages.clear()
         os.killpg(process.pid, signal.SIGKILL)
         watched.seen("AirflowPartDown", part="scheduler", severity="critical")
+    assert registered(), "a killed scheduler says no farewell"
