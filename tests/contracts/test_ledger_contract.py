@@ -151,7 +151,7 @@ def test_a_locked_project_is_created_once_and_can_be_changed(begin: Begin) -> No
     with begin() as books:
         project = books.lock_project(SHOP)
         assert (project.name, project.production_commit, project.lock_since) == (SHOP, sha("a"), NOON)
-        assert (project.lock_feature_id, project.frozen_reason, project.last_delivery) == (None, "", 0)
+        assert (project.lock_feature_id, project.frozen_reason) == (None, "")
         assert books.project(OTHER) is None
 
 
