@@ -151,7 +151,7 @@ def test_a_locked_project_is_created_once_and_can_be_changed(begin: Begin) -> No
     with begin() as books:
         project = books.lock_project(SHOP)
         assert (project.name, project.production_commit, project.lock_since) == (SHOP, sha("a"), NOON)
-        assert (project.lock_feature_id, project.frozen_reason, project.last_delivery) == (None, "", 0)
+        assert (project.lock_feature_id, project.frozen_reason) == (None, "")
         assert books.project(OTHER) is None
 
 
@@ -344,6 +344,38 @@ def test_environments_are_listed_until_they_are_destroyed(begin: Begin) -> None:
         again = an_environment(books, feature, "development-shop-1")
         assert books.environment(SHOP, "development-shop-1") is again
         assert books.environment(SHOP, "nowhere") is None
+
+
+def test_many_environments_and_features_are_read_at_once(begin: Begin) -> None:
+    with begin() as books:
+        feature, other = a_feature(books), a_feature(books, "SHOP-2")
+        gone = an_environment(books, feature, "development-shop-1")
+        gone.state = EnvironmentState.DESTROYED
+        again = an_environment(books, feature, "development-shop-1")
+        theirs = an_environment(books, other, "development-shop-2")
+        an_environment(books, None, "production", project=OTHER)
+        names = {"development-shop-1", "development-shop-2", "production", "nowhere"}
+        found = books.environments_named(SHOP, names)
+        assert found == {"development-shop-1": again, "development-shop-2": theirs}
+        assert books.environments_named(SHOP, set()) == {}
+        assert books.features_by_id([other.id, 4711]) == {other.id: other}
+
+
+def test_who_is_at_work_has_a_permit_that_has_not_ended(begin: Begin) -> None:
+    with begin() as books:
+        at_work, done, elsewhere, unasked = (a_feature(books, f"SHOP-{number}") for number in range(1, 5))
+        for feature, step, state in (
+            (at_work, Step.DEPLOY_PREPROD, "granted"),
+            (at_work, Step.DEPLOY_DEVELOPMENT, "done"),
+            (done, Step.DEPLOY_PREPROD, "done"),
+            (elsewhere, Step.CLOSE_ISSUE, "granted"),
+            (unasked, Step.DEPLOY_PREPROD, "granted"),
+        ):
+            books.add(
+                PermitRecord(feature_id=feature.id, attempt=1, step=step, try_number=1, task_instance="x", state=state)
+            )
+        asked = [at_work.id, done.id, elsewhere.id]
+        assert books.at_work(asked, {Step.DEPLOY_PREPROD, Step.DEPLOY_DEVELOPMENT}) == {at_work.id}
 
 
 def test_the_newest_deployment_of_an_environment_is_known(begin: Begin) -> None:

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from feature_delivery.adapters.ledger.books import SqlBooks
+from feature_delivery.adapters.ledger.forking import fork
 from feature_delivery.bootstrap import settings
 from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.names import ProjectName
@@ -103,3 +104,25 @@ def test_a_held_instance_does_nothing_says_why_and_goes_on_when_it_is_adopted(sh
     rounds.housekeeping()
     eventually(lambda: not waits())
     assert shop.permit(Step.CREATE_BRANCH)["step"] == Step.CREATE_BRANCH
+
+
+def test_a_fork_ends_the_copied_runs_in_airflow_and_tears_nothing_down(shop: Shop) -> None:
+    shop.start()
+    shop.register()
+    assert not shop.gate(Step.WAIT_FOR_START)["outcome"]
+    with session() as opened:
+        said = fork(opened, SqlBooks(opened), "another", repositories={SHOP: "/srv/shop.git"})
+    assert "runs ended: 1." in said
+    assert "deliveries ended here: 1." in said
+    with session() as opened:
+        run, end = opened.execute(text("SELECT state, end_date FROM dag_run WHERE run_id = 'SHOP-1'")).one()
+        states = set(opened.scalars(text("SELECT state FROM task_instance WHERE run_id = 'SHOP-1'")))
+        asked = opened.scalar(text("SELECT count(*) FROM hitl_detail"))
+    assert (run, end is not None, asked) == ("failed", True, 0)
+    # Nothing of it is left to be run: neither the gate nor the teardowns after it.
+    assert states == {"success", "skipped"}
+    with begin() as unit:
+        assert unit.books.instance() == "another"
+        on = unit.books.brake(SHOP)
+        assert on is not None
+        assert "was forked from" in on.reason

@@ -54,7 +54,7 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         query = select(Project).where(t.project.c.name == name).with_for_update()
         project = self._first(query)
         if project is None:
-            insert_unless_there(self._session, t.project, name=name, frozen_reason="", last_delivery=0)
+            insert_unless_there(self._session, t.project, name=name, frozen_reason="")
             project = self._first(query)
         self._refresh(besides=project)
         return cast("Project", project)
