@@ -233,7 +233,8 @@ class Stack:
     def kill_main(self, name: str) -> None:
         """``kill -9`` of all that runs in a container; the container stays, so that it can still be asked."""
         for process in self.containers[name].processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # the one before took it along
+                process.kill()
         self.mains[name].wait(30)
 
     def run(self, name: str, *command: str, timeout: float = 60) -> str:
