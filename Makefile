@@ -12,12 +12,13 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 .DEFAULT_GOAL := help
-.PHONY: help env helm-env helm-secrets backup restore demo test e2e-kubernetes check docs reference screenshots fix bench install install-dev clean
+.PHONY: help env helm-env helm-secrets backup restore demo test e2e-kubernetes check audit docs reference screenshots fix bench install install-dev clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo     a feature goes to production before your eyes"
 	@echo "make test     every test; make check: formatting, lint, types, imports; make fix: repairs what can be"
+	@echo "make audit    known vulnerabilities of what is locked; the bill of materials in build/sbom.cdx.json"
 	@echo "make docs     the docs site in build/site; make screenshots: its pictures; make reference: its reference pages"
 	@echo "make bench    the figures; make install: only installs; make clean: removes what was installed"
 	@echo "make env      secrets for docker-compose.yaml; make backup; make restore FROM=backups/..."
@@ -44,6 +45,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory docs
+
+# Known vulnerabilities of what is locked, and build/sbom.cdx.json; pip-audit has an environment of its own.
+audit: $(UV)
+	@UV_PROJECT_ENVIRONMENT=$(TOOLS)/audit $(UV) sync --quiet --locked --only-group audit --python $(TOOLS)/python
+	@$(TOOLS)/audit/bin/python scripts/audit.py $(UV) $(TOOLS)/audit/bin/python build
 
 # The site in build/site; a warning, a dead link, or something loaded from elsewhere ends it.
 docs: $(VENV)/.installed-dev

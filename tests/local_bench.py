@@ -91,11 +91,12 @@ class Bench:
     root: Path
     ports: range = field(default_factory=port_range)
     said: list[str] = field(default_factory=list)
+    fence_open: tuple[Path, ...] = ()
 
     @property
     def platform(self) -> LocalPlatform:
         """A new object each time: nothing may live in memory."""
-        return LocalPlatform(settings(self.root, ports=self.ports))
+        return LocalPlatform(settings(self.root, ports=self.ports, fence_open=self.fence_open))
 
     def say(self, line: str) -> None:
         """Collect progress."""

@@ -151,7 +151,7 @@ def test_a_locked_project_is_created_once_and_can_be_changed(begin: Begin) -> No
     with begin() as books:
         project = books.lock_project(SHOP)
         assert (project.name, project.production_commit, project.lock_since) == (SHOP, sha("a"), NOON)
-        assert (project.lock_feature_id, project.frozen_reason, project.last_delivery) == (None, "", 0)
+        assert (project.lock_feature_id, project.frozen_reason) == (None, "")
         assert books.project(OTHER) is None
 
 
@@ -743,6 +743,24 @@ def test_the_history_of_a_feature_is_in_order(begin: Begin) -> None:
         books.add(Event(project=SHOP, feature_id=None, kind="frozen", text="A hotfix."))
         assert [event.text for event in books.events(feature)] == ["one", "two"]
         assert books.events(feature)[0].step is Step.PROMOTE
+
+
+def test_what_happened_in_a_project_is_told_the_newest_first_with_its_feature(begin: Begin) -> None:
+    with begin() as books:
+        feature = a_feature(books)
+        events = [
+            Event(
+                project=SHOP, feature_id=feature.id, kind="cancelled", text="max cancelled it.", person="max", at=NOON
+            ),
+            Event(project=SHOP, feature_id=None, kind="frozen", text="A hotfix.", at=NOON + HOUR),
+        ]
+        for event in events:
+            books.add(event)
+        found = books.happened(SHOP, since=None, limit=5)
+        assert [(e.kind, f.key if f else "") for e, f in found] == [("frozen", ""), ("cancelled", KEY)]
+        assert [e.kind for e, _ in books.happened(SHOP, since=NOON + HOUR, limit=5)] == ["frozen"]
+        assert [e.kind for e, _ in books.happened(SHOP, since=None, limit=1)] == ["frozen"]
+        assert books.happened(OTHER, since=None, limit=5) == []
 
 
 def add_twice(books: Books, make: Callable[[Books, Feature], object]) -> None:

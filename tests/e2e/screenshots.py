@@ -19,7 +19,7 @@ from feature_delivery.cli.demo.overlay import DemoCommit
 from feature_delivery.cli.demo.scenarios import CODE, CONFIRMATION, DEMONSTRATION, REQUEST, REVIEW, REWORK, VERDICT
 from tests.support.delivering import DAG, DeliveringShop, delivering_shop
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 LANGUAGES = {"en": "en-GB", "ru": "ru-RU"}

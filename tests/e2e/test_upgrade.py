@@ -7,7 +7,7 @@ that waits is taken back to an older revision while nothing runs, as if an older
 from __future__ import annotations
 
 import json
-import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -206,8 +206,10 @@ def tries(side: Side, key: str, task: str) -> int:
     return int(side.call("admin", "GET", f"/api/v2/dags/{DAG}/dagRuns/{key}/taskInstances/{task}")["try_number"])
 
 
-def test_the_setting_of_the_docs_is_the_one_that_was_tried() -> None:
-    docs = (Path(__file__).parents[2] / "docs" / "upgrade.md").read_text()
-    assert "airflow.providers.git.bundles.git.GitDagBundle" in docs
-    assert "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST" in docs
-    assert os.linesep in docs
+def test_the_setting_of_the_docs_is_the_one_that_was_tried(tmp_path: Path) -> None:
+    docs = (CHECKOUT / "docs" / "upgrade.md").read_text("utf-8")
+    found = re.search(r"DAG_BUNDLE_CONFIG_LIST='(\[.*?\])'$", docs, re.MULTILINE | re.DOTALL)
+    assert found
+    (said,), (tried,) = json.loads(found[1]), json.loads(Bundle(tmp_path).setting())
+    assert (said["name"], said["classpath"]) == (tried["name"], tried["classpath"])
+    assert set(said["kwargs"]) - {"git_conn_id"} == set(tried["kwargs"]) - {"repo_url"}

@@ -265,6 +265,13 @@ class FakeBooks:
         ]
         return found[:limit]
 
+    def happened(
+        self, project: ProjectName, *, since: datetime | None, limit: int
+    ) -> Sequence[tuple[Event, Feature | None]]:
+        known = {feature.id: feature for feature in self.of(Feature)}
+        found = [e for e in reversed(self.of(Event)) if e.project == project and (since is None or e.at >= since)]
+        return [(e, known.get(e.feature_id or 0)) for e in found[:limit]]
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         return [
             d for d in self.of(Decision) if d.feature_id == feature.id and (attempt is None or d.attempt == attempt)

@@ -81,6 +81,7 @@ class FakeRun:
     conf: Mapping[str, object]
     tasks: dict[Step, FakeTask] = field(default_factory=lambda: {step: FakeTask() for step in Step})
     shelved: datetime | None = None
+    started_by: str = ""
 
     @property
     def over(self) -> bool:
@@ -124,6 +125,9 @@ class FakeRuns:
 
     def conf(self, run: RunRef) -> Mapping[str, object]:
         return self.runs[run].conf
+
+    def started_by(self, run: RunRef) -> str:
+        return self.runs[run].started_by
 
     def is_running(self, task: TaskRef) -> bool:
         found = self.runs[task.run].tasks[task.step]

@@ -323,7 +323,7 @@ def test_a_thousand_features_are_shown_with_few_queries_and_again_with_fewer(bus
     assert "1016 features under way" in first.text
     assert first.text.count('class="card') <= 8 * 25
     assert len(first.content) < 600_000
-    assert first_count <= 15
+    assert first_count <= 16
     assert len(said) <= 2, said
 
 

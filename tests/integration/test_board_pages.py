@@ -103,7 +103,7 @@ def test_filters_are_in_the_address(rita: httpx.Client) -> None:
 
 def test_nothing_changes_by_reading() -> None:
     changing = [route.path for route in router.routes if route.methods != {"GET"}]  # type: ignore[attr-defined]
-    assert changing == ["/{project}/{key}/decisions", "/{project}/{key}/override"]
+    assert changing == ["/{project}/brake/release", "/{project}/{key}/decisions", "/{project}/{key}/override"]
 
 
 def test_what_is_not_there_is_a_page_with_a_sentence(rita: httpx.Client) -> None:

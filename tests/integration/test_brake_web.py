@@ -6,12 +6,14 @@ import pytest
 from sqlalchemy import text
 
 from feature_delivery.adapters.ledger.books import SqlBooks
+from feature_delivery.adapters.ledger.forking import fork
 from feature_delivery.bootstrap import settings
 from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.services.control import brake
 from feature_delivery.web import rounds
+from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import begin, session
 from tests.support.board_app import browser
 from tests.support.web_app import Shop, eventually
@@ -51,6 +53,20 @@ def test_an_operator_stops_and_lets_go_by_rest_and_on_the_board(shop: Shop) -> N
     assert (off["released_by"], off["release_reason"]) == ("olga", "It is over.")
 
 
+def test_a_project_file_that_has_become_wrong_stops_nothing_and_is_shown(shop: Shop) -> None:
+    file = settings.settings().projects / "shop.yaml"
+    shop.start()
+    file.write_text(file.read_text().replace("title:", "titel:"))
+    shop.register()
+    with browser(shop, "max") as looking:
+        page = looking.get("/").text
+        assert "field &#39;titel&#39; (line 3): it is not known here." in page
+        assert "the file counts as it was when it was right" in page
+    file.write_text(file.read_text().replace("titel:", "title:"))
+    with browser(shop, "max") as looking:
+        assert "titel" not in looking.get("/").text
+
+
 def test_a_held_instance_does_nothing_says_why_and_goes_on_when_it_is_adopted(shop: Shop) -> None:
     shop.start()
     shop.register()
@@ -70,6 +86,7 @@ def test_a_held_instance_does_nothing_says_why_and_goes_on_when_it_is_adopted(sh
         rounds.housekeeping()
     assert shop.person("max").get("/instance").json()["held"].startswith(sentence)
     assert shop.feature()["state"] == "active", "people may still look"
+    pulse.snapshots.forget()
     with browser(shop, "max") as looking:
         assert sentence in looking.get("/").text
     assert shop.webhook({"ref": "refs/heads/main"}, "while-held").status_code == 202
@@ -87,3 +104,25 @@ def test_a_held_instance_does_nothing_says_why_and_goes_on_when_it_is_adopted(sh
     rounds.housekeeping()
     eventually(lambda: not waits())
     assert shop.permit(Step.CREATE_BRANCH)["step"] == Step.CREATE_BRANCH
+
+
+def test_a_fork_ends_the_copied_runs_in_airflow_and_tears_nothing_down(shop: Shop) -> None:
+    shop.start()
+    shop.register()
+    assert not shop.gate(Step.WAIT_FOR_START)["outcome"]
+    with session() as opened:
+        said = fork(opened, SqlBooks(opened), "another", repositories={SHOP: "/srv/shop.git"})
+    assert "runs ended: 1." in said
+    assert "deliveries ended here: 1." in said
+    with session() as opened:
+        run, end = opened.execute(text("SELECT state, end_date FROM dag_run WHERE run_id = 'SHOP-1'")).one()
+        states = set(opened.scalars(text("SELECT state FROM task_instance WHERE run_id = 'SHOP-1'")))
+        asked = opened.scalar(text("SELECT count(*) FROM hitl_detail"))
+    assert (run, end is not None, asked) == ("failed", True, 0)
+    # Nothing of it is left to be run: neither the gate nor the teardowns after it.
+    assert states == {"success", "skipped"}
+    with begin() as unit:
+        assert unit.books.instance() == "another"
+        on = unit.books.brake(SHOP)
+        assert on is not None
+        assert "was forked from" in on.reason

@@ -19,7 +19,8 @@ from feature_delivery.adapters.platforms.kubernetes.logs import Mark
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.plan import DeliveryPlan
 from feature_delivery.domain.suites import SuiteReport
-from feature_delivery.orchestration import pod_triggers
+from feature_delivery.orchestration import cluster_waits, pod_triggers
+from feature_delivery.orchestration.cluster_triggers import RolloutTrigger
 from feature_delivery.orchestration.pod_triggers import PodTrigger
 from feature_delivery.ports.platform import EnvironmentStatus, Release
 from tests import shops
@@ -55,6 +56,7 @@ def talk(tmp_path: Path) -> Talk:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
+    monkeypatch.setattr(cluster_waits, "STAYS_SECONDS", 0.0)
     monkeypatch.setattr(pod_triggers, "MARK_EVERY_SECONDS", 0.1)
     monkeypatch.setattr(PodTrigger, "_say", lambda _, line: lines.append(line))
     return lines
@@ -238,6 +240,16 @@ def test_migrations_hold_no_worker_run_once_and_are_said_once(bench: KubernetesB
     assert (said.count("Migrate: echo up"), pods(bench)) == (1, [])
 
 
+def test_a_quick_migration_is_not_deferred_for_that_takes_longer(bench: KubernetesBench) -> None:
+    said: list[str] = []
+    two = release("two", forward=UP)
+    bench.fates[two.commit] = Fate("pending")
+    with pytest.raises(TaskDeferred) as caught:
+        waiting(bench).platform.deploy(REF, two, say=said.append)
+    assert isinstance(caught.value.trigger, RolloutTrigger)
+    assert (ran(bench), said.count("up")) == ([["echo", "up"]], 1)
+
+
 def test_what_a_trigger_has_said_is_kept_when_another_one_begins_the_log_anew(
     bench: KubernetesBench, heard: list[str]
 ) -> None:
@@ -294,7 +306,7 @@ def test_a_release_that_failed_is_not_tried_again_on_data_that_are_half_way_back
 
 @pytest.mark.parametrize(("what", "left"), [("suite", 0), ("migration", 1)])
 def test_a_task_that_is_cleared_takes_its_suite_along_and_leaves_its_migration(
-    bench: KubernetesBench, what: str, left: int
+    bench: KubernetesBench, heard: list[str], what: str, left: int
 ) -> None:
     bench.server.cluster.fate = lambda pod: None if pod["metadata"].get("ownerReferences") else Fate("pending")
     if what == "migration":

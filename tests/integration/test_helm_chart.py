@@ -86,6 +86,7 @@ def test_airflow_is_told_the_same_as_by_docker_compose(made: Rendered) -> None:
         ("core", "simple_auth_manager_users"),
         ("core", "auth_manager"),
         ("api", "base_url"),
+        ("dag_processor", "dag_bundle_config_list"),
         ("metrics", "statsd_host"),
     }
     seen = 0
@@ -124,7 +125,7 @@ def test_both_servers_are_of_one_image_with_the_same_secrets(made: Rendered) -> 
         for name in ("api-server", "execution-api-server")
     )
     assert core["image"] == execution["image"]
-    only_core = {"FEATURE_DELIVERY_METRICS_TOKEN"}
+    only_core = {"FEATURE_DELIVERY_METRICS_TOKEN", "FORWARDED_ALLOW_IPS"}
     assert {one["name"] for one in core["env"]} - {one["name"] for one in execution["env"]} == only_core
     values = {one["name"]: one for one in core["env"]}
     assert all(values[one["name"]] == one for one in execution["env"])

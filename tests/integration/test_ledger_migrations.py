@@ -201,6 +201,7 @@ def test_the_db_manager_runs_the_files_and_takes_them_back(empty: Engine, tmp_pa
         "HOME": str(tmp_path),
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": empty.url.render_as_string(hide_password=False),
+        "FEATURE_DELIVERY_MAY_LOSE": "base",
     }
     command_line = [sys.executable, "-c", DOWN]
     done = subprocess.run(command_line, env=environment, capture_output=True, text=True, timeout=240, check=False)

@@ -247,10 +247,11 @@ def test_requirements_are_installed_once_per_content_and_really_used(bench: Benc
 
 
 @pytest.fixture
-def wheels(tmp_path: Path) -> Path:
-    """A folder with two versions of a wheel."""
+def wheels(tmp_path: Path, bench: Bench) -> Path:
+    """A folder with two versions of a wheel, which the operator has opened to shops."""
     folder = tmp_path / "wheels"
     folder.mkdir()
+    bench.fence_open = (folder,)
     for version in ("1.0", "2.0"):
         info = f"tinypriced-{version}.dist-info"
         with zipfile.ZipFile(folder / f"tinypriced-{version}-py3-none-any.whl", "w") as wheel:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from feature_delivery.domain import errors as domain_errors
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import WebhookDelivery
+from feature_delivery.domain.records import WebhookDelivery, now
 from feature_delivery.ports.runs import RunRef
 from feature_delivery.web import errors, rounds, transaction
 from feature_delivery.web.app import create_app
@@ -43,6 +43,14 @@ def at_the_start_gate(shop: Shop) -> None:
 def questions() -> int:
     with session() as opened:
         return int(opened.scalar(select(func.count()).select_from(HITLDetail)) or 0)
+
+
+def answered(chosen: list[str], who: dict[str, str]) -> None:
+    """Keep an answer as Airflow's own page does."""
+    with session() as opened:
+        asked = opened.scalars(select(HITLDetail)).one()
+        asked.chosen_options, asked.responded_by, asked.params_input = chosen, who, {}
+        asked.responded_at = now()
 
 
 def test_the_task_token_opens_tasks_and_nothing_else(shop: Shop) -> None:
@@ -239,18 +247,24 @@ def test_answers_on_airflows_own_page_count_when_the_policy_allows(shop: Shop, m
         assert set(question.params) == {"comment"}
         assert "SHOP-1" in question.subject
         assert "dora" in (question.body or "")
-    refused = {"chosen_options": ["approve"], "responded_by_user": {"id": "tess", "name": "tess"}, "params_input": {}}
-    found = shop.gate(Step.WAIT_FOR_START, refused)
+    event = {"chosen_options": ["approve"], "responded_by_user": {"id": "dora", "name": "dora"}, "params_input": {}}
+    answered(["approve"], {"id": "tess", "name": "tess"})
+    found = shop.gate(Step.WAIT_FOR_START, event)
     assert "tess is not developer" in found["waits_for"]
     assert shop.state(Step.WAIT_FOR_START) == "awaiting_input"
     eventually(lambda: rounds.ask_people() is None and questions() == 1)
     with session() as opened:
         body = opened.scalars(select(HITLDetail)).one().body or ""
         assert "**Did not count:** tess, approve: tess is not developer" in body
-    empty: dict[str, object] = {"chosen_options": []}
-    for nonsense in (empty, {"chosen_options": ["drop tables"], "responded_by_user": {"id": "dora"}}):
-        assert not shop.gate(Step.WAIT_FOR_START, nonsense)["outcome"]
-    found = shop.gate(Step.WAIT_FOR_START, {**refused, "responded_by_user": {"id": "7", "name": "dora"}})
+    nonsense: list[tuple[list[str], dict[str, str]]] = [([], {}), (["drop tables"], {"id": "dora", "name": "dora"})]
+    for chosen, who in nonsense:
+        answered(chosen, who)
+        assert not shop.gate(Step.WAIT_FOR_START, event)["outcome"]
+        eventually(lambda: rounds.ask_people() is None and questions() == 1)
+    assert not shop.gate(Step.WAIT_FOR_START, event)["outcome"], "nobody has answered, whatever the task says"
+    eventually(lambda: rounds.ask_people() is None and questions() == 1)
+    answered(["approve"], {"id": "7", "name": "dora"})
+    found = shop.gate(Step.WAIT_FOR_START, event)
     assert found["outcome"] == "started"
     assert questions() == 0
     with begin() as unit:
@@ -414,8 +428,7 @@ def test_housekeeping_does_what_died_with_a_process(shop: Shop) -> None:
     shop.person("dora").post("/projects/shop/features/SHOP-1/decisions", json=ANSWER)
     shop.set(Step.WAIT_FOR_START, "awaiting_input")
     assert shop.state(Step.WAIT_FOR_START) == "awaiting_input"
-    shop.set(Step.REGISTER_FEATURE, "running")
-    me = {"task_instance": shop.claim(Step.REGISTER_FEATURE)["task_instance"]}
+    me = {"task_instance": shop.housekeeper()}
     counts = shop.tasks.post("/tasks/housekeeping", json=me).json()
     assert counts["gates_finished"] == 1
     assert shop.state(Step.WAIT_FOR_START) == "success"

@@ -178,6 +178,34 @@ class Shop:
         self.set(step, "success" if found["outcome"] or found["over"] else "awaiting_input", run_id=run_id)
         return found
 
+    def housekeeper(self) -> str:
+        """The running task of the housekeeping DAG."""
+        from airflow import sdk
+        from airflow.models.dagrun import DagRun
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.providers.standard.operators.empty import EmptyOperator
+
+        from feature_delivery.domain.names import ProjectName
+        from feature_delivery.domain.project import HOUSEKEEPING
+        from feature_delivery.ports.runs import RunRef
+        from feature_delivery.web.transaction import begin, session
+
+        run = RunRef(ProjectName("housekeeping"), "now")
+        with sdk.DAG(HOUSEKEEPING, schedule=None) as dag:
+            EmptyOperator(task_id="look_after")
+        with session() as opened:
+            known = opened.scalar(select(DagRun.id).where(DagRun.dag_id == HOUSEKEEPING))
+            if known is None:
+                store_dag(opened, HOUSEKEEPING, dag)
+        if known is None:
+            with begin() as unit:
+                unit.runs.start(run, conf={}, note="")
+        with session() as opened:
+            which = TaskInstance.dag_id == HOUSEKEEPING
+            opened.execute(update(DagRun).where(DagRun.dag_id == HOUSEKEEPING).values(_state="running"))
+            opened.execute(update(TaskInstance).where(which).values(state="running", try_number=1, start_date=now()))
+            return str(opened.scalar(select(TaskInstance.id).where(which)))
+
     def register(self, *, run_id: str = "SHOP-1") -> None:
         facts = {"kind": "registered", "title": "Gift cards", "description": "", "issue_url": "", "taken": False}
         self.perform(Step.REGISTER_FEATURE, run_id=run_id, **facts)

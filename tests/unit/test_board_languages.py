@@ -30,6 +30,7 @@ SOURCES = (
     "domain/people.py",
     "domain/project.py",
     "domain/suites.py",
+    "domain/judging/beside.py",
     "domain/judging/sentences.py",
     "services/work/observing.py",
     "services/control/decide.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ def test_only_the_proxy_is_open_to_others() -> None:
         name for name, service in SERVICES.items() for port in service.get("ports", []) if "127.0.0.1:" not in port
     }
     assert open_to_all == {"proxy"}
+
+
+def test_the_proxy_alone_is_believed_about_addresses_and_https() -> None:
+    """Else the audit has the proxy's address for everybody's, and login cookies are sent without TLS as well."""
+    network = COMPOSE["networks"]["default"]["ipam"]["config"][0]
+    ours = SERVICES["proxy"]["networks"]["default"]["ipv4_address"]
+    assert SERVICES["api-core"]["environment"]["FORWARDED_ALLOW_IPS"] == ours
+    assert "--proxy-headers" in SERVICES["api-core"]["command"]
+    assert ip_address(ours) in ip_network(network["subnet"])
+    assert ip_address(ours) not in ip_network(network["ip_range"]), "nobody else is given it"
+    assert [name for name, each in SERVICES.items() if "FORWARDED_ALLOW_IPS" in each.get("environment", {})] == [
+        "api-core"
+    ]
 
 
 def test_every_volume_is_named_and_used() -> None:

@@ -28,6 +28,18 @@ def test_a_run_at_a_gate_lies_on_the_shelf_and_comes_back_with_the_decision(worl
     assert not shelved(world, feature)
 
 
+def test_a_run_that_began_before_a_step_was_added_lies_on_the_shelf_as_well(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = world.runs.states
+
+    def without(run: RunRef) -> dict[Step, str]:
+        return {step: state for step, state in known(run).items() if step is not Step.CHECK_SYNTAX}
+
+    monkeypatch.setattr(world.runs, "states", without)
+    assert shelved(world, bring(world, "SHOP-1", REVIEW))
+
+
 @pytest.mark.parametrize("at", ["asks", "answered"])
 def test_a_decision_while_the_gate_is_opening_is_not_lost(world: World, at: str) -> None:
     feature = bring(world, "SHOP-1", Step.WAIT_FOR_MERGE_REQUEST)

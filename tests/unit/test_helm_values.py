@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from scripts.helm_secrets import EXAMPLE, read, secrets
 from scripts.make_env import filled
@@ -40,6 +42,7 @@ ELSEWHERE = {
     "CORE__LOAD_EXAMPLES": "the chart's default",
     "CORE__DAGS_FOLDER": "the chart's default",
     "CORE__PLUGINS_FOLDER": "Airflow's default",
+    "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": "the chart's dagProcessor.dagBundleConfigList",
     "CORE__FERNET_KEY": "a Secret",
     "DATABASE__SQL_ALCHEMY_CONN": "a Secret",
     "API__SECRET_KEY": "a Secret",
@@ -94,6 +97,12 @@ def test_both_ways_into_production_have_the_same_settings() -> None:
     for name in set(wanted) & set(known) - OTHER_VALUE:
         assert known[name].lower() == wanted[name].lower(), f"docker-compose.yaml and include/helm differ: {name}"
     assert not set(known) - set(wanted), "docker-compose.yaml lacks it"
+
+
+def test_both_ways_take_dag_files_from_the_image_unless_they_are_told_otherwise() -> None:
+    assert "dagBundleConfigList" not in AIRFLOW["dagProcessor"], "the chart's default is the image's folder"
+    example = (ROOT / ".env.example").read_text("utf-8")
+    assert 'DAG_BUNDLES=\'[{"name": "dags-folder", ' in example
 
 
 def test_both_ways_into_production_have_the_same_variables() -> None:
@@ -158,6 +167,21 @@ def test_a_task_of_the_kubernetes_executor_gets_no_secret() -> None:
     template = FILES["values-kubernetes-executor"]["airflow"]["podTemplate"]
     assert "airflow_environment" not in template
     assert "secretKeyRef: {name: feature-delivery, key: instance}" in template
+
+
+@pytest.mark.parametrize("hops", ["203.0.113.9", "6.6.6.6, 203.0.113.9", "6.6.6.6, 203.0.113.9, 10.3.0.1"])
+def test_who_decides_is_known_by_the_address_that_the_ingress_saw(hops: str) -> None:
+    seen: dict[str, Any] = {}
+
+    async def app(scope: dict[str, Any], _receive: object, _send: object) -> None:
+        seen.update(scope)
+
+    (trusted,) = (one["value"] for one in AIRFLOW["apiServer"]["env"] if one["name"] == "FORWARDED_ALLOW_IPS")
+    headers = [(b"x-forwarded-for", hops.encode()), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "http", "scheme": "http", "client": ("10.244.1.7", 4711), "headers": headers}
+    asyncio.run(ProxyHeadersMiddleware(app, trusted)(scope, None, None))  # type: ignore[arg-type]
+    # By https cookies are marked as for https alone.
+    assert (seen["client"][0], seen["scheme"]) == ("203.0.113.9", "https")
 
 
 def test_no_worker_takes_the_queue_of_local_shops() -> None:

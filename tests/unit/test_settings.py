@@ -67,6 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = tmp_path / "projects"
     found.mkdir()
     (found / "shop.yaml").write_text(project_text())
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("FEATURE_DELIVERY_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FEATURE_DELIVERY_PROJECTS", str(found))
     monkeypatch.setattr(settings, "_read", {})
@@ -102,6 +103,7 @@ def test_a_file_that_has_become_wrong_counts_as_it_was_and_says_so(
         monkeypatch.setattr(settings, "_read", {})
     found = settings.survey()
     assert found.projects == {SHOP: before}
+    assert set(found.outdated) == {SHOP}
     assert "field 'titel' (line 3): it is not known here. Is 'title' meant?" in found.faults["shop.yaml"]
     assert "Until that is mended, the file counts as it was when it was right." in found.faults["shop.yaml"]
     write(folder / "shop.yaml", project_text().replace("The shop", "Mended"))

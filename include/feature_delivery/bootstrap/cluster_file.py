@@ -196,6 +196,11 @@ class KubernetesPart(Strict):
             raise ValueError("'runtime' needs a 'clone_image' that holds git and sh")
         if self.build and not self.image:
             raise ValueError("'build' makes an 'image'; name that, too")
+        if self.secrets and self.secrets_from in {"", self.production.namespace}:
+            raise ValueError(
+                "'secrets' are given to the code of branches, too: name as 'secrets_from' a namespace that holds them "
+                "for test systems, never production's"
+            )
         if self.manifests and self.ingress is not None and self.ingress.tls_from:
             raise ValueError("'ingress.tls_from' is not for 'manifests': a branch could read the key in its namespace")
         if bool(self.manifests) != bool(self.service):

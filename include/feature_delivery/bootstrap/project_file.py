@@ -21,7 +21,15 @@ from feature_delivery.domain.freezes import Window, always, window
 from feature_delivery.domain.names import branch_name, person_name, project_name
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Expiry, GatePolicy, People, Person
 from feature_delivery.domain.process import Step, Who, gate
-from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, Slo, TrackerConfig
+from feature_delivery.domain.project import (
+    HOUSEKEEPING,
+    Branches,
+    Choices,
+    HostConfig,
+    ProjectConfig,
+    Slo,
+    TrackerConfig,
+)
 
 SKIPPABLE = frozenset({Step.WAIT_FOR_START, *SIGN_OFFS})
 
@@ -35,10 +43,13 @@ class BranchesPart(Strict):
     candidate_prefix: str = "candidate/"
 
 
+RoleName = Literal["developer", "reviewer", "tester", "manager", "operator"]
+
+
 class PersonPart(Strict):
     """One person; the key above is the Airflow user name."""
 
-    roles: list[Literal["developer", "reviewer", "tester", "manager", "operator"]]
+    roles: list[RoleName]
     emails: list[str] = Field(default_factory=list)
     logins: list[str] = Field(default_factory=list)
     deputy: str | None = None
@@ -47,7 +58,7 @@ class PersonPart(Strict):
 class GatePart(Strict):
     """What differs from a gate's defaults; ``timeout: never`` waits without end."""
 
-    roles: list[Literal["developer", "reviewer", "tester", "manager", "operator"]] | None = None
+    roles: list[RoleName] | None = None
     count: int | None = Field(default=None, ge=1, le=20)
     timeout: Duration | Literal["never"] | None = None
     on_expiry: Literal["reject", "evidence", "remind"] | None = None
@@ -139,7 +150,8 @@ class ProjectFile(Strict):
     tracker: Literal["local"] | TrackerPart = "local"
     platform: PlatformPart = "local"
     branches: BranchesPart = BranchesPart()
-    people: dict[str, PersonPart] = Field(min_length=1)
+    people: dict[str, PersonPart] = Field(default_factory=dict)
+    groups: dict[Annotated[str, Field(min_length=1, max_length=200)], list[RoleName]] = Field(default_factory=dict)
     gates: dict[str, GatePart] = Field(default_factory=dict)
     solo: bool = False
     choices: ChoicesPart = ChoicesPart()
@@ -211,6 +223,8 @@ def _config(file: ProjectFile) -> ProjectConfig:
     )
     if branches.production == branches.preprod or branches.feature_prefix == branches.candidate_prefix:
         raise Refused("production, preprod, features and candidates need branches of their own: two have one name.")
+    if f"feature_delivery_{file.name}" == HOUSEKEEPING:
+        raise Refused(f"{file.name!r} is the name of our own DAG. Take another one.")
     host, people = _host(file.host, file.repository, branches), _people(file)
     return ProjectConfig(
         name=project_name(file.name),
@@ -296,6 +310,8 @@ def _tracker(part: Literal["local"] | TrackerPart, host: HostConfig) -> TrackerC
 
 
 def _people(file: ProjectFile) -> People:
+    if not file.people and not file.groups:
+        raise Refused("Nobody is named. Add them to 'people', or name groups of the login service as 'groups'.")
     persons = {}
     for name, part in file.people.items():
         if part.deputy is not None and part.deputy not in file.people:
@@ -319,9 +335,12 @@ def _people(file: ProjectFile) -> People:
             del policies[step]
         else:
             policies[step] = _policy(policies[step], rules)
-    people = People(persons=persons, policies=policies, solo=file.solo)
+    groups = {name: frozenset(Who(role) for role in roles) for name, roles in file.groups.items()}
+    people = People(persons=persons, policies=policies, solo=file.solo, groups=groups)
+    by_group = frozenset(role for roles in groups.values() for role in roles)
     for step, policy in policies.items():
-        if len(people.with_role(*policy.roles)) < policy.count:
+        # How many a group has, only the service knows that people log in with.
+        if not by_group & policy.roles and len(people.with_role(*policy.roles)) < policy.count:
             roles = " or ".join(sorted(policy.roles))
             raise Refused(
                 f"{step} needs {policy.count} {roles}, but fewer people have that role. Add them to 'people'."

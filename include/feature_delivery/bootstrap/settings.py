@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.variables import read
 from feature_delivery.domain.errors import Misconfigured, NotFound
 from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.people import Member
 from feature_delivery.domain.project import ProjectConfig
 
 _log = logging.getLogger(__name__)
@@ -49,12 +51,39 @@ _read: dict[Path, tuple[Version, ProjectConfig | None, str]] = {}
 """Of each file: which version of it was read, the project (the last good one, where it is wrong), and what is wrong."""
 
 
+MembersOf = Callable[[frozenset[str]], Sequence[Member]]
+"""Says who is in any of these roles and groups of the service that people log in with."""
+
+_source: list[MembersOf] = []
+_with: dict[ProjectName, tuple[ProjectConfig, Sequence[Member], ProjectConfig]] = {}
+
+
+def ask_members(source: MembersOf) -> None:
+    """Have the people of projects completed by ``source``: in the API server, which alone knows its login service."""
+    _source[:] = [source]
+
+
+def _complete(project: ProjectConfig) -> ProjectConfig:
+    if not project.people.groups or not _source:
+        return project
+    members = _source[0](frozenset(project.people.groups))
+    known = _with.get(project.name)
+    if known is None or known[0] is not project or known[1] != members:
+        known = (project, members, replace(project, people=project.people.with_members(members)))
+        _with[project.name] = known
+    return known[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every project file: the projects that can be used, and per file what is wrong with the others."""
+    """Every project file: the projects that can be used, and per file what is wrong with the others.
+
+    ``outdated``: projects that count as they were, with what is wrong with their file now.
+    """
 
     projects: dict[ProjectName, ProjectConfig]
     faults: dict[str, str]
+    outdated: dict[ProjectName, str]
 
 
 def survey() -> Survey:
@@ -65,6 +94,7 @@ def survey() -> Survey:
     """
     found: dict[ProjectName, ProjectConfig] = {}
     faults: dict[str, str] = {}
+    outdated: dict[ProjectName, str] = {}
     folder = settings().projects
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         project, fault = _project_of(path)
@@ -76,8 +106,10 @@ def survey() -> Survey:
             # The first file keeps the name: features under way must not change their shop by a copied file.
             faults[path.name] = f"Two files in {folder.name!r} name the project {project.name!r}. Rename one."
         else:
-            found[project.name] = project
-    return Survey(projects=found, faults=faults)
+            found[project.name] = _complete(project)
+            if fault:
+                outdated[project.name] = fault
+    return Survey(projects=found, faults=faults, outdated=outdated)
 
 
 def _project_of(path: Path) -> tuple[ProjectConfig | None, str]:
@@ -111,14 +143,20 @@ def _kept(path: Path) -> Path:
 
 
 def _keep_good(path: Path) -> None:
-    """Keep a copy of a file that is right; where that cannot be, only processes that live on remember it."""
+    """Keep a copy of a file that is right; where that cannot be, only processes that live on remember it.
+
+    A home is not made for it: nobody has said that this is one.
+    """
     kept = _kept(path)
+    if not kept.parents[1].is_dir():
+        return
     with suppress(OSError):
         content = path.read_bytes()
         if kept.exists() and kept.read_bytes() == content:
             return
         kept.parent.mkdir(parents=True, exist_ok=True)
         new = kept.with_name(f".{kept.name}.{os.getpid()}")
+        new.touch(mode=0o600)  # the file itself may be readable for its owner alone
         new.write_bytes(content)
         new.replace(kept)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.bootstrap import hosts
 from feature_delivery.bootstrap.connections import login
 from feature_delivery.bootstrap.settings import settings
+from feature_delivery.bootstrap.variables import read
 from feature_delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def platform(
         waits: How to wait for a cluster; by staying, unless the caller knows better.
 
     Raises:
-        Misconfigured: The project's Connection is missing or wrong.
+        Misconfigured: The project's Connection is missing or wrong, or a setting is.
     """
     if project.cluster is not None:
         from feature_delivery.bootstrap.clusters import kubernetes_platform  # noqa: PLC0415 - kubernetes is heavy
@@ -67,7 +68,9 @@ def platform(
     from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform  # noqa: PLC0415 - psutil
     from feature_delivery.adapters.platforms.local.settings import Settings  # noqa: PLC0415
 
-    made = Settings(root=(home or settings().home) / "environments", instance=instance)
+    root = (home or settings().home) / "environments"
+    wanted = read("fence", "fence_open")
+    made = Settings(root=root, instance=instance, fence=wanted.fence, fence_open=wanted.fence_open)
     if os.environ.get("AIRFLOW_IS_K8S_EXECUTOR_POD"):
         from feature_delivery.adapters.platforms.local.passing import PassingMachine  # noqa: PLC0415
 

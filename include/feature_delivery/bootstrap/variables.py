@@ -7,7 +7,7 @@ import ipaddress
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,10 @@ SERVER, EVERYWHERE, CLI = "API server", "every process of Airflow", "command lin
 
 def _networks(value: object) -> object:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _places(value: object) -> object:
+    return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
 
 
 def _slashless(value: object) -> object:
@@ -88,6 +92,17 @@ class Variables(BaseModel):
     runbooks_url: Address = _variable(
         "docs/runbooks", "Where people read the runbooks; becomes the link of every alert.", read_by=SERVER
     )
+    fence: Literal["auto", "required", "off"] = _variable(
+        "auto",
+        "Whether the code of branches on the platform `local` runs behind a fence around its own files: `auto` where "
+        "the kernel can, `required` (nothing runs without it), `off`. See docs/security.md.",
+        read_by=EVERYWHERE,
+    )
+    fence_open: Annotated[tuple[Path, ...], BeforeValidator(_places)] = _variable(
+        (),
+        "More places that shops may read and write behind the fence, separated by colons: `/tmp`, a folder of wheels.",
+        read_by=EVERYWHERE,
+    )
     may_lose: str = _variable(
         "",
         "For `airflow db-manager downgrade` alone: the revision that is gone back to, when what the migrations on the "
@@ -131,6 +146,7 @@ def _sentence(error: ValidationError) -> str:
     what = {
         "webhooks_per_minute": "Set a number from 1.",
         "metrics_networks": "Write networks like 10.0.0.0/8.",
+        "fence": "Say auto, required or off.",
         "instance": "Use at most 12 small letters, digits and hyphens.",
     }.get(field, f"{first['msg']}.")
     return f"{name_of(field)} is {given}. {what}"

@@ -67,10 +67,11 @@ def examine(home: Path) -> Iterator[Finding]:
         )
     deferring = []
     for file in files:
-        if wrong := project_faults(file):
-            yield from (Finding(file.name, well=False, sentence=one) for one in wrong)
+        try:
+            project = read_project_file(file)
+        except Error:
+            yield from (Finding(file.name, well=False, sentence=one) for one in project_faults(file))
             continue
-        project = read_project_file(file)
         yield Finding(
             file.name, well=True, sentence=f"Host {project.host.kind}; people: {', '.join(project.people.persons)}."
         )

@@ -65,6 +65,10 @@ class DirectRuns:
         """Nothing is started here."""
         return {}
 
+    def started_by(self, run: RunRef) -> str:
+        """Nothing is started here."""
+        return ""
+
     def start(self, run: RunRef, *, conf: Mapping[str, object], note: str) -> None:
         """Refuse: a run needs Airflow."""
         raise Refused(f"{run.run_id} cannot be started without Airflow.")

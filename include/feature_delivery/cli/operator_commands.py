@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 
 from feature_delivery.cli.context import As, AsJson, Home, Key, Project, connect, feature_path, pick_project
-from feature_delivery.cli.status_view import audit_table, moment
+from feature_delivery.cli.status_view import audit_table, events_table, moment
 from feature_delivery.domain.names import commit_sha, project_name
 from feature_delivery.domain.process import gate as gate_named
+from feature_delivery.services.control.audit import AuditRow, EventRow
 from feature_delivery.services.control.audit import as_csv as audit_csv
 
 
@@ -78,6 +79,9 @@ def audit(
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for a spreadsheet.")] = False,
     as_json: AsJson = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="What happened, instead of what was said: cancels, adoptions, deletions …")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many of each project, the newest.")] = 1000,
     project: Project = "",
     home: Home = None,
@@ -96,19 +100,19 @@ def audit(
         query["since"] = (since if since.tzinfo else since.replace(tzinfo=UTC)).isoformat()
     found: list[dict[str, Any]] = []
     for name in names:
-        found += api.get(f"/projects/{name}/audit?{urlencode(query)}")
+        found += api.get(f"/projects/{name}/{'events' if events else 'audit'}?{urlencode(query)}")
     found.sort(key=lambda row: str(row["when"]), reverse=True)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     elif as_csv:
-        sys.stdout.write(audit_csv(map(_with_moments, found)))
+        sys.stdout.write(audit_csv(map(_with_moments, found), kind=EventRow if events else AuditRow))
     else:
-        Console().print(audit_table(found))
+        Console().print(events_table(found) if events else audit_table(found))
 
 
 def _with_moments(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row with its moments as the server has them, so that its CSV is the server's."""
-    moments = {name: moment(row[name]) for name in ("when", "withdrawn_at") if row[name]}
+    moments = {name: moment(row[name]) for name in ("when", "withdrawn_at") if row.get(name)}
     return {**row, **moments}
 
 

@@ -160,6 +160,17 @@ def audit_table(found: Iterable[dict[str, Any]]) -> RenderableType:
     return table if table.row_count else Text("Nobody has decided anything yet.")
 
 
+def events_table(found: Iterable[dict[str, Any]]) -> RenderableType:
+    """Return what happened, one row each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("When", "Feature", "What", "Who", "Text"):
+        table.add_column(column)
+    for one in found:
+        cells = (str(one["when"])[:19], one["key"], str(one["kind"]).replace("_", " "), one["who"], one["text"])
+        table.add_row(*(Text(str(cell)) for cell in cells))
+    return table if table.row_count else Text("Nothing has happened yet.")
+
+
 def explanation(found: dict[str, Any]) -> list[str]:
     """Return how a commit came to production, line by line."""
     what = "takes back" if found["kind"] == "restoration" else "brings"

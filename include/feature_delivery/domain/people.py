@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -42,6 +42,15 @@ class Person:
     emails: frozenset[str] = frozenset()
     logins: frozenset[str] = frozenset()
     deputy: PersonName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody as the service knows them that people log in with; ``groups``: their roles and groups there."""
+
+    name: PersonName
+    groups: frozenset[str]
+    emails: frozenset[str] = frozenset()
 
 
 class Expiry(StrEnum):
@@ -114,11 +123,28 @@ class People:
     """Everybody of a project.
 
     ``solo``: one person may fill several roles and approve an own change; meant for one-person shops.
+    ``groups``: which of our roles come with a role or group of the service that people log in with.
     """
 
     persons: dict[PersonName, Person]
     policies: dict[Step, GatePolicy] = field(default_factory=lambda: dict(DEFAULT_POLICIES))
     solo: bool = False
+    groups: dict[str, frozenset[Who]] = field(default_factory=dict)
+
+    def with_members(self, members: Iterable[Member]) -> People:
+        """Return everybody, those too whom only ``groups`` make people of the project.
+
+        What is said of a person here stays (logins, deputy); groups only add roles and addresses.
+        """
+        persons = dict(self.persons)
+        for member in members:
+            mine = [self.groups[group] for group in member.groups if group in self.groups]
+            roles = frozenset(role for some in mine for role in some)
+            if not roles:
+                continue
+            known = persons.get(member.name, Person(name=member.name, roles=frozenset()))
+            persons[member.name] = replace(known, roles=known.roles | roles, emails=known.emails | member.emails)
+        return replace(self, persons=persons)
 
     def with_role(self, *roles: Who) -> tuple[PersonName, ...]:
         """Return the names of everybody who has one of ``roles``, deputies included."""
@@ -140,9 +166,24 @@ class People:
         return " and ".join(sorted(known.roles))
 
     def by_login(self, login: str) -> PersonName | None:
-        """Return the person known on a host or tracker by ``login``, or by that very name."""
+        """Return the person who may be meant by ``login`` on a host or tracker: by one of their logins, or their name.
+
+        For authors: rather one too many is barred from approving. Hosts tell no capitals from small letters.
+        """
+        wanted = login.casefold()
         for name, person in self.persons.items():
-            if login == name or login in person.logins:
+            if wanted in {name.casefold(), *(each.casefold() for each in person.logins)}:
+                return name
+        return None
+
+    def speaking_as(self, login: str) -> PersonName | None:
+        """Return the person whose word counts when ``login`` says it on a host.
+
+        Who lists logins is known there by these alone: anybody may have an account of the same name as ours.
+        """
+        wanted = login.casefold()
+        for name, person in self.persons.items():
+            if wanted in {each.casefold() for each in person.logins or {name}}:
                 return name
         return None
 

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.messages import MessagesConfig
-from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName, branch_name, slug
+from feature_delivery.domain.names import BranchName, FeatureKey, PersonName, ProjectName, branch_name, slug
 from feature_delivery.domain.people import People
 from feature_delivery.domain.watching import Watching
 
 if TYPE_CHECKING:
     from feature_delivery.domain.freezes import Window
+
+
+HOUSEKEEPING = "feature_delivery_housekeeping"
+"""The DAG that looks after all projects; no project may be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,16 @@ class ProjectConfig:
     def stranger(self, name: str) -> str:
         """Return why somebody who is no person of the project may do nothing in it."""
         return f"{name[:80]} is nobody of {self.name}: add them to 'people' in its project file."
+
+    def speaker(self, login: str) -> PersonName | None:
+        """Return whose word it is when ``login`` says something on the project's host; the local one has our names."""
+        if self.host.kind == "local":
+            return PersonName(login) if login in self.people.persons else None
+        return self.people.speaking_as(login)
+
+    def outsider(self, login: str) -> PersonName:
+        """Return how somebody of the host who is nobody here is called: never like one of our own people."""
+        return PersonName(login[:60] if login not in self.people.persons else f"{login[:60]} on {self.host.kind}")
 
     @property
     def dag_id(self) -> str:

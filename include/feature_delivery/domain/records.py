@@ -67,7 +67,6 @@ class Project:
     lock_since: datetime | None = None
     frozen_reason: str = ""
     frozen_commit: CommitSha | None = None
-    last_delivery: int = 0
 
 
 @dataclass(eq=False, kw_only=True)

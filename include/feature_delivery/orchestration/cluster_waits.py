@@ -49,6 +49,8 @@ SUITE = "suite"
 
 _GRACE = timedelta(minutes=5)
 _MOMENT_SECONDS, _LOOK_SECONDS = 5.0, 0.2
+STAYS_SECONDS = 5.0
+"""So long a worker stays with a migration or with seed data before it leaves them to the triggerer."""
 
 
 class DeferringWaits:
@@ -128,7 +130,7 @@ class DeferringWaits:
         """Begin a pod or find it; take its end, or have it waited for."""
         if _key(task) not in self._waited:
             begin(cluster, task, say=self._say)
-        found = cluster.get(POD, task.name, namespace=task.namespace)
+        found = self._for_a_moment(cluster, task)
         ended = end_of(found)
         if ended is None and time.time() < (self._deadline(task) if has_started(found) else self._start_by(task)):
             raise self._waiting_for(cluster, task)
@@ -137,6 +139,15 @@ class DeferringWaits:
         if not task.kept:
             forget(cluster, task)
         return ended
+
+    def _for_a_moment(self, cluster: Cluster, task: PodTask) -> Manifest | None:
+        """Return a pod, at its end if that comes soon: to be called back takes longer than most migrations do."""
+        end = time.monotonic() + STAYS_SECONDS
+        while end_of(found := cluster.get(POD, task.name, namespace=task.namespace)) is None:
+            if time.monotonic() >= end:
+                return found
+            time.sleep(_LOOK_SECONDS)
+        return found
 
     def _suite(self, cluster: Cluster, task: PodTask, hear: Callable[[str], None]) -> PodEnd:
         ended: list[PodEnd] = []

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
 
-from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.project import HOUSEKEEPING, ProjectConfig
 from feature_delivery.orchestration.build import queue_arguments
 from feature_delivery.orchestration.operators import HousekeepingOperator
 
-DAG_ID = "feature_delivery_housekeeping"
+DAG_ID = HOUSEKEEPING
 INTERVAL = timedelta(minutes=1)
 
 DOC = """# Housekeeping of deliveries

@@ -171,6 +171,11 @@ class Books(Protocol):
     def said(self, project: ProjectName, *, since: datetime | None, limit: int) -> Sequence[tuple[Decision, Feature]]:
         """Return the decisions of a project with their features, the newest first, refused ones included."""
 
+    def happened(
+        self, project: ProjectName, *, since: datetime | None, limit: int
+    ) -> Sequence[tuple[Event, Feature | None]]:
+        """Return what has happened in a project, the newest first, each with the feature it is about."""
+
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         """Return decisions, oldest first, refused ones included; of one attempt when named."""
 

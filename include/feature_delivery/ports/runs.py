@@ -47,6 +47,9 @@ class Runs(Protocol):
     def conf(self, run: RunRef) -> Mapping[str, object]:
         """Return what the run was started with."""
 
+    def started_by(self, run: RunRef) -> str:
+        """Return the user who started the run in the orchestrator itself; empty when a program did."""
+
     def is_running(self, task: TaskRef) -> bool:
         """Say whether exactly this try of this task is running now."""
 

@@ -25,6 +25,7 @@ from sqlalchemy import delete, or_, select, update
 from feature_delivery.domain.errors import NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import SETUPS, TEARDOWNS, Step
+from feature_delivery.domain.project import HOUSEKEEPING
 from feature_delivery.domain.records import now
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control.status import TaskTimes
@@ -114,13 +115,16 @@ class AirflowRuns:
         return self._session.scalar(query) is not None
 
     def is_alive(self, task_instance: str, *, project: ProjectName | None = None) -> bool:
-        """Say whether a task instance of that id is running: of the project's DAG, of any when none is named."""
+        """Say whether a task instance of that id is running: of the project's DAG, of housekeeping when none is named.
+
+        The token alone opens nothing, and neither does a task of somebody else's DAG that has got hold of it.
+        """
         instance = _uuid(task_instance)
         query = select(TaskInstance.dag_id).where(
             TaskInstance.id == instance, TaskInstance.state == TaskInstanceState.RUNNING
         )
         found = self._session.scalar(query) if instance is not None else None
-        return found is not None and (project is None or found == dag_id(project))
+        return found is not None and found == (HOUSEKEEPING if project is None else dag_id(project))
 
     def states(self, run: RunRef) -> dict[Step, str]:
         """Return the state of every task of the run; ``none`` before its turn."""
@@ -129,6 +133,12 @@ class AirflowRuns:
             *_is(TaskInstance, run), TaskInstance.task_id.in_(_STEPS)
         )
         return {Step(task): str(state or "none") for task, state in self._session.execute(query)}
+
+    def missing(self, project: ProjectName, run_ids: Collection[str]) -> list[str]:
+        """Return those of ``run_ids`` that there is no run of."""
+        which = (DagRun.dag_id == dag_id(project), DagRun.run_id.in_(run_ids))
+        there = set(self._session.scalars(select(DagRun.run_id).where(*which)))
+        return [run_id for run_id in run_ids if run_id not in there]
 
     def tasks(self, run: RunRef) -> dict[Step, TaskTimes]:
         """Return what Airflow knows of every task of the run, for people."""
@@ -188,11 +198,25 @@ class AirflowRuns:
         self._session.flush()
         return True
 
-    def answered_from(self, task_instance: str) -> str:
-        """Return the address that the question of a task instance was answered from; empty when nobody knows."""
+    def answer_to(self, task_instance: str) -> dict[str, Any] | None:
+        """Return what Airflow has kept of the answer to a task instance's question, in the words of its events.
+
+        ``address``: where it came from. ``None``: nobody has answered, whatever the task says.
+        """
         instance = _uuid(task_instance)
-        said = self._session.scalar(select(HITLDetail.responded_by).where(HITLDetail.ti_id == instance))
-        return str(said.get("address", "")) if isinstance(said, dict) else ""
+        asked = self._session.get(HITLDetail, instance, populate_existing=True) if instance is not None else None
+        if asked is None or asked.responded_at is None or not isinstance(asked.responded_by, dict):
+            return None
+        return {
+            "chosen_options": asked.chosen_options,
+            "params_input": asked.params_input,
+            "responded_by_user": asked.responded_by,
+            "address": str(asked.responded_by.get("address", "")),
+        }
+
+    def started_by(self, run: RunRef) -> str:
+        """Return the user who started the run in Airflow itself; empty when a program did (its command line)."""
+        return str(self._session.scalar(select(DagRun.triggering_user_name).where(*_is(DagRun, run))) or "")
 
     def withdraw_question(self, task_instance: str) -> None:
         """Delete the question of a task instance, answered or not: an old answer must not wake a task that asks anew.

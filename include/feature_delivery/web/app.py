@@ -11,15 +11,18 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from feature_delivery.bootstrap import settings
 from feature_delivery.web import (
     brake_routes,
     database,
     decision_routes,
     delivery_routes,
+    description,
     errors,
     examination_routes,
     feature_routes,
     local_routes,
+    members,
     monitoring,
     rounds,
     slack_routes,
@@ -29,6 +32,7 @@ from feature_delivery.web import (
     workers,
 )
 from feature_delivery.web.board.app import create_board
+from feature_delivery.web.guard import GuardedApp
 from feature_delivery.web.held import not_held
 from feature_delivery.web.transaction import begin
 
@@ -65,7 +69,10 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 def create_app() -> FastAPI:
     """Return the app."""
-    app = FastAPI(
+    settings.ask_members(members.directory)
+    app = GuardedApp(
+        docs_url=None,
+        redoc_url=None,
         title="Feature delivery",
         version=_version(),
         description="Carries features from issue to production: tasks take permits, people decide, hosts tell.",
@@ -87,6 +94,7 @@ def create_app() -> FastAPI:
     app.include_router(webhook_routes.router)
     app.include_router(router)
     app.include_router(monitoring.router)
+    app.include_router(description.router)
     app.mount("/board", create_board())
     return app
 

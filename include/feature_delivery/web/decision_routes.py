@@ -243,6 +243,31 @@ def show_audit(
     return PlainTextResponse(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
+_EVENTS = {
+    **answers(NO_PROJECT, refused("A moment needs its time zone. Write it like 2026-11-27T08:00:00Z.")),
+    200: {"description": "The newest first", "content": {"text/csv": {"schema": {"type": "string"}}}},
+}
+
+
+@router.get("/{project}/events", responses=_EVENTS, response_model=list[audit.EventRow])
+def show_events(
+    project: Readable,
+    since: Annotated[datetime | None, Query(description="Only what happened then or later.")] = None,
+    form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
+    limit: Annotated[int, Query(ge=1, le=AUDIT_LIMIT)] = 1000,
+) -> Response | tuple[audit.EventRow, ...]:
+    """List what happened: starts, cancels, adoptions, freezes, broken glass, rollbacks, the reaper's destructions."""
+    if since is not None and since.tzinfo is None:
+        raise Refused("A moment needs its time zone. Write it like 2026-11-27T08:00:00Z.")
+    with begin() as unit:
+        rows = audit.history(unit.books, project, since=since, limit=limit)
+    if form == "json":
+        return rows
+    headers = {"Content-Disposition": f'attachment; filename="events-{project.name}.csv"'}
+    text = audit.as_csv((asdict(row) for row in rows), kind=audit.EventRow)
+    return PlainTextResponse(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
 def _gate(text: str) -> Step:
     gate = gate_named(text)
     if gate is None:

@@ -49,10 +49,13 @@ def _take_in(unit: WebUnit, project: ProjectConfig, feature: Feature, task: Task
     if event.get("error_type") == "timeout" or event.get("timedout"):
         deadlines.expire(unit, project, task.run.run_id)
         return ""
-    say = understood(unit, feature, task.step, event)
-    if say is None:
+    # Who said what is read from Airflow's own record of the answer, written when they were logged in: a task, or
+    # whoever has its token, speaks for nobody.
+    said = unit.runs.answer_to(task.task_instance)
+    say = understood(unit, feature, task.step, said) if said is not None else None
+    if said is None or say is None:
         return "The answer named nobody, or nothing that can be said here."
-    say = replace(say, address=unit.runs.answered_from(task.task_instance))
+    say = replace(say, address=str(said["address"]))
     answer = decide(unit, project, task.run.run_id, say)
     return "" if answer else answer.reason
 

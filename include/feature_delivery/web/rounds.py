@@ -28,12 +28,13 @@ from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Errand, Gate, GateState, now
+from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Errand, FeatureState, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import brake, deadlines, gates, outbox, reconcile, reminders, turn, webhooks
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
+from feature_delivery.services.control.start import start_again
 from feature_delivery.web import task_logs, webhook_counts
 from feature_delivery.web.board import pulse
 from feature_delivery.web.questions import question
@@ -142,6 +143,26 @@ def tidy_shelf() -> int:
         moved = unit.runs.unshelve_stranded(known)
         waiting = unit.runs.waiting_unshelved(known)
     return moved + sum(bool(_per_run(run, _shelve_again)) for run in waiting)
+
+
+def restore_runs() -> int:
+    """Make the runs of features under way anew that somebody has deleted; returns how many."""
+    restored = 0
+    for project in _ours().values():
+        with begin() as unit:
+            under_way = unit.books.features(project.name, [FeatureState.ACTIVE, FeatureState.SHIPPED])
+            missing = unit.runs.missing(project.name, [feature.run_id for feature in under_way])
+        for run_id in missing:
+            try:
+                with begin() as unit:
+                    unit.books.lock_project(project.name)
+                    feature = unit.books.feature_of_run(project.name, run_id)
+                    if feature is not None and unit.runs.missing(project.name, [run_id]):
+                        start_again(unit, project, feature)
+                        restored += 1
+            except Error as error:
+                _log.warning("Could not make the run %s of %s anew: %s", run_id, project.name, error)
+    return restored
 
 
 def end_freezes() -> float | None:
@@ -285,6 +306,7 @@ def housekeeping() -> dict[str, int]:
     counts["deadlines_expired"] = expire_deadlines()
     known = settings.projects().values()
     counts["turns_given"] = sum(_grant(one) for one in known if one.freezes and not freeze_at(one.freezes, now()))
+    counts["runs_restored"] = restore_runs()
     counts["runs_moved"] = tidy_shelf()
     counts["webhooks_processed"], counts["webhooks_left"] = webhooks.process(control())
     with begin() as unit:

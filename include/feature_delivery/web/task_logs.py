@@ -43,7 +43,8 @@ def _last_lines(project: ProjectConfig, run_id: str, step: Step) -> Sequence[str
         if found is None:
             return ()
         tries = found.try_number
-        _ = found.dag_run, found.rendered_map_index  # what the reader asks for after the session
+        # What the reader asks for after the session; the last of them where a worker has the log.
+        _ = found.dag_run, found.rendered_map_index, found.triggerer_job
         opened.expunge(found)
     records, _metadata = TaskLogReader().read_log_chunks(found, tries, {})
     kept: deque[str] = deque(maxlen=LINES)

@@ -54,7 +54,7 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         query = select(Project).where(t.project.c.name == name).with_for_update()
         project = self._first(query)
         if project is None:
-            insert_unless_there(self._session, t.project, name=name, frozen_reason="", last_delivery=0)
+            insert_unless_there(self._session, t.project, name=name, frozen_reason="")
             project = self._first(query)
         self._refresh(besides=project)
         return cast("Project", project)
@@ -146,6 +146,16 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         query = query.where(t.feature.c.project == project).order_by(t.decision.c.id.desc()).limit(limit)
         if since is not None:
             query = query.where(t.decision.c.at >= since)
+        return [(row[0], row[1]) for row in self._session.execute(query)]
+
+    def happened(
+        self, project: ProjectName, *, since: datetime | None, limit: int
+    ) -> Sequence[tuple[Event, Feature | None]]:
+        """Return what has happened in a project, the newest first, each with the feature it is about."""
+        query = select(Event, Feature).outerjoin(Feature, t.feature.c.id == t.event.c.feature_id)
+        query = query.where(t.event.c.project == project).order_by(t.event.c.id.desc()).limit(limit)
+        if since is not None:
+            query = query.where(t.event.c.at >= since)
         return [(row[0], row[1]) for row in self._session.execute(query)]
 
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:

@@ -107,7 +107,6 @@ project = Table(
     moment("lock_since", nullable=True),
     text("frozen_reason"),
     short("frozen_commit", SHA, nullable=True),
-    number("last_delivery"),
 )
 
 feature = table(

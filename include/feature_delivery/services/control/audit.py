@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from feature_delivery.domain.records import Decision, Feature
     from feature_delivery.ports.ledger import Books
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """How a cell begins that a spreadsheet would compute."""
 
 
@@ -41,6 +41,41 @@ class AuditRow:
     comment: str
     reason: str
     withdrawn_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One thing that happened: a start, a cancel, an adoption, a freeze, a destruction … ``number`` never changes."""
+
+    number: int
+    when: datetime
+    project: str
+    key: str
+    run: str
+    attempt: int
+    step: str
+    kind: str
+    who: str
+    text: str
+
+
+def history(books: Books, project: ProjectConfig, *, since: datetime | None, limit: int) -> tuple[EventRow, ...]:
+    """Return what happened in a project, the newest first; ``who`` is empty for what we do by ourselves."""
+    return tuple(
+        EventRow(
+            number=event.id,
+            when=event.at,
+            project=event.project,
+            key=feature.key if feature is not None else "",
+            run=feature.run_id if feature is not None else "",
+            attempt=event.attempt,
+            step=event.step or "",
+            kind=event.kind,
+            who=event.person,
+            text=event.text,
+        )
+        for event, feature in books.happened(project.name, since=since, limit=limit)
+    )
 
 
 def audit(books: Books, project: ProjectConfig, *, since: datetime | None, limit: int) -> tuple[AuditRow, ...]:
@@ -71,9 +106,9 @@ def _row(said: Decision, feature: Feature) -> AuditRow:
     )
 
 
-def as_csv(rows: Iterable[Mapping[str, object]]) -> str:
-    """Return rows (an ``AuditRow`` by its names) as CSV with a heading; no cell begins like a formula."""
-    names = [field.name for field in fields(AuditRow)]
+def as_csv(rows: Iterable[Mapping[str, object]], *, kind: type[AuditRow | EventRow] = AuditRow) -> str:
+    """Return rows (of ``kind`` by its names) as CSV with a heading; no cell begins like a formula."""
+    names = [field.name for field in fields(kind)]
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(names)

@@ -155,7 +155,9 @@ def _torn_down_in_part(unit: Unit, project: ProjectName) -> list[RunRef]:
     Those of features that are over and have environments still, or were over since shortly before it went on.
     """
     on = unit.books.brake(project)
-    since = (on.set_at if on is not None else now()) - AT_ONCE
+    if on is None or on.kind is BrakeKind.FORK:
+        return []  # what a fork brought along is the other instance's to tear down
+    since = on.set_at - AT_ONCE
     owners = {one.feature_id for one in unit.books.environments(project)}
     over = [
         feature

@@ -64,7 +64,7 @@ def hear(unit: Unit, project: ProjectConfig, run_id: str, number: int, comments:
 
 def _marker(project: ProjectConfig, comment: RequestComment) -> str:
     """Return how the answer is known: one for each command, but one only for whoever is nobody here."""
-    if project.people.by_login(comment.author) is None:
+    if project.speaker(comment.author) is None:
         return f"stranger:{hashlib.sha256(comment.author.encode()).hexdigest()[:12]}"
     return f"answer:{comment.id}"
 
@@ -73,12 +73,12 @@ def _act(
     unit: Unit, project: ProjectConfig, feature: Feature, comment: RequestComment, asked: Command
 ) -> tuple[Answer, str]:
     """Do what is asked; returns whether it counted, and what to say about it: a refusal or the status."""
-    person = project.people.by_login(comment.author)
+    person = project.speaker(comment.author)
     answer = Answer(yes=False, reason=project.stranger(comment.author))
     if asked.verb is Verb.STATUS and person is not None:
         return Answer(yes=True), standing(unit, project, feature)
     if asked.verb is not Verb.STATUS:
-        say = _understood(unit, feature, comment, asked, person or PersonName(comment.author[:80]))
+        say = _understood(unit, feature, comment, asked, person or project.outsider(comment.author))
         if isinstance(say, Say):
             # It tells the history itself. What counts shows in the status comment: one for each would be noise.
             answer = decide(unit, project, feature.run_id, say)

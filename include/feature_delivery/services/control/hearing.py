@@ -100,7 +100,7 @@ def _answer(unit: Unit, project: ProjectConfig, run_id: str, person: PersonName 
     feature = enter(unit, project, run_id)
     gate, kind = Step(said["gate"]), DecisionKind(said["kind"])
     say = Say(
-        person=person or PersonName(str(said["user"])[:80]),
+        person=person or project.outsider(str(said["user"])),
         gate=gate,
         kind=kind,
         comment=str(said["comment"]),

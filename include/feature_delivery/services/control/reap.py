@@ -14,6 +14,7 @@ from feature_delivery.domain.records import Environment, EnvironmentState, Featu
 from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.services.control import brake
+from feature_delivery.services.control.history import record
 from feature_delivery.services.control.scene import WRITES
 
 if TYPE_CHECKING:
@@ -117,3 +118,5 @@ def reaped(unit: Unit, project: ProjectConfig, name: str, generation: int) -> No
     row = unit.books.environment(project.name, name)
     if row is not None and row.generation == generation and row.feature_id is not None:
         row.state, row.destroyed_at, row.commit = EnvironmentState.DESTROYED, row.destroyed_at or now(), None
+        text = f"The reaper destroyed {name}, which nobody needed any more, and found it gone."
+        record(unit, unit.books.feature_by_id(row.feature_id), "reaped", text)

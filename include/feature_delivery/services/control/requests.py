@@ -162,7 +162,7 @@ def _origin(request: MergeRequest) -> str:
 
 def _counts(project: ProjectConfig, attempt: Attempt, review: Review) -> tuple[str, DecisionKind] | None:
     """Return who says what, when the review is about the attempt's commit and by a person of the project."""
-    person = project.people.by_login(review.person)
+    person = project.speaker(review.person)
     if person is None or review.commit != attempt.commit:
         return None
     return person, DecisionKind.APPROVE if review.kind is ReviewKind.APPROVE else DecisionKind.REJECT
@@ -175,7 +175,7 @@ def _hear(unit: Unit, project: ProjectConfig, run_id: str, attempt: Attempt, req
     heard = {(d.person, d.kind) for d in known if d.step is Step.WAIT_FOR_REVIEW and d.withdrawn_at is None}
     for review in sorted(request.reviews, key=lambda one: one.at):
         said = _counts(project, attempt, review)
-        person = project.people.by_login(review.person)
+        person = project.speaker(review.person)
         if said is None or person is None or said in heard:
             continue
         kind = said[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Conflict, Refused
@@ -16,10 +16,11 @@ from feature_delivery.domain.names import (
     feature_key,
     run_id,
 )
-from feature_delivery.domain.records import Feature, FeatureState
+from feature_delivery.domain.process import Who
+from feature_delivery.domain.records import Feature, FeatureState, GateState, now
 from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import brake
-from feature_delivery.services.control.history import milestone
+from feature_delivery.services.control.history import milestone, notify, record
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -81,28 +82,58 @@ def start(unit: Unit, project: ProjectConfig, asked: Start) -> tuple[Feature, bo
         return feature, False
     delivery = feature.delivery + 1 if feature is not None else 1
     made = _new(unit, project, asked, delivery=delivery, run=run_id(asked.key, delivery))
-    conf = {
-        "feature": asked.key,
-        "title": asked.title,
-        "description": asked.description,
-        "requester": asked.requester,
-        "branch": asked.branch or "",
-        "commit": asked.commit or "",
-        "started_by": asked.by,
-    }
-    note = f"{asked.key} {asked.title}".strip()[:900]
-    unit.runs.start(RunRef(project.name, made.run_id), conf=conf, note=note)
+    unit.runs.start(RunRef(project.name, made.run_id), conf=_conf(made, by=asked.by), note=_note(made))
     return made, True
+
+
+def start_again(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
+    """Make the run of a feature under way anew, which somebody has deleted; the caller has seen that there is none.
+
+    Deleting a run gives nothing up and frees nothing: that is what cancelling is for. The new run goes through its
+    steps as if all of them had been cleared; what is done already is found.
+    """
+    unit.books.lock_project(project.name)
+    for gate in unit.books.gates(feature):
+        gate.ended = True
+        if gate.state is GateState.OPEN:
+            gate.state = GateState.CLOSED
+    feature.rewind_to = feature.run_after = None
+    unit.runs.start(RunRef(project.name, feature.run_id), conf=_conf(feature, by=""), note=_note(feature))
+    text = f"The run of {feature.key} was deleted in Airflow. It is made anew; to give a feature up, cancel it."
+    record(unit, feature, "run_restored", text)
+    to = project.people.with_role(Who.OPERATOR, Who.MANAGER)
+    notify(unit, feature, f"run_restored:{now():%Y%m%d%H%M%S}", text, to=to)
+
+
+def _conf(feature: Feature, *, by: str) -> dict[str, object]:
+    return {
+        "feature": feature.key,
+        "title": feature.title,
+        "description": feature.description,
+        "requester": feature.requester,
+        "branch": feature.branch or "",
+        "commit": feature.wanted_commit or "",
+        "started_by": by,
+    }
+
+
+def _note(feature: Feature) -> str:
+    return f"{feature.key} {feature.title}".strip()[:900]
 
 
 def adopt_run(unit: Unit, project: ProjectConfig, run: RunRef) -> Feature:
     """Register the feature of a run that was started in Airflow itself (its form, its REST).
 
+    Who started it is what Airflow knows of it, not what the conf says.
+
     Raises:
-        Refused: The conf names no acceptable key.
+        Refused: The conf names no acceptable key, or the run was started by nobody of the project.
         Conflict: Another run carries the same feature already.
     """
-    asked = parse_start(unit.runs.conf(run))
+    by = unit.runs.started_by(run)
+    if by and by not in project.people.persons:
+        raise Refused(project.stranger(by))
+    asked = replace(parse_start(unit.runs.conf(run)), by=by)
     known = unit.books.feature(project.name, asked.key)
     if known is not None and known.state is FeatureState.ACTIVE:
         raise Conflict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from feature_delivery.domain.freezes import freeze_at
@@ -21,13 +21,21 @@ QUERY_LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every card there is, as of one revision; ``ended``: how many features have ended, per project and state."""
+    """Every card there is, as of one revision.
+
+    Attributes:
+        ended: How many features have ended, per project and state.
+        brakes: Projects whose brake is on, with the reason.
+        held: Why nothing at all is done here; empty when all is well.
+    """
 
     revision: str
     projects: Mapping[ProjectName, ProjectConfig]
     cards: tuple[Card, ...]
     ended: Mapping[tuple[ProjectName, FeatureState], int]
     read_at: float
+    brakes: Mapping[ProjectName, str] = field(default_factory=dict)
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +96,7 @@ class Overview:
         freezes: Titles of projects that promote nothing just now, each with the sentence that says until when.
         stops: Projects whose brake is on.
         held: Why nothing at all is done here; empty when all is well.
+        outdated: Titles of projects whose file is wrong now, so that they count as they were, each with the fault.
     """
 
     filters: Filters
@@ -101,6 +110,7 @@ class Overview:
     freezes: tuple[tuple[str, str], ...] = ()
     stops: tuple[Stop, ...] = ()
     held: str = ""
+    outdated: tuple[tuple[str, str], ...] = ()
 
 
 _LATEST_FIRST = frozenset({Stage.DELIVERED, Stage.STOPPED})

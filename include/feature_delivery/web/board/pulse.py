@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
+from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.bootstrap import settings
 from feature_delivery.services.control.board import cards
 from feature_delivery.web.board.overview import Snapshot
@@ -154,7 +155,16 @@ class Snapshots:
                 fresh = held is not None and time.monotonic() - held.read_at < _SNAPSHOT_SECONDS
                 if held is None or not fresh or held.revision != revision or held.projects != projects:
                     facts = books.facts(ended_per_project=ENDED_PER_PROJECT)
-                    held = Snapshot(revision, projects, cards(facts, projects), facts.ended, time.monotonic())
+                    stops = SqlBooks(opened, new_instance=settings.new_instance())
+                    held = Snapshot(
+                        revision,
+                        projects,
+                        cards(facts, projects),
+                        facts.ended,
+                        time.monotonic(),
+                        brakes={one.project: one.reason for one in stops.brakes_on()},
+                        held=stops.installation().fault,
+                    )
                     self._held = held
         return held
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, cast
@@ -142,15 +142,17 @@ def _overview(who: Reader, user: object, asked: Filters) -> Overview:
             rows = SqlBoardBooks(opened).search_ended(asked.text, seen, limit=OLDER_FOUND)
             older = tuple(ended_card(row) for row in rows if asked.project in {"", row.project})
     found = overview(snapshot, filters=asked, visible=seen, reader=who.name, found=older)
-    with begin() as unit:
-        return replace(found, held=unit.books.installation().fault, stops=tuple(_stops(unit, found, who.name)))
+    wrong = settings.survey().outdated
+    outdated = tuple((one.title, wrong[one.name]) for one in found.projects if one.name in wrong)
+    stops = tuple(_stops(found, snapshot.brakes, who.name))
+    return replace(found, held=snapshot.held, stops=stops, outdated=outdated)
 
 
-def _stops(unit: WebUnit, found: Overview, reader: str) -> Iterator[Stop]:
+def _stops(found: Overview, brakes: Mapping[ProjectName, str], reader: str) -> Iterator[Stop]:
     for project in found.projects:
-        if found.filters.project in {"", project.name} and (on := unit.books.brake(project.name)) is not None:
+        if found.filters.project in {"", project.name} and (reason := brakes.get(project.name)) is not None:
             mine = reader in project.people.with_role(Who.OPERATOR)
-            yield Stop(project=project.name, title=project.title, reason=on.reason, mine=mine)
+            yield Stop(project=project.name, title=project.title, reason=reason, mine=mine)
 
 
 class ReleaseForm(BaseModel):

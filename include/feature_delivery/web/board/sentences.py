@@ -64,6 +64,14 @@ PATTERNS: tuple[str, ...] = (
     N_("%(figure)s: only %(found)s of %(expected)s samples are there; that proves nothing."),
     N_("%(figure)s: only %(found)s requests, %(wanted)s are needed to say anything."),
     N_("%(figure)s: no sample after the warm-up, %(expected)s were expected."),
+    # domain.judging.beside
+    N_("The load in pre-production had shown it, too, so it is the release and not the hour: %(said)s"),
+    N_("Mind what the load in pre-production had shown: %(said)s"),
+    N_(
+        "The load in pre-production had found it no worse than the release before: look at what differs in "
+        "production, its data, its traffic and its neighbours."
+    ),
+    N_("The load in pre-production had found it no worse than the release before, either."),
     # domain.suites
     N_("%(failed)s of %(executed)s %(suite)s tests failed, first %(name)s."),
     N_("The %(suite)s suite ran no test."),

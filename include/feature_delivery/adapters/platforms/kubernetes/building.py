@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Misconfigured, Refused
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _run(
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            text = line.rstrip("\n")
+            text = clean(line)
             last.append(text)
             say(text)
         process.wait()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.adapters.platforms.kubernetes.manifests.pods import once
 from feature_delivery.adapters.platforms.kubernetes.names import digest, dns_label
 from feature_delivery.adapters.platforms.kubernetes.pods import PodTask, forget
+from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Errands:
         last: deque[str] = deque(maxlen=_LAST_LINES)
         pod = self._pod(release, command, role=role, limit=limit)
         task = PodTask(pod, self.place.settings.start_allowance, title=title, kept=True)
-        ended = self._run(task, command, hear=lambda line: last.append(line) if line.strip() else None)
+        ended = self._run(task, command, hear=lambda line: last.append(clean(line)) if line.strip() else None)
         if ended.code == 0:
             self._done.append(task)
             return

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.names import PREFIX
+from feature_delivery.adapters.platforms.lines import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -140,6 +141,6 @@ class Speech:
         if not aloud:
             return
         if self._said < SAID_LIMIT:
-            self._say(line)
+            self._say(clean(line))
         elif self._said == SAID_LIMIT:
             self._say("(More lines follow; they are not kept.)")

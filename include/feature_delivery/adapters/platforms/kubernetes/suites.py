@@ -21,6 +21,7 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.pods import (
 from feature_delivery.adapters.platforms.kubernetes.manifests.workload import CODE
 from feature_delivery.adapters.platforms.kubernetes.names import digest, dns_label
 from feature_delivery.adapters.platforms.kubernetes.pods import PodTask
+from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class _Log:
             if self._size <= SIZE_LIMIT_BYTES * 2:
                 self._encoded.append(line)
         elif line.strip():
-            self._last.append(line)
+            self._last.append(clean(line))
 
     def report(self) -> tuple[TestCase, ...]:
         """Return the tests of the report.

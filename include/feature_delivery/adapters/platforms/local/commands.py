@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.adapters.platforms.local import processes
-from feature_delivery.adapters.platforms.local.logs import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -62,6 +62,7 @@ class Installer:
         venv = self.layout.directory / release.venv
         variables = self._variables()
         self.say("Make a virtual environment.")
+        venv.mkdir(exist_ok=True)  # only what is there can be opened in the fence
         # A project's own choice of Python wins; otherwise the one that runs us is known to be there.
         chosen = () if (checkout / ".python-version").exists() else ("--python", base_interpreter())
         self.run(("uv", "venv", "--quiet", "--no-project", *chosen, str(venv)), variables)
@@ -80,6 +81,9 @@ class Installer:
         return {
             **variables_of_installs(),
             "UV_CACHE_DIR": str(self.settings.uv_cache),
+            # Linked files would be one file in the cache and in every environment: a branch that writes to its own
+            # would change production's.
+            "UV_LINK_MODE": "copy",
             "npm_config_cache": str(self.settings.npm_cache),
             "npm_config_update_notifier": "false",
             **self.settings.install_variables,

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from feature_delivery.adapters.platforms.lines import clean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LINE_LIMIT = 2_000
 _TAIL_BYTES = 256 * 1024
-# Colours and cursor movements of a terminal; other control characters except tab.
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f]")
-
-
-def clean(line: bytes | str) -> str:
-    """Return one line of output as text that may be shown: no escapes, no line end, not overlong."""
-    text = line.decode("utf-8", errors="replace") if isinstance(line, bytes) else line
-    # What stands before a carriage return was overwritten: progress bars.
-    text = _ESCAPES.sub("", text.rstrip("\r\n").rpartition("\r")[2])
-    return text if len(text) <= LINE_LIMIT else f"{text[:LINE_LIMIT]} …"
 
 
 def tail(path: Path, *, lines: int = 20) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.local import forwarding, processes
 from feature_delivery.adapters.platforms.local.commands import Outcome, Running
+from feature_delivery.adapters.platforms.local.fencing import fenced
 from feature_delivery.adapters.platforms.local.layout import Layout, layout_of, remove_tree
 from feature_delivery.adapters.platforms.local.logs import prune
 from feature_delivery.adapters.platforms.local.processes import Marks
@@ -16,7 +17,7 @@ from feature_delivery.adapters.platforms.local.variables import variables_for
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from pathlib import Path
 
@@ -102,7 +103,28 @@ class Place:
             extra={"PORT": str(release.port)},
         )
         checkout = self.layout.releases / release.name
-        return processes.launch(release.plan.start, variables=variables, directory=checkout, log=log)
+        command = self.fenced(release.plan.start, release, variables, checkout)
+        return processes.launch(command, variables=variables, directory=checkout, log=log)
+
+    def fenced(
+        self,
+        command: Sequence[str],
+        release: ReleaseRecord,
+        variables: Mapping[str, str],
+        directory: Path,
+        *,
+        installs: bool = False,
+    ) -> tuple[str, ...]:
+        """Return ``command`` as it is started: behind a fence around what belongs to the environment."""
+        return fenced(
+            command,
+            layout=self.layout,
+            settings=self.settings,
+            release=release,
+            variables=variables,
+            directory=directory,
+            installs=installs,
+        )
 
     def run(
         self,
@@ -119,7 +141,9 @@ class Place:
         """Run a command in a release's checkout; only its start is under the lock."""
         with self.changing(launch=launch) as record:
             variables = variables_for(self.layout, record, release, role=role, extra=extra)
-            running = Running(command, variables=variables, directory=self.layout.releases / release.name, log=log)
+            checkout = self.layout.releases / release.name
+            behind = self.fenced(command, release, variables, checkout, installs=role.startswith("install:"))
+            running = Running(behind, variables=variables, directory=checkout, log=log)
         outcome = running.finish(timeout=timeout, say=say)
         with self.changing(launch=launch):
             return outcome

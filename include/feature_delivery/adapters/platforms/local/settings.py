@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,9 @@ def users_npm_cache() -> Path:
     return Path(configured or os.environ.get("NPM_CONFIG_CACHE") or Path.home() / ".npm")
 
 
+Fence = Literal["auto", "required", "off"]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of one ``LocalPlatform``.
@@ -36,6 +39,8 @@ class Settings:
         ports: Stable addresses are taken from here; below what the kernel hands out on its own (32768 and up).
         uv_cache: Shared by all installs, so that only the first one of a package needs the network.
         npm_cache: The same for npm: each environment has a ``$HOME`` of its own, which would be empty.
+        fence: Whether the code of branches is kept from what is not theirs (``fencing.py``).
+        fence_open: More places that it may read and write.
         install_variables: Given to installs only, such as the address of a private registry.
         install_timeout: For each install command and each migration.
         drain_timeout: How long a release that was switched away from may finish its last requests.
@@ -48,6 +53,8 @@ class Settings:
     ports: range = range(21000, 22000)
     uv_cache: Path = field(default_factory=users_uv_cache)
     npm_cache: Path = field(default_factory=users_npm_cache)
+    fence: Fence = "auto"
+    fence_open: tuple[Path, ...] = ()
     install_variables: Mapping[str, str] = field(default_factory=dict)
     install_timeout: timedelta = timedelta(minutes=15)
     drain_timeout: timedelta = timedelta(seconds=10)

@@ -107,19 +107,16 @@ class SuiteRun:
                 copy.rename(self.directory)
                 temporary = self.directory / _TEMPORARY
                 temporary.mkdir(exist_ok=True)
-                return Running(
-                    self.suite.command,
-                    variables=variables_for(
-                        self.place.layout,
-                        record,
-                        release,
-                        role=f"suite:{self.id}",
-                        extra=self._extra(),
-                        temporary=temporary,
-                    ),
-                    directory=self.directory,
-                    log=self.log,
+                variables = variables_for(
+                    self.place.layout,
+                    record,
+                    release,
+                    role=f"suite:{self.id}",
+                    extra=self._extra(),
+                    temporary=temporary,
                 )
+                command = self.place.fenced(self.suite.command, release, variables, self.directory)
+                return Running(command, variables=variables, directory=self.directory, log=self.log)
         finally:
             drop_staging(self.place.layout, staging)
 

@@ -1,0 +1,173 @@
+"""Run a command behind a fence: ``fence.py RULES COMMAND...``. Runs by path, standard library only.
+
+The code of a branch is a guest on this machine. Landlock (a part of the kernel, no rights needed) lets it touch what
+RULES and the machine's programs are, and nothing else: not the instance's secrets, not other environments, not the
+memory or the environment of any other process, not even by signals where the kernel can forbid them. What it starts
+inherits the fence, and nobody can step out of it. Root loses the rights that would lead around it.
+
+RULES is JSON: ``write`` and ``read`` are paths that are there for the command, ``hidden`` are trees that stay closed
+even where programs lie around them, ``required`` refuses to run on a kernel that cannot fence.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import struct
+import sys
+from contextlib import suppress
+
+_CREATE, _ADD, _RESTRICT = 444, 445, 446  # the same on every architecture but Alpha
+_NO_NEW_PRIVILEGES, _DROP_FROM_BOUNDING_SET = 38, 24
+_VERSION, _PATH_BENEATH = 1, 1
+_SCOPES = 0b11  # abstract sockets, signals
+
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_TRUNCATE, _IOCTL = 1 << 14, 1 << 15
+_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_KNOWN = {1: 13, 2: 14, 3: 15, 4: 15}
+_NEWEST = 16
+"""How many rights each version of the kernel knows, from the lowest bit on."""
+
+_PROGRAMS = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/snap"),
+    *("/etc", "/proc", "/sys", "/run/systemd/resolve", "/var/cache/fontconfig"),
+)
+_SECRETS = (
+    *("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers", "/etc/sudoers.d", "/etc/ssh"),
+    *("/etc/ssl/private", "/etc/letsencrypt", "/etc/kubernetes", "/etc/rancher", "/etc/docker", "/etc/airflow"),
+    *(
+        "/etc/wireguard",
+        "/etc/openvpn",
+        "/etc/krb5.keytab",
+        "/etc/NetworkManager",
+        "/etc/postgresql",
+        "/etc/machine-id",
+    ),
+)
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm")
+_BESIDE = ("lib", "lib64", "libexec")
+"""What a program in a ``bin`` directory may need of the directory above it."""
+
+_KEPT_BY_ROOT = frozenset({0, 1, 3, 4, 5, 6, 7, 10})
+"""chown, dac_override, fowner, fsetid, kill, setgid, setuid, net_bind_service."""
+
+_CAPABILITIES = 64
+_MORE_TASKS = 2048
+"""So many threads may come to those that the machine runs already. The kernel does not count root's."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def version() -> int:
+    """Return the version of Landlock here, from 1; less when there is none."""
+    return int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)))
+
+
+def main(rules: "dict[str, object]", command: "list[str]") -> None:
+    """Fence this process in and become ``command``."""
+    found = version()
+    if found < 1 and rules.get("required"):
+        _say("Did not start: this kernel cannot fence the code of a branch in (no Landlock).")
+        sys.exit(126)
+    _limit()
+    if found >= 1:
+        try:
+            _enclose(rules, found)
+        except OSError as error:
+            _say(f"Did not start: the fence could not be put up ({error.strerror}).")
+            sys.exit(126)
+    try:
+        os.execvpe(command[0], command, os.environ)
+    except OSError as error:
+        _say(f"Could not start {command[0]!r}: {error.strerror}.")
+        sys.exit(127)
+
+
+def _say(sentence: str) -> None:
+    os.write(2, f"{sentence}\n".encode())
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, ValueError, IndexError):
+        with open("/proc/loadavg", encoding="ascii") as file:
+            wanted = int(file.read().split()[3].partition("/")[2]) + _MORE_TASKS
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    if os.geteuid() == 0:
+        for capability in set(range(_CAPABILITIES)) - _KEPT_BY_ROOT:
+            _libc.prctl(_DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)  # unknown, or gone already: no matter
+
+
+def _enclose(rules: "dict[str, object]", found: int) -> None:
+    handled = (1 << _KNOWN.get(found, _NEWEST)) - 1
+    wanted = struct.pack("=QQQ", handled, 0, _SCOPES if found >= 6 else 0)
+    ruleset = _libc.syscall(_CREATE, wanted, ctypes.c_size_t(24 if found >= 6 else 8), ctypes.c_uint32(0))
+    if ruleset < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    hidden = [*_SECRETS, *_texts(rules, "hidden")]
+    for path in [*_PROGRAMS, sys.base_prefix, *_beside_programs()]:
+        for part in _open_parts(path, hidden):
+            _add(ruleset, part, _READ & handled)
+    for name in _DEVICES:
+        _add(ruleset, f"/dev/{name}", handled & ~_EXECUTE)
+    for path in _texts(rules, "read"):
+        _add(ruleset, path, _READ & handled)
+    for path in _texts(rules, "write"):
+        _add(ruleset, path, handled)
+    if _libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or _libc.syscall(_RESTRICT, ruleset, ctypes.c_uint32(0)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.close(ruleset)
+
+
+def _texts(rules: "dict[str, object]", name: str) -> "list[str]":
+    found = rules.get(name)
+    return [str(each) for each in found] if isinstance(found, list) else []
+
+
+def _beside_programs() -> "list[str]":
+    found = []
+    for entry in os.environ.get("PATH", "").split(os.pathsep):
+        if os.path.isabs(entry):
+            above, name = os.path.split(os.path.realpath(entry))
+            found.append(entry)
+            if name in {"bin", "sbin"}:
+                found += [os.path.join(above, each) for each in _BESIDE]
+            elif name == "shims":  # of a manager of versions: all that it has installed is beside them
+                found.append(above)
+    return found
+
+
+def _open_parts(path: str, hidden: "list[str]") -> "list[str]":
+    """Return ``path``, or, where something hidden lies in it, everything in it that leads to nothing hidden."""
+    real = os.path.realpath(path)
+    if any(real == each or real.startswith(f"{each}/") for each in hidden):
+        return []
+    if not any(each.startswith(f"{real.rstrip('/')}/") for each in hidden):
+        return [real]
+    with suppress(OSError):
+        return [part for name in os.listdir(real) for part in _open_parts(f"{real.rstrip('/')}/{name}", hidden)]
+    return []
+
+
+def _add(ruleset: int, path: str, rights: int) -> None:
+    """Allow ``rights`` on a path and below it; one that is not there needs nothing."""
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if not os.path.isdir(path):
+            rights &= _ON_FILES
+        rule = struct.pack("=Qi", rights, place)
+        if _libc.syscall(_ADD, ruleset, _PATH_BENEATH, rule, ctypes.c_uint32(0)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(place)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]), sys.argv[2:])

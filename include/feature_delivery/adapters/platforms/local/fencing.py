@@ -1,0 +1,96 @@
+"""What the code of a branch may touch on this machine: rules for ``fence.py``, which puts them up."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feature_delivery.adapters.platforms.local.processes import base_interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from feature_delivery.adapters.platforms.local.layout import Layout
+    from feature_delivery.adapters.platforms.local.settings import Settings
+    from feature_delivery.adapters.platforms.local.state import ReleaseRecord
+
+_PROGRAM = Path(__file__).with_name("fence.py")
+_OURS = ("AIRFLOW_HOME", "FEATURE_DELIVERY_HOME", "FEATURE_DELIVERY_PROJECTS")
+"""Variables that name folders with secrets in them."""
+
+
+_MARKS = (
+    *("pyproject.toml", "uv.toml", "setup.cfg", "tox.ini", "pytest.ini", ".pytest.ini", ".python-version"),
+    *("package.json", "tsconfig.json", ".nvmrc", ".node-version", "pnpm-workspace.yaml", "lerna.json"),
+    *("Cargo.toml", "go.mod", "go.work", "Gemfile", "composer.json", ".ruby-version", ".tool-versions"),
+)
+"""By these files tools tell where a project begins: they look in every folder above, and fail on what is closed."""
+
+
+@cache
+def is_possible() -> bool:
+    """Say whether this kernel can fence a process in."""
+    return int(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1))) >= 1
+
+
+def fenced(
+    command: Sequence[str],
+    *,
+    layout: Layout,
+    settings: Settings,
+    release: ReleaseRecord,
+    variables: Mapping[str, str],
+    directory: Path,
+    installs: bool = False,
+) -> tuple[str, ...]:
+    """Return ``command`` as it is started behind the fence; as it is where the operator wants none.
+
+    Args:
+        command: Argument list of the shop.
+        layout: The environment: only its data, its temporary files, its home and what runs are open, not its records.
+        settings: How the operator wants it.
+        release: What runs.
+        variables: Its whole environment; certificates and the like that it names may be read.
+        directory: Where it runs: a checkout, or a suite's copy of one.
+        installs: It fills the virtual environment, and may use the package managers' caches.
+    """
+    if settings.fence == "off":
+        return tuple(command)
+    write = [layout.data, layout.home, layout.temporary, directory, layout.directory / release.venv]
+    if installs:
+        write += [settings.uv_cache, settings.npm_cache]
+    rules = {
+        "write": _texts([*write, *settings.fence_open]),
+        "read": _texts(
+            [layout.commands, *_behind(layout.commands), *_named_in(variables), *_marks_above(layout.directory)]
+        ),
+        "hidden": _texts([layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]),
+        "required": settings.fence == "required",
+    }
+    return (base_interpreter(), "-I", "-S", str(_PROGRAM), json.dumps(rules), *command)
+
+
+def _texts(paths: Iterable[Path]) -> list[str]:
+    return [str(path) for path in dict.fromkeys(os.path.realpath(path) for path in paths)]
+
+
+def _behind(commands: Path) -> list[Path]:
+    """Return what the commands that we bring along are links to."""
+    return [path.resolve() for path in commands.iterdir() if path.is_symlink()] if commands.is_dir() else []
+
+
+def _marks_above(directory: Path) -> list[Path]:
+    return [above / name for above in directory.parents for name in _MARKS if (above / name).is_file()]
+
+
+def _named_in(variables: Mapping[str, str]) -> list[Path]:
+    """Return the files that settings of package managers and of TLS name; nothing that the branch's own file sets."""
+    return [
+        Path(value)
+        for name, value in variables.items()
+        if os.environ.get(name) == value and value.startswith("/") and os.pathsep not in value
+    ]

@@ -1,0 +1,177 @@
+"""What comes from outside without a login, or with a name that only looks like one of ours."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from feature_delivery.adapters.http_probe import HttpProbe
+from feature_delivery.adapters.platforms.local import health
+from feature_delivery.domain.names import PersonName
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.project import HostConfig
+from feature_delivery.ports.git_host import RequestComment
+from feature_delivery.services.control.comments import hear
+from feature_delivery.web.guard import BODY_LIMIT, HEADERS
+from tests.support.cooperation import bring
+from tests.support.web_app import Shop, serve
+from tests.support.world import World
+
+ROOT = Path(__file__).parents[2]
+PROXY = (ROOT / "include" / "proxy" / "Caddyfile").read_text("utf-8")
+
+
+def test_an_account_of_the_same_name_on_the_host_is_not_one_of_our_people() -> None:
+    """Anybody may call themselves tom on a public host; ours has said there that he is tom-of-the-shop."""
+    world = World()
+    try:
+        persons = dict(world.project.people.persons)
+        persons[PersonName("tom")] = replace(persons[PersonName("tom")], logins=frozenset({"Tom-of-the-Shop"}))
+        world.project = replace(
+            world.project, people=replace(world.project.people, persons=persons), host=HostConfig(kind="github")
+        )
+        feature = bring(world, "SHOP-1", Step.WAIT_FOR_ACCEPTANCE)
+        number = world.requests[feature.branch].number if feature.branch else 0
+        for name, author in (("1", "tom"), ("2", "TOM"), ("3", "tom-of-the-shop")):
+            said = RequestComment(id=name, author=author, text="/approve acceptance", at=world.time)
+            with world.begin() as unit:
+                hear(unit, world.project, feature.run_id, number, [said])
+        with world.peek() as books:
+            found = [(d.person, d.accepted) for d in books.decisions(feature) if d.step is Step.WAIT_FOR_ACCEPTANCE]
+        assert found[-1] == ("tom", True)
+        assert not [one for one in found[:-1] if one[1]], found
+        assert "tom" not in {person for person, accepted in found if not accepted}, "and the audit tells them apart"
+    finally:
+        world.close()
+
+
+def test_who_writes_a_name_in_other_letters_is_still_the_author() -> None:
+    world = World()
+    try:
+        people = world.project.people
+        assert people.by_login("RITA") == "rita"
+        assert people.with_role(Who.REVIEWER) == ("rita", "rob")
+        authors = frozenset({PersonName("rita")})
+        said = people.may_decide(
+            PersonName("rita"), gate=Step.WAIT_FOR_REVIEW, kind=DecisionKind.APPROVE, authors=authors, voices=()
+        )
+        assert "worked on this commit" in said.reason
+    finally:
+        world.close()
+
+
+def test_every_answer_is_kept_by_nobody_framed_by_nobody_and_run_by_nobody(airflow: Shop) -> None:
+    for path, code in (("/health", 200), ("/projects", 401), ("/nothing", 404), ("/openapi.json", 200), ("/docs", 200)):
+        answer = airflow.nobody.get(f"/feature-delivery{path}")
+        assert answer.status_code == code, path
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS, path
+    mine = airflow.person("max").get("/feature-delivery/board/")
+    assert "frame-ancestors 'self'" in mine.headers["content-security-policy"], "the board is shown within Airflow"
+
+
+def test_the_description_of_the_api_loads_nothing_from_elsewhere(airflow: Shop) -> None:
+    page = airflow.nobody.get("/feature-delivery/docs").text
+    assert "<script" not in page
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page)
+    assert "/projects/{project}/features/{key}/decisions" in page
+    assert "rita is not tester of this project" in page, "with examples of refusals"
+
+
+def test_a_body_without_end_is_not_read_to_its_end(airflow: Shop) -> None:
+    """Nobody has asked yet who sends it: what is read is read from anybody."""
+    sent = [0]
+
+    def endless() -> Any:
+        for _ in range(200):
+            sent[0] += 65536
+            yield b" " * 65536
+
+    for path in ("/projects/shop/features", "/projects/shop/features/SHOP-1/decisions"):
+        sent[0] = 0
+        try:
+            answer = airflow.nobody.post(
+                f"/feature-delivery{path}", content=endless(), headers={"Content-Type": "application/json"}
+            )
+        except httpx.TransportError:
+            continue  # the server hung up while we were still sending, which is as good
+        assert answer.status_code in {401, 413}, path
+    assert BODY_LIMIT < 200 * 65536
+
+
+def test_a_guarded_answer_is_given_when_everything_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    from feature_delivery.web.guard import GuardedApp  # noqa: PLC0415 - FastAPI
+
+    app = GuardedApp()
+
+    @app.get("/")
+    def fails() -> None:
+        raise RuntimeError("oh")
+
+    with serve(app) as address, closing(httpx.Client(base_url=address, trust_env=False)) as client:
+        answer = client.get("/")
+    assert answer.status_code == 500
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_proxy_lets_in_what_people_and_hosts_ask_and_nothing_else() -> None:
+    within = re.search(r"@within path (.*)", PROXY)
+    assert within is not None
+    assert set(within[1].split()) == {
+        "/execution/*",
+        "/feature-delivery/tasks/*",
+        "/feature-delivery/metrics",
+        "/feature-delivery/prometheus/*",
+    }
+    assert PROXY.index("respond @within 404") < PROXY.index("reverse_proxy")
+    assert "max_size 40MB" in PROXY
+
+
+def test_the_proxy_puts_on_airflows_pages_what_airflow_does_not() -> None:
+    block = PROXY[PROXY.index("header {") : PROXY.index("request_body")]
+    for wanted in (
+        'Strict-Transport-Security "max-age=31536000; includeSubDomains"',
+        "X-Content-Type-Options nosniff",
+        "Referrer-Policy same-origin",
+        "frame-ancestors 'self'",
+        "?Content-Security-Policy",
+        "-Server",
+        "header @data ?Cache-Control no-store",
+    ):
+        assert wanted in block
+    assert "unsafe" not in block
+
+
+def test_a_shop_that_leads_elsewhere_is_not_followed() -> None:
+    """A branch's shop answers with a redirect to an address within: nobody here goes there."""
+    asked: list[str] = []
+
+    class Hostile(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{port}/latest/meta-data")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        assert HttpProbe().look(f"http://127.0.0.1:{port}/healthz").status == 302
+        assert health.answer(port, "/healthz") == 302
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert asked == ["/healthz", "/healthz"]

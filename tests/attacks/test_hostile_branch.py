@@ -1,0 +1,260 @@
+"""The code of a branch on the local platform, run as the shop, as its installation and as its tests: what it gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from feature_delivery.adapters.platforms.local import fence, fencing
+from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
+from feature_delivery.bootstrap import tools
+from feature_delivery.bootstrap.project_file import parse_project
+from feature_delivery.domain.errors import Misconfigured, Refused
+from feature_delivery.domain.suites import SuiteReport
+from feature_delivery.ports.platform import Release
+from tests import shops
+from tests.local_bench import PRODUCTION, PROJECT, Bench, reference
+from tests.support.web_app import PROJECT_FILE
+
+CANARY = "canary-4d1f0c"
+OPEN = "def opens(path, mode='r'):\n    try:\n        return open(path, mode).read(100) or 'empty'\n"
+OPEN += "    except OSError as error:\n        return type(error).__name__\n"
+
+pytestmark = pytest.mark.skipif(
+    not fencing.is_possible(), reason="This kernel has no Landlock: nothing fences the code of a branch in here."
+)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """An instance with secrets in its home and in the environment of its processes, and two environments."""
+    home = tmp_path_factory.mktemp("instance")
+    (home / "secrets.json").write_text(CANARY)
+    (home / "pyproject.toml").write_text("[project]\nname = 'around-the-instance'\n")
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_GITHUB", "AIRFLOW__CORE__FERNET_KEY"):
+            patched.setenv(name, f"{name}-{CANARY}")
+        patched.setenv("FEATURE_DELIVERY_TASK_TOKEN", CANARY)
+        patched.setenv("AIRFLOW_HOME", str(home / "airflow"))
+        made = Bench(home / "environments")
+        made.platform.provision(PRODUCTION)
+        made.platform.deploy(PRODUCTION, shops.release("live"), say=made.say)
+        made.platform.provision(reference())
+        made.platform.deploy(reference(), shops.release("one"), say=made.say)
+        (made.directory("production") / "data" / "orders.txt").write_text(CANARY)
+        yield made
+        made.platform.stop_all(PROJECT)
+
+
+@pytest.fixture(scope="module")
+def release() -> Release:
+    return shops.release("one")
+
+
+def attack(bench: Bench, release: Release, script: str) -> tuple[SuiteReport, str]:
+    """Run a script as a branch's test suite; returns what it printed as well."""
+    suite = shops.suite(OPEN + script, junit=None, seconds=30)
+    at = len(bench.said)
+    report = bench.platform.run_suite(
+        reference(), name="unit", suite=suite, release=release, variables={}, say=bench.say
+    )
+    return report, "\n".join(bench.said[at:])
+
+
+def test_its_environment_has_no_variable_of_ours(bench: Bench, release: Release) -> None:
+    _, said = attack(bench, release, "import os, json\nprint(json.dumps(dict(os.environ)))")
+    variables = json.loads(said)
+    assert CANARY not in said
+    assert not [name for name in variables if name.startswith(("AIRFLOW", "FEATURE_DELIVERY"))]
+
+
+def test_no_other_process_shows_it_its_environment_or_memory(bench: Bench, release: Release) -> None:
+    """Its own user runs Airflow: the kernel alone keeps the two apart."""
+    script = f"""
+import os
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    for name in ("environ", "mem", "maps"):
+        if int(pid) != os.getpid() and opens(f"/proc/{{pid}}/{{name}}", "rb") not in {{"PermissionError", "empty",
+                "FileNotFoundError", "ProcessLookupError"}}:
+            print("READS", pid, name)
+print(opens("/proc/{os.getpid()}/environ"), opens("/proc/{os.getpid()}/root/etc/passwd"))
+"""
+    report, said = attack(bench, release, script)
+    assert (report.problem, said) == ("", "PermissionError PermissionError")
+
+
+def test_the_instances_files_and_other_environments_are_closed_to_it(bench: Bench, release: Release) -> None:
+    home, own = bench.root.parent, bench.directory()
+    read = [home / "secrets.json", bench.directory("production") / "data" / "orders.txt", own / "environment.json"]
+    script = f"""
+import os
+for path in {[str(path) for path in read]!r}:
+    print(opens(path), opens(path, "a"))
+for folder in {[str(home), str(bench.root), str(own.parent / "production")]!r}:
+    try: print(os.listdir(folder))
+    except OSError as error: print(type(error).__name__)
+print(opens({str(own / "lock")!r}, "w"))
+os.symlink({str(home / "secrets.json")!r}, "link"); print(opens("link"))
+"""
+    _, said = attack(bench, release, script)
+    assert set(said.split()) == {"PermissionError"}, said
+    assert (home / "secrets.json").read_text() == CANARY
+
+
+def test_its_own_data_and_temporary_files_are_open_to_it(bench: Bench, release: Release) -> None:
+    script = """
+import os, tempfile, pathlib, subprocess, sys
+pathlib.Path(os.environ["DATA_DIR"], "mine").write_text("x"); tempfile.NamedTemporaryFile().write(b"x")
+pathlib.Path("made").write_text("x"); pathlib.Path.home().joinpath("rc").write_text("x")
+print(subprocess.run([sys.executable, "-c", "print('child')"], capture_output=True, text=True).stdout)
+print(opens("/dev/null", "w"), opens("/etc/hosts")[:3])
+above = pathlib.Path.cwd().parents
+print([opens(str(p / "pyproject.toml"))[:9] for p in above if (p / "pyproject.toml").is_file()])
+"""
+    report, said = attack(bench, release, script)
+    assert report.problem == ""
+    assert said.split()[0] == "child"
+    assert "[project]" in said, "tools look for where a project begins, and would fail on what they may not read"
+
+
+def test_it_can_neither_end_nor_trace_a_process_that_is_not_its_own(bench: Bench, release: Release) -> None:
+    if fence.version() < 6:
+        pytest.skip("This kernel's Landlock cannot forbid signals: they came with version 6.")
+    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    servers = [process.pid for process in bench.servers()]
+    script = f"""
+import os
+for pid in {[victim.pid, os.getpid(), *servers]!r}:
+    try: os.kill(pid, 9); print("KILLED", pid)
+    except OSError as error: print(type(error).__name__)
+"""
+    try:
+        _, said = attack(bench, release, script)
+        assert set(said.split()) == {"PermissionError"}
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
+
+
+def test_what_it_writes_into_its_packages_changes_no_cache_and_no_other_environment(bench: Bench) -> None:
+    """Linked files would be one file everywhere."""
+    copies = bench.platform.settings.uv_cache
+    install = (("python", "-c", "import os; print(os.environ['UV_LINK_MODE'], os.environ['UV_CACHE_DIR'])"),)
+    at = len(bench.said)
+    bench.platform.deploy(reference(), shops.release("installs", install=install), say=bench.say)
+    assert f"copy {copies}" in bench.said[at:]
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+
+
+def test_root_has_lost_what_leads_around_the_fence(bench: Bench, release: Release) -> None:
+    if os.geteuid():
+        pytest.skip("Only root has rights to lose: these tests run as an ordinary user.")
+    disks = [str(path) for path in Path("/dev").iterdir() if path.is_block_device()][:1]
+    script = f"""
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+print(opens("/etc/shadow"), *(opens(path, "rb") for path in {disks!r}))
+print(libc.mount(b"x", b"/", b"tmpfs", 0, None))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")))
+"""
+    _, said = attack(bench, release, script)
+    *files, mounted, capabilities = said.split()
+    assert set(files) == {"PermissionError"}
+    assert mounted == "-1"
+    assert int(capabilities, 16) == 0x4FB, "what containers are given, and less"
+
+
+def test_it_cannot_start_more_than_the_machine_bears(bench: Bench, release: Release) -> None:
+    script = (
+        "import resource\nprint(*resource.getrlimit(resource.RLIMIT_NPROC), *resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    _, said = attack(bench, release, script)
+    soft, hard, *core = map(int, said.split())
+    assert 0 < soft == hard < 40_000, "bounded; root's threads the kernel does not count"
+    assert core == [0, 0]
+
+
+def test_everything_it_started_ends_with_it(bench: Bench, release: Release) -> None:
+    """A bomb of processes burns until the suite's time is over; then all of it is gone."""
+    script = """
+import os, time
+for _ in range(60):
+    if os.fork() == 0:
+        os.setsid(); os.fork(); time.sleep(600)
+os._exit(0)
+"""
+    before = set(psutil.pids())
+    report, _ = attack(bench, release, script)
+    assert report.problem == ""
+    left = [p for p in psutil.process_iter() if p.pid not in before and _works_in(p, bench.root)]
+    assert left == []
+
+
+def _works_in(process: psutil.Process, root: Path) -> bool:
+    try:
+        return str(root) in process.environ().get("DELIVERY_MARK_HOME", "")
+    except psutil.Error:
+        return False
+
+
+def test_the_ledgers_address_is_nowhere_for_it_and_its_door_wants_a_token(bench: Bench, release: Release) -> None:
+    """The network of this machine is open to it; what listens there asks who comes."""
+    with closing(socket.socket()) as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        script = f"""
+import socket, subprocess
+socket.create_connection({door.getsockname()!r}, 5).close(); print("reached")
+seen = subprocess.run("cat /proc/[0-9]*/cmdline", shell=True, capture_output=True, text=True).stdout
+print({CANARY[::-1]!r}[::-1] in seen)
+"""
+        _, said = attack(bench, release, script)
+    assert said.split() == ["reached", "False"], "no process list shows a secret"
+
+
+def test_a_shop_in_production_is_fenced_in_like_any_other(bench: Bench) -> None:
+    servers = [process for process in bench.servers() if "production" in process.cwd()]
+    assert servers
+    status = [Path(f"/proc/{process.pid}/status").read_text() for process in servers]
+    assert all("NoNewPrivs:\t1" in text for text in status)
+
+
+def test_a_misspelt_wish_for_the_fence_opens_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    project = parse_project(PROJECT_FILE.format(repository="/srv/shop.git"), where="shop.yaml")
+    made = tools.platform(project, "here", home=tmp_path)
+    assert isinstance(made, LocalPlatform)
+    assert made.settings.fence == "auto"
+    monkeypatch.setenv("FEATURE_DELIVERY_FENCE", "of")
+    with pytest.raises(Misconfigured, match="auto, required or off"):
+        tools.platform(project, "here", home=tmp_path)
+
+
+def test_where_the_fence_is_required_nothing_runs_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "version", lambda: 0)
+    monkeypatch.setattr(fence, "_limit", lambda: None)
+    monkeypatch.setattr(os, "execvpe", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(SystemExit) as ended:
+        fence.main({"required": True}, ["true"])
+    assert ended.value.code == 126
+
+
+def test_a_link_out_of_the_repository_an_input_or_a_report_outside_are_refused(bench: Bench, tmp_path: Path) -> None:
+    """The checkout itself refuses links (test_git_repository); what a branch's file names stays inside, too."""
+    release = shops.release("outside", install=(("true",),), inputs=("../../secrets.json",))
+    with pytest.raises(Refused, match="leads out of the checkout"):
+        bench.platform.deploy(reference(), release, say=bench.say)
+    suite = shops.suite("pass", junit=str(tmp_path / "report.xml"))
+    report = bench.platform.run_suite(
+        reference(), name="unit", suite=suite, release=shops.release("one"), variables={}, say=bench.say
+    )
+    assert "leads out of the checkout" in report.problem

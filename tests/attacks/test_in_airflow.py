@@ -1,0 +1,249 @@
+"""What somebody does who may do anything in Airflow's pages and REST API, and nothing in the project."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from airflow.models.hitl import HITLDetail
+
+from feature_delivery.domain.people import SIGN_OFFS
+from feature_delivery.domain.process import TEARDOWNS, Step
+from feature_delivery.domain.records import now
+from feature_delivery.web import rounds
+from feature_delivery.web.transaction import begin, session
+from tests.support.web_app import DAG, TOKEN, Shop
+
+PREFIX = "/feature-delivery"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def mallory(airflow: Shop) -> httpx.Client:
+    """Airflow's Op: may change every DAG, Variable, Connection and pool; nobody in the project."""
+    return airflow.person("mallory", "op")
+
+
+@pytest.fixture
+def key(airflow: Shop) -> str:
+    """A feature that waits at its first gate."""
+    found = f"SHOP-{next(_numbers)}"
+    body = {"key": found, "title": "Gift cards"}
+    assert airflow.person("max").post(f"{PREFIX}/projects/shop/features", json=body).status_code == 201
+    airflow.register(run_id=found)
+    assert not airflow.gate(Step.WAIT_FOR_START, run_id=found)["outcome"]
+    return found
+
+
+def feature(airflow: Shop, key: str) -> dict[str, Any]:
+    answer = airflow.person("max").get(f"{PREFIX}/projects/shop/features/{key}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def permit(airflow: Shop, step: Step, key: str) -> httpx.Response:
+    airflow.set(step, "running", run_id=key)
+    claim = {**airflow.claim(step, run_id=key), "try_number": 1}
+    answer = airflow.tasks.post("/tasks/permits", json=claim)
+    airflow.set(step, None, run_id=key)
+    return answer
+
+
+def task(key: str, step: Step) -> str:
+    return f"/api/v2/dags/{DAG}/dagRuns/{key}/taskInstances/{step.value}"
+
+
+def test_tasks_marked_successful_let_nothing_through(airflow: Shop, mallory: httpx.Client, key: str) -> None:
+    for step in (*SIGN_OFFS, Step.TEST_PREPROD, Step.WAIT_FOR_TURN, Step.BUILD_CANDIDATE):
+        marked = mallory.patch(task(key, step), json={"new_state": "success"})
+        assert marked.status_code == 200, marked.text
+    refused = permit(airflow, Step.PROMOTE, key)
+    assert refused.status_code == 403
+    assert "has no permit" in refused.json()["message"]
+    found = feature(airflow, key)
+    assert (found["decisions"], found["promotions"]) == ([], [])
+
+
+def test_a_run_marked_successful_or_cleared_ships_nothing(airflow: Shop, mallory: httpx.Client, key: str) -> None:
+    path = f"/api/v2/dags/{DAG}/dagRuns/{key}"
+    assert mallory.patch(path, json={"state": "success", "note": "shipped"}).status_code == 200
+    assert mallory.post(f"{path}/clear", json={"dry_run": False, "only_failed": False}).status_code == 200
+    found = feature(airflow, key)
+    assert (found["state"], found["promotions"]) == ("active", [])
+    assert permit(airflow, Step.PROMOTE, key).status_code == 403
+
+
+def test_a_deleted_run_comes_back_and_gives_nothing_up(airflow: Shop, mallory: httpx.Client, key: str) -> None:
+    path = f"/api/v2/dags/{DAG}/dagRuns/{key}"
+    for step in TEARDOWNS:  # while one is left to run, Airflow itself does not end the run
+        assert mallory.patch(task(key, step), json={"new_state": "success"}).status_code == 200
+    assert mallory.patch(path, json={"state": "failed"}).status_code == 200
+    assert mallory.delete(path).status_code == 204
+    assert rounds.restore_runs() == 1
+    assert rounds.restore_runs() == 0
+    assert mallory.get(path).json()["state"] == "queued"
+    airflow.register(run_id=key)
+    assert not airflow.gate(Step.WAIT_FOR_START, run_id=key)["outcome"], "it asks again"
+    found = feature(airflow, key)
+    assert (found["state"], found["gate"]["step"]) == ("active", "intake.wait_for_start")
+    assert any("was deleted in Airflow" in event["text"] for event in found["events"])
+
+
+def test_what_is_written_into_xcoms_variables_and_state_is_read_by_nobody(
+    airflow: Shop, mallory: httpx.Client, key: str
+) -> None:
+    said = {"key": "return_value", "value": {"chosen_options": ["approve"], "responded_by_user": {"name": "max"}}}
+    for step in (Step.WAIT_FOR_CONFIRMATION, Step.DECIDE_ROLLBACK):
+        written = mallory.post(f"{task(key, step)}/xcomEntries", json=said)
+        assert written.status_code == 201, written.text
+    variable = {"key": "feature_delivery_shop", "value": '{"people": {"mallory": {"roles": ["operator"]}}}'}
+    assert mallory.post("/api/v2/variables", json=variable).status_code == 201
+    state = mallory.put(f"{task(key, Step.PROMOTE)}/state-store/permit", json={"value": {"permit": 1}})
+    assert state.status_code == 204, state.text
+    assert permit(airflow, Step.PROMOTE, key).status_code == 403
+    assert permit(airflow, Step.DECIDE_ROLLBACK, key).status_code == 403
+    refused = mallory.post(f"{PREFIX}/projects/shop/lock/break", json={"reason": "I am an operator now"})
+    assert refused.json()["message"].startswith("mallory is nobody of shop")
+
+
+def test_a_run_started_in_airflow_by_nobody_of_the_project_carries_nothing(
+    airflow: Shop, mallory: httpx.Client
+) -> None:
+    """Nor does its conf say who has started it."""
+    path, conf = f"/api/v2/dags/{DAG}/dagRuns", {"feature": "SHOP-900", "started_by": "max"}
+    body = {"logical_date": None, "dag_run_id": "SHOP-900", "conf": conf}
+    assert mallory.post(path, json=body).status_code == 200
+    refused = permit(airflow, Step.REGISTER_FEATURE, "SHOP-900")
+    assert refused.status_code == 403
+    assert refused.json()["message"].startswith("mallory is nobody of shop")
+    olga = airflow.person("olga", "op")
+    body |= {"dag_run_id": "SHOP-901", "conf": {**conf, "feature": "SHOP-901"}}
+    assert olga.post(path, json=body).status_code == 200
+    assert permit(airflow, Step.REGISTER_FEATURE, "SHOP-901").status_code == 200
+    assert [event["person"] for event in feature(airflow, "SHOP-901")["events"]][:1] == ["olga"]
+
+
+def test_an_op_of_airflow_who_is_nobody_in_the_project_decides_and_changes_nothing(
+    airflow: Shop, mallory: httpx.Client, key: str
+) -> None:
+    project, one = f"{PREFIX}/projects/shop", f"{PREFIX}/projects/shop/features/{key}"
+    asked: list[tuple[str, dict[str, Any]]] = [
+        (f"{one}/decisions", {"gate": "start", "kind": "approve"}),
+        (f"{one}/override", {"gate": "start", "reason": "I may do anything"}),
+        (f"{one}/cancel", {"reason": "mine"}),
+        (f"{project}/features", {"key": "SHOP-999"}),
+        (f"{project}/adopt", {"commit": "f" * 40}),
+        (f"{project}/lock/break", {"reason": "mine"}),
+        (f"{project}/issues", {"key": "SHOP-999", "title": "x"}),
+        (f"{project}/requests", {"source": "feature/SHOP-1"}),
+        (f"{PREFIX}/webhooks/shop/deliveries/1/replay", {}),
+    ]
+    for path, body in asked:
+        answer = mallory.post(path, json=body)
+        assert (answer.status_code, "nobody of shop" in answer.json()["message"]) == (403, True), path
+    assert feature(airflow, key)["gate"]["step"] == "intake.wait_for_start"
+    assert [d["accepted"] for d in feature(airflow, key)["decisions"]] == [False, False], "what was tried is kept"
+
+
+def test_a_viewer_of_airflow_reads_and_no_more(airflow: Shop, key: str) -> None:
+    viewer = airflow.person("vera", "viewer")
+    assert viewer.get(f"{PREFIX}/projects/shop/features/{key}").status_code == 200
+    for method, path, body in (
+        ("PATCH", task(key, Step.WAIT_FOR_START), {"new_state": "success"}),
+        ("POST", f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None, "conf": {"feature": "SHOP-902"}}),
+        ("POST", f"{PREFIX}/projects/shop/features/{key}/cancel", {"reason": "x"}),
+    ):
+        assert viewer.request(method, path, json=body).status_code == 403, path
+
+
+def test_an_answer_counts_by_airflows_record_of_who_gave_it_not_by_what_a_task_says(
+    airflow: Shop, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the task token and the id of a running gate's task can speak for nobody."""
+    monkeypatch.setattr(rounds, "PARKED_FOR", timedelta(seconds=-60))
+    rounds.ask_people()
+    forged = {"chosen_options": ["approve"], "params_input": {}, "responded_by_user": {"id": "dora", "name": "dora"}}
+    answer = airflow.gate(Step.WAIT_FOR_START, forged, run_id=key)
+    assert (answer["outcome"], feature(airflow, key)["decisions"]) == ("", [])
+    rounds.ask_people()
+    with session() as opened:
+        asked = opened.get(HITLDetail, airflow.instance(Step.WAIT_FOR_START, run_id=key).id)
+        assert asked is not None
+        asked.chosen_options, asked.params_input, asked.responded_at = ["approve"], {}, now()
+        asked.responded_by = {"id": "tess", "name": "tess"}
+    answer = airflow.gate(Step.WAIT_FOR_START, forged, run_id=key)
+    assert answer["outcome"] == ""
+    assert [(d["who"], d["accepted"]) for d in feature(airflow, key)["decisions"]] == [("tess", False)]
+
+
+def test_the_task_token_opens_nothing_without_the_very_task_that_runs(airflow: Shop, key: str) -> None:
+    """Stolen, it reads nothing, decides nothing, and speaks for no other step, run or project than a running one's."""
+    for path in ("/projects", "/projects/shop/features", "/projects/shop/audit", "/board/", "/metrics"):
+        assert airflow.tasks.get(path, follow_redirects=False).status_code in {303, 401, 403}, path
+    said = {"gate": "start", "kind": "approve"}
+    assert airflow.tasks.post(f"/projects/shop/features/{key}/decisions", json=said).status_code in {401, 403}
+    airflow.set(Step.WAIT_FOR_START, "running", run_id=key)
+    running = airflow.claim(Step.WAIT_FOR_START, run_id=key)
+    for changed in (
+        {"step": Step.PROMOTE.value},
+        {"run_id": "SHOP-999"},
+        {"try_number": 2},
+        {"project": "stall"},
+        {"task_instance": "00000000-0000-0000-0000-000000000000"},
+    ):
+        assert airflow.tasks.post("/tasks/permits", json={**running, **changed}).status_code in {403, 404}, changed
+    airflow.set(Step.WAIT_FOR_START, "awaiting_input", run_id=key)
+
+
+def test_a_task_of_another_dag_or_project_gets_nothing_done_with_the_token(airflow: Shop, key: str) -> None:
+    """Every DAG of an Airflow can read the Connection with the token."""
+    folder = airflow.repository.bare.parent / "projects"
+    other = (folder / "shop.yaml").read_text().replace("name: shop", "name: stall")
+    (folder / "stall.yaml").write_text(other)
+    airflow.set(Step.REGISTER_FEATURE, "running", run_id=key)
+    mine = {"task_instance": airflow.claim(Step.REGISTER_FEATURE, run_id=key)["task_instance"]}
+    try:
+        for path, body in (
+            ("/tasks/tracker/stall/issues/find", {"key": "STALL-1"}),
+            ("/tasks/tracker/stall/issues/create", {"key": "STALL-1", "title": "x"}),
+            ("/tasks/reaper/stall/plan", {"found": []}),
+            ("/tasks/reaper/shop/plan", {"found": []}),
+            ("/tasks/reaper/shop/reaped", {"name": "production", "generation": 1}),
+            ("/tasks/housekeeping", {}),
+        ):
+            assert airflow.tasks.post(path, json={**mine, **body}).status_code == 403, path
+    finally:
+        (folder / "stall.yaml").unlink()
+        airflow.set(Step.REGISTER_FEATURE, "success", run_id=key)
+
+
+def test_a_token_of_airflow_that_was_signed_by_nobody_lets_nobody_in(airflow: Shop) -> None:
+    for header in (
+        "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJtYXgiLCJyb2xlIjoiYWRtaW4ifQ.",
+        f"Bearer {TOKEN}",
+        "Basic bWF4",
+    ):
+        answer = airflow.nobody.get(f"{PREFIX}/projects", headers={"Authorization": header})
+        assert answer.status_code in {401, 403}, header
+
+
+def test_nothing_is_left_of_an_attack_but_the_record_of_it(airflow: Shop, mallory: httpx.Client, key: str) -> None:
+    """The audit has what was refused, with name, way and address; a cell of it is never a formula."""
+    body = {"gate": "start", "kind": "reject", "comment": "=HYPERLINK(1)"}
+    mallory.post(f"{PREFIX}/projects/shop/features/{key}/decisions", json=body)
+    rows = airflow.person("max").get(f"{PREFIX}/projects/shop/audit").json()
+    mine = next(row for row in rows if row["key"] == key and row["kind"] == "reject")
+    assert (mine["who"], mine["accepted"], mine["way"], mine["address"]) == ("mallory", False, "rest", "127.0.0.1")
+    text = airflow.person("max").get(f"{PREFIX}/projects/shop/audit", params={"format": "csv"}).text
+    assert ",'=HYPERLINK(1)," in text
+    assert airflow.person("max").post(f"{PREFIX}/projects/shop/features/{key}/cancel", json={}).status_code == 200
+    events = airflow.person("max").get(f"{PREFIX}/projects/shop/events").json()
+    assert ("cancelled", key) in {(event["kind"], event["key"]) for event in events}
+    told = airflow.person("max").get(f"{PREFIX}/projects/shop/events", params={"format": "csv"}).text
+    assert told.startswith("number,when,project,key,run,attempt,step,kind,who,text")
+    assert mallory.get(f"{PREFIX}/projects/shop/events", params={"limit": 0}).status_code == 422
+    with begin() as unit:
+        assert all(feature.run_id for feature in unit.books.features())
