@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def settings_of(directory: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Z_]+)=(.*)$", (directory / "settings").read_text("utf-8"), re.MULTILINE))
 
 
-def _service(name: str, raw: dict[str, Any], free: Iterator[IPv4Address | IPv6Address]) -> Service:
+def _service(name: str, raw: dict[str, Any], free: Iterator[object]) -> Service:
     limit = str(raw.get("deploy", {}).get("resources", {}).get("limits", {}).get("memory", "0M"))
     return Service(
         name=name,
