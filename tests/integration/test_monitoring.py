@@ -6,7 +6,6 @@ Each trouble is really made to happen once, and its alert comes to a Slack of ou
 # ruff: noqa: PLC0415 - Airflow takes two seconds to import: only tests that use it pay
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import re
@@ -14,10 +13,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +22,7 @@ import httpx
 import pytest
 from prometheus_client import parser
 
-from feature_delivery.domain.names import ProjectName, feature_key
-from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.names import feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     EnvironmentState,
@@ -37,23 +33,19 @@ from feature_delivery.domain.records import (
     PromotionState,
     now,
 )
-from feature_delivery.services.control import tallies
 from tests.support.board_world import DAY, HOUR, MINUTE, Planted, end, plant
+from tests.support.monitored import SHOP, TOKEN, LiveShop, Watched, place_environments, sound
 from tests.support.prometheus import (
     MONITORING,
     AlertManager,
-    Prometheus,
     alertmanager,
     eventually,
     needs_prometheus,
     prometheus,
     record,
-    serving,
 )
 from tests.support.web_app import Shop, serve
 
-TOKEN = "the-metrics-token"
-SHOP = ProjectName("shop")
 RECORDED = "recorded"
 """The project whose past is put into Prometheus: what happens to the live one is told apart from it."""
 
@@ -142,68 +134,6 @@ def test_what_follows_from_a_rollback_is_not_told(manager: AlertManager) -> None
 # The real app, watched.
 
 
-class LiveShop:
-    """A shop that is measured as the demo's is, by the demo's own code, and answers as a test wants."""
-
-    def __init__(self, environment: str) -> None:
-        store, config = importlib.import_module("store.metrics"), importlib.import_module("store.config")
-        settings = config.Settings.from_environment({"DELIVERY_ENVIRONMENT": environment})
-        self.metrics = store.Metrics(settings)
-
-    def answers(self, times: int, *, status: int = 200, seconds: float = 0.01) -> None:
-        for _ in range(times):
-            self.metrics.observe(method="GET", route="/", status=status, started=time.perf_counter() - seconds)
-
-    @contextmanager
-    def running(self) -> Iterator[str]:
-        shop = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body, kind = shop.metrics.text([])
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments: object) -> None:
-                """Be quiet."""
-
-        with serving(Handler) as url:
-            yield url
-
-
-@dataclass
-class Watched:
-    """Everything that runs."""
-
-    shop: Shop
-    prometheus: Prometheus
-    manager: AlertManager
-    production: LiveShop
-    preprod: LiveShop
-    second_server: ExitStack
-
-    def seen(self, name: str, **labels: str) -> None:
-        """Wait until an alert fires and has come to Slack, or to Alertmanager if that holds it back."""
-
-        def held() -> bool:
-            found = [
-                a for a in self.manager.alerts(filter=f'alertname="{name}"') if labels.items() <= a["labels"].items()
-            ]
-            return any(a["status"]["inhibitedBy"] or self._told(a["labels"]) for a in found)
-
-        eventually(f"the alert {name} in Prometheus", lambda: self.prometheus.firing(name, **labels))
-        eventually(f"the word of {name} in Slack", held)
-
-    def _told(self, labels: dict[str, str]) -> bool:
-        channel = f"#delivery-{labels['project']}" if labels.get("project") else "#delivery-platform"
-        if labels["severity"] == "critical" and labels["alertname"] not in self.manager.slack.texts("#delivery-pages"):
-            return False
-        return not labels.get("project") or labels["alertname"] in self.manager.slack.texts(channel)
-
-
 @pytest.fixture(scope="module")
 def watched(shown: Shop, manager: AlertManager, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     from feature_delivery.web.app import create_app
@@ -213,10 +143,10 @@ def watched(shown: Shop, manager: AlertManager, tmp_path_factory: pytest.TempPat
         patched.setenv("FEATURE_DELIVERY_RUNBOOKS_URL", "https://docs.example/runbooks")
         patched.syspath_prepend(str(MONITORING.parent / "demo_store"))
         patched.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
-        _sound(shown)
+        sound(shown)
         shops = {kind: LiveShop(kind) for kind in ("production", "preprod")}
         addresses = {kind: stack.enter_context(one.running()) for kind, one in shops.items()}
-        _environments(addresses)
+        place_environments(addresses)
         home = tmp_path_factory.mktemp("prometheus")
         record(home, past(shown))
         other = second.enter_context(serve(create_app()))
@@ -232,42 +162,6 @@ def watched(shown: Shop, manager: AlertManager, tmp_path_factory: pytest.TempPat
             )
         )
         yield Watched(shown, running, manager, shops["production"], shops["preprod"], second)
-
-
-def _sound(shop: Shop) -> None:
-    """Airflow's scheduler lives, and nothing of the busy shop is late."""
-    from airflow.jobs.job import Job
-
-    from feature_delivery.services.control.looks import MARKS, Marks, keep
-    from feature_delivery.web.transaction import begin, session
-
-    with session() as opened:
-        job = Job(job_type="SchedulerJob", state="running")
-        job.latest_heartbeat = now() + HOUR
-        opened.add(job)
-    with begin() as unit:
-        keep(unit, SHOP, MARKS, Marks(looked_at=now(), issues=now()).dump())
-        tallies.decided(unit.books, SHOP, Step.WAIT_FOR_REVIEW, DecisionKind.APPROVE, counted=True)
-        tallies.deployed(unit.books, SHOP, "preprod", "done")
-        for feature in unit.books.features():
-            if feature.state is not FeatureState.ACTIVE:
-                for place in unit.books.environments(feature=feature):
-                    place.state = EnvironmentState.DESTROYED
-
-
-def _environments(addresses: dict[str, str]) -> None:
-    from feature_delivery.web.transaction import begin
-
-    with begin() as unit:
-        for place in unit.books.environments(SHOP):
-            place.address = ""
-        feature = unit.books.feature(SHOP, feature_key("SHOP-8"))
-        assert feature is not None
-        production = unit.books.environment(SHOP, "production")
-        assert production is not None
-        preprod = next(place for place in unit.books.environments(feature=feature) if place.kind == "preprod")
-        for kind, place in (("production", production), ("preprod", preprod)):
-            place.address, place.metrics_path, place.health_path = addresses[kind], "/metrics", "/healthz"
 
 
 def past(shop: Shop) -> str:

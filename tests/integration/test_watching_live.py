@@ -79,7 +79,7 @@ def job(shop: WatchedShop, asked: tuple[Query, ...]) -> Job:
         rank_test=mann_whitney,
     )
     baseline = Baseline(source="prometheus", metrics=before, queries=asked, expected=13)
-    work = SimpleNamespace(baseline=baseline, project=ProjectName("shop"))
+    work = SimpleNamespace(baseline=baseline, preprod=None, project=ProjectName("shop"))
     return Job(cast("Any", work), cast("Any", tools), lambda _result: "", lambda _line: None)
 
 
@@ -118,6 +118,25 @@ def test_a_store_that_began_anew_in_the_window_passes(shop: WatchedShop, job: Jo
     assert errors.after is not None
     assert errors.after.level < 0.05
     assert (errors.after.requests or 0) < 1000, "a counter that began anew was taken for a jump"
+
+
+@pytest.mark.parametrize("trouble", ["", "failing"])
+def test_a_prometheus_that_began_anew_in_the_window_neither_hides_nor_makes_a_trouble(
+    shop: WatchedShop, job: Job, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    def restart() -> None:
+        shop.stop("prometheus", 9)
+        shop.trouble(trouble)
+        shop.start_prometheus()
+
+    # It looks for its targets five seconds after its start: the rest of the window has to tell.
+    monkeypatch.setattr(job.tools.project.choices, "observe_for", timedelta(seconds=9))
+    try:
+        said, _ = watched(job, shop, meanwhile=restart)
+    finally:
+        shop.trouble("")
+    allowed = {"fail"} if trouble else {"pass", "inconclusive"}
+    assert said.outcome in allowed, said.evidence
 
 
 def test_a_slow_store_fails(shop: WatchedShop, job: Job) -> None:

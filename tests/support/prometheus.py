@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 MONITORING = Path(__file__).parents[2] / "include" / "monitoring"
-PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager", "amtool")
+PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager", "amtool", "prometheus-blackbox-exporter")
 PATIENCE_SECONDS = 60.0
 
 
@@ -30,7 +30,9 @@ def needs_prometheus() -> None:
     """Skip without the programs, except in CI, which installs them."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing and not os.environ.get("CI"):
-        pytest.skip(f"{', '.join(missing)} missing: install Debian's prometheus and prometheus-alertmanager")
+        pytest.skip(
+            f"{', '.join(missing)} missing: install Debian's prometheus, prometheus-alertmanager and blackbox exporter"
+        )
     assert not missing, f"{missing} missing, though .ci/run installs them"
 
 
@@ -189,10 +191,11 @@ class Prometheus:
 
 @contextmanager
 def prometheus(
-    directory: Path, *, app: str, token: str, alertmanager_url: str, also: Sequence[str] = ()
+    directory: Path, *, app: str, token: str, alertmanager_url: str, also: Sequence[str] = (), prober: str = ""
 ) -> Iterator[Prometheus]:
-    """Run Prometheus with the shipped files against ``app``; ``also``: addresses of more API servers.
+    """Run Prometheus with the shipped files against ``app``.
 
+    ``also``: addresses of more API servers; ``prober``: the blackbox exporter's, empty: nothing is probed.
     Intervals are a second and alerts fire at once: how long they must last first is what promtool's cases prove.
     """
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
@@ -207,6 +210,12 @@ def prometheus(
     for discovery in jobs["shops"]["http_sd_configs"]:
         discovery |= {"url": f"{app}/prometheus/targets", "refresh_interval": "1s"}
     config["scrape_configs"] = [jobs["feature-delivery"], jobs["shops"]]
+    if prober:
+        # The same discovery as the shops': one list in the shipped file.
+        relabelled = jobs["probes"]["relabel_configs"]
+        (address,) = [one for one in relabelled if one.get("target_label") == "__address__"]
+        address["replacement"] = prober
+        config["scrape_configs"].append(jobs["probes"])
     rules = directory / "rules"
     rules.mkdir(parents=True, exist_ok=True)
     for path in (MONITORING / "rules").glob("*.yml"):
@@ -229,6 +238,17 @@ def prometheus(
     ]
     with program(command, at=directory, ready=f"{url}/-/ready"):
         yield Prometheus(url)
+
+
+@contextmanager
+def blackbox(directory: Path) -> Iterator[str]:
+    """Run Debian's blackbox exporter with the shipped module; yields host and port."""
+    directory.mkdir(parents=True, exist_ok=True)
+    address = f"127.0.0.1:{free_port()}"
+    config = f"--config.file={MONITORING / 'blackbox.yml'}"
+    command = ["prometheus-blackbox-exporter", config, f"--web.listen-address={address}"]
+    with program(command, at=directory, ready=f"http://{address}/-/healthy"):
+        yield address
 
 
 def record(directory: Path, text: str) -> None:

@@ -1,0 +1,221 @@
+"""Alerts that need hours, a probe, or something that breaks, each made to happen and delivered for real.
+
+Hours are put into a real Prometheus before it starts; what happens to the shop after that is live.
+"""
+
+# ruff: noqa: PLC0415 - Airflow takes two seconds to import: only tests that use it pay
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from feature_delivery.domain.names import PersonName
+from feature_delivery.domain.records import now
+from tests.support.board_world import HOUR
+from tests.support.monitored import SHOP, TOKEN, LiveShop, Watched, place_environments, sound
+from tests.support.prometheus import (
+    MONITORING,
+    alertmanager,
+    blackbox,
+    eventually,
+    needs_prometheus,
+    prometheus,
+    record,
+)
+from tests.support.web_app import Shop
+
+MINUTES = 7 * 60
+STORE = MONITORING.parent / "demo_store"
+LABELS = 'project="shop",environment="production",feature="",commit="the-one-before"'
+
+
+def seven_hours(until: int) -> str:
+    """Return production's last seven hours, a sample a minute, as OpenMetrics with moments.
+
+    Each promise is broken at a pace that is too fast for a month and not fast enough to page: 1% errors (allowed:
+    0.1%), half the requests slow (allowed: 5%), and a probe in twenty unanswered, though none of the last ten.
+    """
+    moments = [until - 60 * back for back in range(MINUTES, -1, -1)]
+    series: dict[str, list[tuple[str, Callable[[int], float]]]] = {
+        "# TYPE http_requests counter": [
+            (f'http_requests_total{{{LABELS},job="shops",status="200"}}', lambda n: 594 * n),
+            (f'http_requests_total{{{LABELS},job="shops",status="500"}}', lambda n: 6 * n),
+        ],
+        "# TYPE http_request_duration_seconds histogram": [
+            (f'http_request_duration_seconds_bucket{{{LABELS},job="shops",le="0.5"}}', lambda n: 300 * n),
+            (f'http_request_duration_seconds_bucket{{{LABELS},job="shops",le="+Inf"}}', lambda n: 600 * n),
+            (f'http_request_duration_seconds_count{{{LABELS},job="shops"}}', lambda n: 600 * n),
+        ],
+        "# TYPE probe_success gauge": [
+            (f'probe_success{{{LABELS},job="probes"}}', lambda n: float(n % 20 > 0 or n > MINUTES - 10)),
+        ],
+    }
+    lines = []
+    for head, held in series.items():
+        lines.append(head)
+        lines += [f"{name} {value(n)} {moment}" for name, value in held for n, moment in enumerate(moments)]
+    return "\n".join([*lines, "# EOF", ""])
+
+
+@pytest.fixture(scope="module")
+def watched(shown: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    needs_prometheus()
+    with pytest.MonkeyPatch.context() as patched, ExitStack() as stack:
+        patched.setenv("FEATURE_DELIVERY_METRICS_TOKEN", TOKEN)
+        patched.setenv("FEATURE_DELIVERY_RUNBOOKS_URL", "https://docs.example/runbooks")
+        patched.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
+        patched.syspath_prepend(str(STORE))
+        sound(shown)
+        shops = {kind: LiveShop(kind) for kind in ("production", "preprod")}
+        place_environments({kind: stack.enter_context(one.running()) for kind, one in shops.items()})
+        home = tmp_path_factory.mktemp("prometheus")
+        record(home, seven_hours(int(time.time()) - 5))
+        prober = stack.enter_context(blackbox(tmp_path_factory.mktemp("blackbox")))
+        manager = stack.enter_context(alertmanager(tmp_path_factory.mktemp("am") / "home"))
+        server = prometheus(home, app=shown.address, token=TOKEN, alertmanager_url=manager.url, prober=prober)
+        yield Watched(shown, stack.enter_context(server), manager, shops["production"], shops["preprod"])
+
+
+def test_promises_broken_for_hours_are_told_and_page_nobody(watched: Watched) -> None:
+    for what in ("Error", "Latency", "Availability"):
+        watched.seen(f"Production{what}BudgetBurnSlow", project="shop", severity="warning")
+        assert not watched.prometheus.firing(f"Production{what}BudgetBurnFast")
+    assert watched.manager.slack.texts("#delivery-pages") == ""
+
+
+def test_the_shipped_blackbox_module_probes_the_environments_that_are_discovered(watched: Watched) -> None:
+    answered = 'probe_success{job="probes",project="shop",commit!="the-one-before"} == 1'
+    eventually("both probes", lambda: watched.prometheus.query(f"count({answered}) == 2"))
+    found = watched.prometheus.query(answered)
+    assert {one["metric"]["environment"] for one in found} == {"production", "preprod"}
+    assert all(one["metric"]["instance"].endswith("/healthz") for one in found)
+
+
+def test_a_new_release_that_does_not_answer_probes_pages_although_the_one_before_did(watched: Watched) -> None:
+    assert not watched.prometheus.firing("ProductionAvailabilityBudgetBurnFast")
+    watched.production.healthy = False
+    try:
+        watched.seen("ProductionAvailabilityBudgetBurnFast", project="shop", severity="critical")
+    finally:
+        watched.production.healthy = True
+    # Its metrics were scraped all the while: what failed is what customers reach.
+    assert watched.prometheus.query('up{job="shops",project="shop",environment="production"} == 1')
+
+
+def test_the_brake_is_told(watched: Watched) -> None:
+    from feature_delivery.bootstrap import settings
+    from feature_delivery.services.control import brake
+    from feature_delivery.web.transaction import begin
+
+    project, olga = settings.projects()[SHOP], PersonName("olga")
+    assert not watched.prometheus.firing("BrakeOn")
+    with begin() as unit:
+        assert brake.pull(unit, project, "The platform lists strange names.", person=olga)
+    watched.seen("BrakeOn", project="shop", kind="hand")
+    with begin() as unit:
+        assert brake.release(unit, project, "They were a test's.", person=olga)
+    eventually("the end of the alert", lambda: not watched.prometheus.firing("BrakeOn"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_background_thread_that_dies_is_told_and_so_are_the_webhooks_it_leaves(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feature_delivery.web import workers
+    from feature_delivery.web.transaction import begin
+
+    def die() -> None:
+        raise SystemExit
+
+    assert not watched.prometheus.firing("WorkerDown")
+    worker = workers._workers["webhooks"]
+    monkeypatch.setattr(worker, "_work", die)
+    worker.wake()
+    watched.seen("WorkerDown", worker="webhooks")
+    assert watched.shop.webhook({"ref": "refs/heads/feature/SHOP-6-a-branch"}, "left").status_code == 202
+    with begin() as unit:
+        stored = unit.books.webhook(SHOP, "left")
+        assert stored is not None
+        stored.received_at = now() - HOUR
+    watched.seen("WebhooksStuck", project="shop")
+    monkeypatch.undo()
+    # What the next start of the server does.
+    workers.start_all({"webhooks": worker._work})
+    eventually("the end of both", lambda: not watched.prometheus.firing("WebhooksStuck"))
+    eventually("the end of both", lambda: not watched.prometheus.firing("WorkerDown"))
+
+
+def test_a_ledger_that_may_be_a_copy_pages(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not watched.prometheus.firing("InstanceHeld")
+    monkeypatch.setenv("FEATURE_DELIVERY_INSTANCE", "another-one")
+    watched.seen("InstanceHeld", severity="critical")
+    monkeypatch.undo()
+    eventually("the end of the alert", lambda: not watched.prometheus.firing("InstanceHeld"))
+
+
+@contextmanager
+def scheduler(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Airflow's scheduler on the shop's tables; it starts no task, because no pool has a slot."""
+    from airflow import settings
+    from airflow.models.pool import Pool
+    from sqlalchemy import update
+
+    from feature_delivery.web.transaction import session
+
+    with session() as opened:
+        opened.execute(update(Pool).values(slots=0))
+    assert settings.engine is not None
+    environment = {
+        **os.environ,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": settings.engine.url.render_as_string(hide_password=False),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+    }
+    command = [str(Path(sys.executable).with_name("airflow")), "scheduler", "--skip-serve-logs"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+
+
+def test_a_scheduler_that_is_killed_pages(watched: Watched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Last: a scheduler changes the shop's runs."""
+    from airflow.jobs.job import Job
+    from sqlalchemy import delete, select
+
+    from feature_delivery.web.transaction import session
+
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD", "5")
+    with session() as opened:
+        # The one that only a row made alive.
+        opened.execute(delete(Job).where(Job.job_type == "SchedulerJob"))
+    log = tmp_path / "scheduler.log"
+
+    def registered() -> bool:
+        with session() as opened:
+            return opened.scalar(select(Job.state).where(Job.job_type == "SchedulerJob")) == "running"
+
+    with scheduler(log) as process:
+        eventually("the scheduler's start", lambda: process.poll() is not None or registered())
+        assert process.poll() is None, log.read_text()[-2000:]
+        # Of a scrape after that: before, only the row had made one alive.
+        up = 'feature_delivery_airflow_up{part="scheduler"}'
+        alive = f"{up} == 1 and timestamp({up}) > {time.time()}"
+        eventually("the scheduler's heart", lambda: watched.prometheus.query(alive))
+        eventually("silence", lambda: not watched.prometheus.firing("AirflowPartDown", part="scheduler"))
+        watched.manager.slack.messages.clear()
+        os.killpg(process.pid, signal.SIGKILL)
+        watched.seen("AirflowPartDown", part="scheduler", severity="critical")
+    assert registered(), "a killed scheduler says no farewell"

@@ -1,0 +1,122 @@
+"""The real web app, its environments and a Prometheus and Alertmanager that watch them: what tests of alerts share."""
+
+# ruff: noqa: PLC0415 - Airflow takes two seconds to import: only tests that use it pay
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+
+from feature_delivery.domain.names import ProjectName, feature_key
+from feature_delivery.domain.people import DecisionKind
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import EnvironmentState, FeatureState, now
+from feature_delivery.services.control import tallies
+from tests.support.board_world import HOUR
+from tests.support.prometheus import AlertManager, Prometheus, eventually, serving
+from tests.support.web_app import Shop
+
+TOKEN = "the-metrics-token"
+SHOP = ProjectName("shop")
+
+
+class LiveShop:
+    """A shop that is measured as the demo's is, by the demo's own code, and answers as a test wants."""
+
+    def __init__(self, environment: str) -> None:
+        store, config = importlib.import_module("store.metrics"), importlib.import_module("store.config")
+        settings = config.Settings.from_environment({"DELIVERY_ENVIRONMENT": environment})
+        self.metrics = store.Metrics(settings)
+        self.healthy = True
+
+    def answers(self, times: int, *, status: int = 200, seconds: float = 0.01) -> None:
+        for _ in range(times):
+            self.metrics.observe(method="GET", route="/", status=status, started=time.perf_counter() - seconds)
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        shop = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body, kind = shop.metrics.text([])
+                self.send_response(200 if shop.healthy or self.path == "/metrics" else 503)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None:
+                """Be quiet."""
+
+        with serving(Handler) as url:
+            yield url
+
+
+@dataclass
+class Watched:
+    """Everything that runs."""
+
+    shop: Shop
+    prometheus: Prometheus
+    manager: AlertManager
+    production: LiveShop
+    preprod: LiveShop
+    second_server: ExitStack = field(default_factory=ExitStack)
+
+    def seen(self, name: str, **labels: str) -> None:
+        """Wait until an alert fires and has come to Slack, or to Alertmanager if that holds it back."""
+
+        def held() -> bool:
+            found = [
+                a for a in self.manager.alerts(filter=f'alertname="{name}"') if labels.items() <= a["labels"].items()
+            ]
+            return any(a["status"]["inhibitedBy"] or self._told(a["labels"]) for a in found)
+
+        eventually(f"the alert {name} in Prometheus", lambda: self.prometheus.firing(name, **labels))
+        eventually(f"the word of {name} in Slack", held)
+
+    def _told(self, labels: dict[str, str]) -> bool:
+        channel = f"#delivery-{labels['project']}" if labels.get("project") else "#delivery-platform"
+        if labels["severity"] == "critical" and labels["alertname"] not in self.manager.slack.texts("#delivery-pages"):
+            return False
+        return not labels.get("project") or labels["alertname"] in self.manager.slack.texts(channel)
+
+
+def sound(shop: Shop) -> None:
+    """Airflow's scheduler lives, and nothing of the busy shop is late."""
+    from airflow.jobs.job import Job
+
+    from feature_delivery.services.control.looks import MARKS, Marks, keep
+    from feature_delivery.web.transaction import begin, session
+
+    with session() as opened:
+        job = Job(job_type="SchedulerJob", state="running")
+        job.latest_heartbeat = now() + HOUR
+        opened.add(job)
+    with begin() as unit:
+        keep(unit, SHOP, MARKS, Marks(looked_at=now(), issues=now()).dump())
+        tallies.decided(unit.books, SHOP, Step.WAIT_FOR_REVIEW, DecisionKind.APPROVE, counted=True)
+        tallies.deployed(unit.books, SHOP, "preprod", "done")
+        for feature in unit.books.features():
+            if feature.state is not FeatureState.ACTIVE:
+                for place in unit.books.environments(feature=feature):
+                    place.state = EnvironmentState.DESTROYED
+
+
+def place_environments(addresses: dict[str, str]) -> None:
+    from feature_delivery.web.transaction import begin
+
+    with begin() as unit:
+        for place in unit.books.environments(SHOP):
+            place.address = ""
+        feature = unit.books.feature(SHOP, feature_key("SHOP-8"))
+        assert feature is not None
+        production = unit.books.environment(SHOP, "production")
+        assert production is not None
+        preprod = next(place for place in unit.books.environments(feature=feature) if place.kind == "preprod")
+        for kind, place in (("production", production), ("preprod", preprod)):
+            place.address, place.metrics_path, place.health_path = addresses[kind], "/metrics", "/healthz"
