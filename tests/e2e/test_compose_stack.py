@@ -177,9 +177,11 @@ def holding(running: Running) -> list[psutil.Process]:
 def test_production_answers_where_it_runs_and_nothing_else_is_left(running: Running) -> None:
     environments = running.stack.volume("state") / "environments" / SHOP
     assert {path.name for path in environments.iterdir() if path.is_dir()} == {"production"}
-    production = next(one for one in running.feature(KEY)["environments"] if one["kind"] == "production")
+    record = json.loads((environments / "production" / "environment.json").read_text("utf-8"))
+    assert record["current"]["commit"] == running.feature(KEY)["candidate"]["commit"]
     with running.stack.net.entered(running.stack.containers["worker-local"].pid):
-        assert httpx.get(f"{production['address']}/healthz", timeout=10, trust_env=False).status_code == 200
+        address = f"http://127.0.0.1:{record['port']}/healthz"
+        eventually("production's answer", lambda: httpx.get(address, timeout=10, trust_env=False).status_code == 200)
     branches = running.stack.run("worker-local", "git", "-C", REPOSITORY, "branch")
     assert {line.strip("* ") for line in branches.splitlines()} == {"production", "preprod"}
 

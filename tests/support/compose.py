@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Service:
     name: str
     image: str
     hostname: str
+    address: str
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
     environment: Mapping[str, str]
@@ -80,7 +82,9 @@ def read(directory: Path, **given: str) -> dict[str, Service]:
     clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=clean)
     assert done.returncode == 0, done.stderr
-    return {name: _service(name, raw) for name, raw in yaml.safe_load(done.stdout)["services"].items()}
+    said = yaml.safe_load(done.stdout)
+    free = iter(ip_network(said["networks"]["default"]["ipam"]["config"][0]["ip_range"]).hosts())
+    return {name: _service(name, raw, free) for name, raw in said["services"].items()}
 
 
 def settings_of(directory: Path) -> dict[str, str]:
@@ -88,12 +92,13 @@ def settings_of(directory: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Z_]+)=(.*)$", (directory / "settings").read_text("utf-8"), re.MULTILINE))
 
 
-def _service(name: str, raw: dict[str, Any]) -> Service:
+def _service(name: str, raw: dict[str, Any], free: Iterator[object]) -> Service:
     limit = str(raw.get("deploy", {}).get("resources", {}).get("limits", {}).get("memory", "0M"))
     return Service(
         name=name,
         image=raw["image"],
         hostname=raw.get("hostname", name),
+        address=_own_address(raw) or str(next(free)),
         entrypoint=_words(raw.get("entrypoint", ())),
         command=_words(raw.get("command", ())),
         environment={key: _plain(str(value)) for key, value in raw.get("environment", {}).items()},
@@ -104,6 +109,12 @@ def _service(name: str, raw: dict[str, Any]) -> Service:
         restart=str(raw.get("restart", "no")),
         has_no_rights=raw.get("cap_drop") == ["ALL"] and "no-new-privileges:true" in raw.get("security_opt", ()),
     )
+
+
+def _own_address(raw: dict[str, Any]) -> str:
+    """Return the address that the file gives a service; empty: it gets any."""
+    networks = raw.get("networks") or {}
+    return str((networks.get("default") or {}).get("ipv4_address", "")) if isinstance(networks, dict) else ""
 
 
 def _words(found: list[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from tests.support.compose import ROOT, Service
-from tests.support.containers import Container, Image, Network, address, needs_containers, network
+from tests.support.containers import Container, Image, Network, needs_containers, network
 
 AIRFLOW_IDS, SERVER, NOBODY = "50000:0", "999:999", "65534:65534"
 PROGRAMS = {
@@ -159,7 +159,7 @@ class Stack:
 
     def address(self, name: str) -> str:
         """The address of a service in the stack's network."""
-        return address(list(self.services).index(name))
+        return self.services[name].address
 
     def up(self) -> None:
         """Start everything in compose's order, and wait until every health check is content."""
@@ -208,7 +208,7 @@ class Stack:
         image = images(self.directory / "dags")[service.image.partition(":")[0]]
         container = self.containers[name] = Container(
             self.net,
-            number=list(self.services).index(name),
+            address=service.address,
             hostname=service.hostname,
             image=image,
             mounts=dict(self._mounts(service, image)),
@@ -233,7 +233,8 @@ class Stack:
     def kill_main(self, name: str) -> None:
         """``kill -9`` of all that runs in a container; the container stays, so that it can still be asked."""
         for process in self.containers[name].processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # the one before took it along
+                process.kill()
         self.mains[name].wait(30)
 
     def run(self, name: str, *command: str, timeout: float = 60) -> str:
@@ -306,13 +307,13 @@ def stack(directory: Path, services: Mapping[str, Service]) -> Iterator[Stack]:
     for folder in (etc, directory / "logs"):
         folder.mkdir()
     shutil.copytree(ROOT / "dags", directory / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    hosts = [f"{address(number)} {name}" for number, name in enumerate(services)]
+    hosts = [f"{service.address} {name}" for name, service in services.items()]
     (etc / "hosts").write_text("127.0.0.1 localhost\n" + "\n".join(hosts) + "\n")
     users = {"root": "0:0", "airflow": AIRFLOW_IDS, "server": SERVER, "nobody": NOBODY}
     (etc / "passwd").write_text("".join(f"{name}:x:{ids}::/home/{name}:/bin/sh\n" for name, ids in users.items()))
     (etc / "group").write_text("root:x:0:\nserver:x:999:\nnobody:x:65534:\n")
     with ExitStack() as end:
-        net = end.enter_context(network())
+        net = end.enter_context(network(f"{services['proxy'].address.rpartition('.')[0]}.1"))
         end.enter_context(net.entered())
         made = Stack(directory, services, net)
         end.callback(made.stop)

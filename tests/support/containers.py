@@ -26,8 +26,6 @@ import pytest
 from tests.support.compose import ROOT
 
 PROGRAMS = {"bwrap": "bubblewrap", "ip": "iproute2", "nsenter": "util-linux", "setpriv": "util-linux"}
-GATE: Final = "10.89.0.1"
-"""The address of the switch, and of whoever has entered its network."""
 CLONE_NEWNET: Final = 0x40000000
 ETC = ("alternatives", "ca-certificates", "ld.so.cache", "localtime", "nsswitch.conf", "protocols", "services", "ssl")
 PATIENCE_SECONDS = 20.0
@@ -49,11 +47,6 @@ def needs_containers() -> None:
 def namespace(kind: str, pid: int | None = None) -> Path:
     """Return what tells the namespace of a process from all others."""
     return Path(f"/proc/{pid or 'self'}/ns/{kind}").readlink()
-
-
-def address(number: int) -> str:
-    """Return the address of a container."""
-    return f"10.89.0.{number + 10}"
 
 
 @dataclass
@@ -93,15 +86,15 @@ class Network:
 
 
 @contextmanager
-def network() -> Iterator[Network]:
-    """Make a network without a way out."""
+def network(gate: str) -> Iterator[Network]:
+    """Make a network without a way out; ``gate``: the address of the switch, and of whoever has entered."""
     holder = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"])
     try:
         made = Network(holder)
         _until("a network namespace", lambda: namespace("net", holder.pid) != namespace("net"))
         made.run("ip", "link", "set", "lo", "up")
         made.run("ip", "link", "add", "switch", "type", "bridge")
-        made.run("ip", "address", "add", f"{GATE}/24", "dev", "switch")
+        made.run("ip", "address", "add", f"{gate}/24", "dev", "switch")
         made.run("ip", "link", "set", "switch", "up")
         yield made
     finally:
@@ -142,7 +135,7 @@ class Container:
         self,
         net: Network,
         *,
-        number: int,
+        address: str,
         hostname: str,
         image: Image,
         mounts: Mapping[str, tuple[Path, bool]],
@@ -153,14 +146,14 @@ class Container:
 
         Args:
             net: What it is connected to.
-            number: Of its address.
+            address: Its own.
             hostname: Its own.
             image: What is in it.
             mounts: Paths within to paths of the machine, and whether they may be written.
             etc: Files that go to ``/etc``: ``hosts``, ``passwd``, ``group``.
             has_no_rights: Nothing in it can get any of root's capabilities, not even by a program that brings them.
         """
-        self.image, self.hostname, self.address = image, hostname, address(number)
+        self.image, self.hostname, self.address = image, hostname, address
         self._limits = ("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs") if has_no_rights else ()
         read, write = os.pipe()
         self._outer = subprocess.Popen(
@@ -172,7 +165,7 @@ class Container:
             self.pid = int(json.load(info)["child-pid"])
         # Told before its root directory is in place; what keeps it is started after that.
         _until("a container", lambda: any(child.name() == "sleep" for child in psutil.Process(self.pid).children()))
-        _connect(net, self.pid, number, self.address)
+        _connect(net, self.pid, address)
 
     def enter(self, command: Sequence[str]) -> list[str]:
         """Return how a command is run in it, as its user."""
@@ -266,11 +259,11 @@ def _root(image: Image, mounts: Mapping[str, tuple[Path, bool]], etc: Path, host
     yield from ("--chdir", "/")
 
 
-def _connect(net: Network, pid: int, number: int, own: str) -> None:
+def _connect(net: Network, pid: int, own: str) -> None:
     # Of the process: the port of one that was killed goes with its network, which takes the kernel a moment.
     plug = f"port{pid}"
     # As with Docker the hardware address goes with the network's: a container made anew is known to its neighbours.
-    hardware = f"02:42:0a:59:00:{number + 10:02x}"
+    hardware = "02:42:" + ":".join(f"{int(part):02x}" for part in own.split("."))
     net.run("ip", "link", "add", plug, "type", "veth", "peer", "name", "eth0", "address", hardware, "netns", str(pid))
     net.run("ip", "link", "set", plug, "master", "switch", "up")
     ports = "/proc/sys/net/ipv4/ip_unprivileged_port_start"  # as Docker has it
