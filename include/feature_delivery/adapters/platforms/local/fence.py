@@ -1,21 +1,21 @@
-"""Run a command behind a fence: ``fence.py RULES COMMAND...``. Runs by path, standard library only.
+"""Run a command behind a fence: ``fence.py [RULE...] -- COMMAND...``. Runs by path, standard library only.
 
 The code of a branch is a guest on this machine. Landlock (a part of the kernel, no rights needed) lets it touch what
 RULES and the machine's programs are, and nothing else: not the instance's secrets, not other environments, not the
 memory or the environment of any other process, not even by signals where the kernel can forbid them. What it starts
 inherits the fence, and nobody can step out of it. Root loses the rights that would lead around it.
 
-RULES is JSON: ``write`` and ``read`` are paths that are there for the command, ``hidden`` are trees that stay closed
-even where programs lie around them, ``required`` refuses to run on a kernel that cannot fence.
+Rules: ``write:PATH`` and ``read:PATH`` are there for the command, ``hidden:PATH`` is a tree that stays closed even
+where programs lie around it, ``required`` refuses to run on a kernel that cannot fence.
+
+Each command of a shop starts with this program, so it imports little: ``json`` alone would double what it costs.
 """
 
 import ctypes
-import json
 import os
 import resource
 import struct
 import sys
-from contextlib import suppress
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # the same on every architecture but Alpha
 _NO_NEW_PRIVILEGES, _DROP_FROM_BOUNDING_SET = 38, 24
@@ -65,10 +65,10 @@ def version() -> int:
     return int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)))
 
 
-def main(rules: "dict[str, object]", command: "list[str]") -> None:
+def main(rules: "list[str]", command: "list[str]") -> None:
     """Fence this process in and become ``command``."""
     found = version()
-    if found < 1 and rules.get("required"):
+    if found < 1 and "required" in rules:
         _say("Did not start: this kernel cannot fence the code of a branch in (no Landlock).")
         sys.exit(126)
     _limit()
@@ -91,41 +91,42 @@ def _say(sentence: str) -> None:
 
 def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError, ValueError, IndexError):
+    try:
         with open("/proc/loadavg", encoding="ascii") as file:
             wanted = int(file.read().split()[3].partition("/")[2]) + _MORE_TASKS
         _soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    except (OSError, ValueError, IndexError):
+        pass  # a kernel without them, or a limit that is lower already
     if os.geteuid() == 0:
         for capability in set(range(_CAPABILITIES)) - _KEPT_BY_ROOT:
             _libc.prctl(_DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)  # unknown, or gone already: no matter
 
 
-def _enclose(rules: "dict[str, object]", found: int) -> None:
+def _enclose(rules: "list[str]", found: int) -> None:
     handled = (1 << _KNOWN.get(found, _NEWEST)) - 1
     wanted = struct.pack("=QQQ", handled, 0, _SCOPES if found >= 6 else 0)
     ruleset = _libc.syscall(_CREATE, wanted, ctypes.c_size_t(24 if found >= 6 else 8), ctypes.c_uint32(0))
     if ruleset < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    hidden = [*_SECRETS, *_texts(rules, "hidden")]
+    hidden = [*_SECRETS, *_paths(rules, "hidden")]
     for path in [*_PROGRAMS, sys.base_prefix, *_beside_programs()]:
         for part in _open_parts(path, hidden):
             _add(ruleset, part, _READ & handled)
     for name in _DEVICES:
         _add(ruleset, f"/dev/{name}", handled & ~_EXECUTE)
-    for path in _texts(rules, "read"):
+    for path in _paths(rules, "read"):
         _add(ruleset, path, _READ & handled)
-    for path in _texts(rules, "write"):
+    for path in _paths(rules, "write"):
         _add(ruleset, path, handled)
     if _libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or _libc.syscall(_RESTRICT, ruleset, ctypes.c_uint32(0)):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     os.close(ruleset)
 
 
-def _texts(rules: "dict[str, object]", name: str) -> "list[str]":
-    found = rules.get(name)
-    return [str(each) for each in found] if isinstance(found, list) else []
+def _paths(rules: "list[str]", kind: str) -> "list[str]":
+    return [rule[len(kind) + 1 :] for rule in rules if rule.startswith(f"{kind}:")]
 
 
 def _beside_programs() -> "list[str]":
@@ -148,9 +149,11 @@ def _open_parts(path: str, hidden: "list[str]") -> "list[str]":
         return []
     if not any(each.startswith(f"{real.rstrip('/')}/") for each in hidden):
         return [real]
-    with suppress(OSError):
-        return [part for name in os.listdir(real) for part in _open_parts(f"{real.rstrip('/')}/{name}", hidden)]
-    return []
+    try:
+        names = os.listdir(real)
+    except OSError:
+        return []
+    return [part for name in names for part in _open_parts(f"{real.rstrip('/')}/{name}", hidden)]
 
 
 def _add(ruleset: int, path: str, rights: int) -> None:
@@ -170,4 +173,5 @@ def _add(ruleset: int, path: str, rights: int) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]), sys.argv[2:])
+    _at = sys.argv.index("--")
+    main(sys.argv[1:_at], sys.argv[_at + 1 :])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 from functools import cache
 from pathlib import Path
@@ -63,19 +62,19 @@ def fenced(
     write = [layout.data, layout.home, layout.temporary, directory, layout.directory / release.venv]
     if installs:
         write += [settings.uv_cache, settings.npm_cache]
-    rules = {
-        "write": _texts([*write, *settings.fence_open]),
-        "read": _texts(
-            [layout.commands, *_behind(layout.commands), *_named_in(variables), *_marks_above(layout.directory)]
+    rules = [
+        *_rules("write", [*write, *settings.fence_open]),
+        *_rules(
+            "read", [layout.commands, *_behind(layout.commands), *_named_in(variables), *_marks_above(layout.directory)]
         ),
-        "hidden": _texts([layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]),
-        "required": settings.fence == "required",
-    }
-    return (base_interpreter(), "-I", "-S", str(_PROGRAM), json.dumps(rules), *command)
+        *_rules("hidden", [layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]),
+        *(["required"] if settings.fence == "required" else []),
+    ]
+    return (base_interpreter(), "-I", "-S", str(_PROGRAM), *rules, "--", *command)
 
 
-def _texts(paths: Iterable[Path]) -> list[str]:
-    return [str(path) for path in dict.fromkeys(os.path.realpath(path) for path in paths)]
+def _rules(kind: str, paths: Iterable[Path]) -> list[str]:
+    return [f"{kind}:{path}" for path in dict.fromkeys(os.path.realpath(path) for path in paths)]
 
 
 def _behind(commands: Path) -> list[Path]:
