@@ -131,14 +131,14 @@ def test_only_the_very_try_that_runs_is_running(world: World) -> None:
     with world.begin() as unit:
         assert unit.runs.is_running(true)
         assert [unit.runs.is_running(lie) for lie in lies] == [False] * len(lies)
-        assert unit.runs.is_alive(instance)
         assert unit.runs.is_alive(instance, project=SHOP)
+        assert not unit.runs.is_alive(instance), "it is no task of housekeeping"
         assert not unit.runs.is_alive(instance, project=ProjectName("other"))
         assert not unit.runs.is_alive("nonsense")
     world.set({Step.REGISTER_FEATURE: "success"})
     with world.begin() as unit:
         assert not unit.runs.is_running(true)
-        assert not unit.runs.is_alive(instance)
+        assert not unit.runs.is_alive(instance, project=SHOP)
 
 
 def test_a_parked_gate_is_ended_without_a_worker_and_only_when_parked(world: World) -> None:

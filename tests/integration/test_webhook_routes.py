@@ -105,9 +105,10 @@ def test_who_is_refused_learns_nothing_and_leaves_nothing(quiet: Shop, tmp_path:
     strangers = ("nope", "open", "unknown", "Shop", "shop%00", "x" * 500, "%F0%9F%9B%92")
     answers += [post(quiet, sent, project=project) for sent in right for project in strangers]
     assert {(one.status_code, one.text) for one in answers} == {(401, answers[0].text)}
-    assert {tuple(sorted(set(one.headers) - {"date"})) for one in answers} == {
-        ("content-length", "content-type", "server", "www-authenticate")
-    }
+    assert (
+        len({tuple(sorted((name, text) for name, text in one.headers.items() if name != "date")) for one in answers})
+        == 1
+    )
     assert count() == 0
 
 

@@ -65,7 +65,8 @@ def test_marks_do_nothing_and_read_the_same(text: str) -> None:
 def test_whatever_is_written_no_mark_is_left(text: str) -> None:
     shown = plain(text, limit=10_000)
     assert not re.search(r"[<`*\[\]|\\]", shown)
-    assert not re.search(r"[@#!~%&$](?=[\w\"'{])(?!#?\w+;)", re.sub(r"&#\d+;", "", shown))
+    # Hosts look for references in what is shown, where an entity is its character again.
+    assert not re.search(r"[@#!~%&$](?=[\w\"'{])", html.unescape(shown))
     assert not re.match(r"\s*([-+#>=/]|\d{1,9}[.)])", shown)
     assert "\n" not in shown
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feature_delivery.domain.hours import WorkingHours
@@ -63,7 +63,18 @@ MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31), timezones=s
 DELAYS = st.timedeltas(timedelta(0), timedelta(days=9))
 
 
+def test_what_is_left_of_a_delay_is_at_most_a_working_day() -> None:
+    opened = at("2026-01-07 10:00")
+    assert OFFICE.later(opened, timedelta(hours=23)) == OFFICE.later(opened, timedelta(days=1))
+
+
 @given(WORKING, MOMENTS, DELAYS, DELAYS)
+@example(
+    WorkingHours("Pacific/Apia", frozenset({5}), time(9), time(13)),
+    datetime(2026, 5, 27, 3, 51, 37, 3900, tzinfo=UTC),
+    timedelta(days=8, seconds=6060),
+    timedelta(days=5, seconds=65537),
+)
 def test_later_is_in_working_time_never_before_the_delay_and_grows_with_it(
     hours: WorkingHours, since: datetime, one: timedelta, other: timedelta
 ) -> None:

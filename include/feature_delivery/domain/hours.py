@@ -44,12 +44,15 @@ class WorkingHours:
         """Return when ``delay`` has passed for people who work; never outside their hours.
 
         Whole days are working days: a day from Friday noon is Monday noon. What is left of it is working time: four
-        hours from Friday, an hour before the end, are three hours after Monday's beginning.
+        hours from Friday, an hour before the end, are three hours after Monday's beginning. It is never more than one
+        working day: else eighteen hours would be longer than a day where people work eight.
         """
         at = self._next(since)
         days, rest = divmod(delay, DAY)
         for _ in range(days):
             at = self._same_clock_next_day(at)
+        begin, end = self._shift(self.local(at).date())
+        rest = min(rest, end - begin)
         while True:
             left = self._shift(self.local(at).date())[1] - at
             if rest < left or (rest == left and rest == timedelta(0)):
