@@ -35,7 +35,7 @@ solo: true
 
 # Half of the features wait at gates, half have been delivered; every one has the traces of a whole way.
 HISTORY = """
-INSERT INTO fd_project (name, frozen_reason, last_delivery) VALUES ('shop', '', 0);
+INSERT INTO fd_project (name, frozen_reason) VALUES ('shop', '');
 INSERT INTO fd_feature (project, key, delivery, run_id, title, description, requester, state, attempt_number, issue_url,
     request_url, request_author, started, branch_is_ours, created_at, ended_at, reason)
 SELECT 'shop', 'SHOP-' || n, 1, 'SHOP-' || n, 'A feature', '', 'max',
