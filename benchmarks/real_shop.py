@@ -13,13 +13,14 @@ import store
 from figures import Figure
 from stage import REAL, running
 
+# The model does not know the column: one that must not be empty would keep its rows from being written.
 MIGRATION = """\
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
     dependencies = [("gifts", "{before}")]
-    operations = [migrations.AddField("Wrapping", "{name}", models.IntegerField(default=0))]
+    operations = [migrations.AddField("Wrapping", "{name}", models.IntegerField(null=True))]
 """
 
 
