@@ -244,7 +244,7 @@ def test_where_the_fence_is_required_nothing_runs_without_it(monkeypatch: pytest
     monkeypatch.setattr(fence, "_limit", lambda: None)
     monkeypatch.setattr(os, "execvpe", lambda *_: pytest.fail("it ran"))
     with pytest.raises(SystemExit) as ended:
-        fence.main({"required": True}, ["true"])
+        fence.main(["required"], ["true"])
     assert ended.value.code == 126
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from feature_delivery.adapters.platforms.kubernetes.manifests.parts import WORKSPACE
-from feature_delivery.adapters.platforms.kubernetes.manifests.workload import CODE
+from feature_delivery.adapters.platforms.kubernetes.manifests.workload import CODE, pod_of
 from feature_delivery.domain.names import CommitSha
 from tests.support.git_world import PRODUCTION, GitWorld, git_over_http
-from tests.unit.adapters.test_kubernetes_manifests import SOURCE, pod_of, shop
+from tests.unit.adapters.test_kubernetes_manifests import SOURCE, shop
 
 PASSWORD = "a token with $(touch spoilt) 'marks' \"in\" it"
 
