@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.adapters.platforms.local.processes import base_interpreter
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.local.settings import Settings
     from feature_delivery.adapters.platforms.local.state import ReleaseRecord
 
-_PROGRAM = Path(__file__).with_name("fence.py")
+_PROGRAM = Path(fence.__file__)
 _OURS = ("AIRFLOW_HOME", "FEATURE_DELIVERY_HOME", "FEATURE_DELIVERY_PROJECTS")
 """Variables that name folders with secrets in them."""
 
@@ -33,7 +33,7 @@ _MARKS = (
 @cache
 def is_possible() -> bool:
     """Say whether this kernel can fence a process in."""
-    return int(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1))) >= 1
+    return fence.version() >= 1
 
 
 def fenced(
