@@ -12,7 +12,7 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
 .DEFAULT_GOAL := help
-.PHONY: help env helm-env helm-secrets backup restore demo test e2e-kubernetes check audit docs reference screenshots fix bench install install-dev clean
+.PHONY: help env helm-env helm-secrets backup restore demo test e2e-kubernetes check lint types audit docs reference screenshots fix bench install install-dev clean
 .DELETE_ON_ERROR:
 
 help:
@@ -39,12 +39,14 @@ e2e-kubernetes: $(VENV)/.installed-dev
 	$(BIN)/pytest -k real_cluster tests/contracts $(ARGS)
 	$(BIN)/pytest tests/e2e/test_cluster.py $(ARGS)
 
-check: $(VENV)/.installed-dev
+# Parts of their own, so that `make -j2 check` does two at a time.
+check: lint types docs
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory docs
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
 
 # Known vulnerabilities of what is locked, and build/sbom.cdx.json; pip-audit has an environment of its own.
 audit: $(UV)

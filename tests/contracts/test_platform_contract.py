@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -125,8 +124,6 @@ def test_what_was_never_provisioned_is_not_found(bench: Bench) -> None:
     assert bench.platform.list(PROJECT) == ()
     with pytest.raises(NotFound):
         bench.platform.deploy(reference(), shops.release("one"), say=ignore)
-    with pytest.raises(NotFound):
-        bench.platform.run_command(reference(), ("true",), timeout=timedelta(seconds=5), say=ignore)
 
 
 def test_a_second_deploy_keeps_the_first_as_previous_and_a_repeated_one_changes_nothing(bench: Bench) -> None:
@@ -162,7 +159,6 @@ def test_a_lower_generation_cannot_write(bench: Bench) -> None:
         lambda: bench.platform.provision(old),
         lambda: bench.platform.deploy(old, shops.release("two"), say=ignore),
         lambda: bench.platform.destroy(old),
-        lambda: bench.platform.run_command(old, ("true",), timeout=timedelta(seconds=5), say=ignore),
         lambda: bench.platform.run_suite(
             old, name="unit", suite=shops.suite("pass"), release=shops.release("one"), variables={}, say=ignore
         ),
@@ -207,14 +203,6 @@ def test_a_suite_of_a_commit_that_does_not_run_here_is_a_conflict(bench: Bench) 
             variables={},
             say=ignore,
         )
-
-
-def test_a_command_runs_only_where_something_is_deployed(bench: Bench) -> None:
-    bench.platform.provision(reference())
-    with pytest.raises(Conflict):
-        bench.platform.run_command(reference(), ("true",), timeout=timedelta(seconds=5), say=ignore)
-    bench.platform.deploy(reference(), shops.release("one"), say=ignore)
-    assert bench.platform.run_command(reference(), ("true",), timeout=timedelta(seconds=5), say=ignore) == 0
 
 
 def test_destroy_is_complete_and_may_be_repeated(bench: Bench) -> None:

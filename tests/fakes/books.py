@@ -365,9 +365,6 @@ class FakeBooks:
                 found.append(o)
         return found[:limit]
 
-    def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
-        return next((o for o in self.of(OutboxEntry) if o.id == entry_id), None)
-
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         return next((o for o in self.of(OutboxEntry) if o.project == project and o.marker == marker), None)
 

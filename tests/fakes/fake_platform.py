@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import CommitSha, ProjectName, project_name
-from feature_delivery.domain.plan import Command, DeliveryPlan, SuitePlan
+from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
 from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, EnvironmentStatus, Release
 
@@ -34,7 +33,6 @@ class FakePlatform:
         broken: Commits that cannot be deployed, with the reason.
         cases: What a suite finds, by commit and suite name; green when not given.
         problems: What keeps a suite from counting, by commit and suite name.
-        exit_code: Of every command.
         calls: Every call that had an effect, in order: method, environment name, commit (or empty).
         before: Called with the method's name at the start of each call; tests raise or interfere here.
     """
@@ -45,7 +43,6 @@ class FakePlatform:
         self.broken: dict[CommitSha, str] = {}
         self.cases: dict[tuple[CommitSha, str], tuple[TestCase, ...]] = {}
         self.problems: dict[tuple[CommitSha, str], str] = {}
-        self.exit_code = 0
         self.calls: list[tuple[str, str, str]] = []
         self.before: Callable[[str], None] = lambda _: None
 
@@ -101,17 +98,6 @@ class FakePlatform:
         problem = self.problems.get(key, "")
         cases = () if problem else self.cases.get(key, GREEN)
         return SuiteReport(suite=name, commit=release.commit, seconds=0.1, cases=cases, problem=problem)
-
-    def run_command(
-        self, ref: EnvironmentRef, command: Command, *, timeout: timedelta, say: Callable[[str], None]
-    ) -> int:
-        self.before("run_command")
-        found = self._write(ref)
-        if found.commit is None:
-            raise Conflict(f"Nothing is deployed in {ref.name}.")
-        say(" ".join(command))
-        self.calls.append((f"run_command {' '.join(command)}", ref.name, found.commit))
-        return self.exit_code
 
     def keep_running(self, ref: EnvironmentRef, *, say: Callable[[str], None]) -> bool:
         self.before("keep_running")

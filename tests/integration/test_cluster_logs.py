@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -318,10 +317,3 @@ def test_a_task_that_is_cleared_takes_its_suite_along_and_leaves_its_migration(
     assert isinstance(trigger, PodTrigger)
     asyncio.run(trigger.on_kill())
     assert len(pods(bench)) == left
-
-
-def test_a_command_is_waited_for_here_for_its_pod_would_not_be_found_again(bench: KubernetesBench) -> None:
-    deploy(bench, shops.release("one"), 1)
-    said: list[str] = []
-    code = waiting(bench).platform.run_command(REF, ("echo", "hi"), timeout=timedelta(seconds=9), say=said.append)
-    assert (code, said[-1], pods(bench)) == (0, "hi", [])

@@ -13,7 +13,6 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -24,6 +23,7 @@ from feature_delivery.adapters.platforms.local import LocalPlatform, processes
 from feature_delivery.adapters.platforms.local.layout import layout_of, remove_tree
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.suites import why_red
 from feature_delivery.ports.platform import Release
 from tests import shops
 from tests.local_bench import (
@@ -233,14 +233,18 @@ def test_requirements_are_installed_once_per_content_and_really_used(bench: Benc
         files = {"shop.py": shop, "requirements.txt": f"tinypriced=={version}\n"}
         return shops.release(label, files, install=install, inputs=("requirements.txt",))
 
+    def served(label: str) -> str:
+        (log,) = (bench.directory() / "logs").glob(f"{shops.commit_of(label)[:12]}*.log")
+        return log.read_text().splitlines()[0]
+
     bench.platform.provision(reference())
     bench.platform.deploy(reference(), release("one", "1.0"), say=bench.say)
-    assert "1.0" in bench.platform.server_log(reference())
+    assert served("one") == "1.0"
     bench.said.clear()
     bench.platform.deploy(reference(), release("two", "1.0"), say=bench.say)
     assert any("use the virtual environment that is there" in line for line in bench.said)
     bench.platform.deploy(reference(), release("three", "2.0"), say=bench.say)
-    assert "2.0" in bench.platform.server_log(reference())
+    assert served("three") == "2.0"
     with pytest.raises(Refused, match=r"(?s)Could not install.*tinypriced"):
         bench.platform.deploy(reference(), release("four", "3.0"), say=bench.say)
     assert len(list(bench.directory().glob("venv-*"))) == 2
@@ -649,10 +653,15 @@ def test_a_shop_sees_its_own_variables_and_none_of_ours(bench: Bench, monkeypatc
 
 def test_pytest_of_ours_is_not_found_by_a_shop_that_has_none(bench: Bench) -> None:
     bench.platform.provision(reference())
-    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
-    code = "import shutil, sys; sys.exit((shutil.which('alembic') or '').startswith(sys.argv[1]))"
-    command = ("python", "-c", code, sys.prefix)
-    assert bench.platform.run_command(reference(), command, timeout=timedelta(seconds=30), say=bench.say) == 0
+    release = shops.release("one")
+    bench.platform.deploy(reference(), release, say=bench.say)
+    suite = shops.suite(
+        f"import shutil, sys; sys.exit((shutil.which('alembic') or '').startswith({sys.prefix!r}))", junit=None
+    )
+    report = bench.platform.run_suite(
+        reference(), name="unit", suite=suite, release=release, variables={}, say=bench.say
+    )
+    assert why_red(report, production_executed=None) is None
 
 
 # --- paths and strangers ---

@@ -256,9 +256,6 @@ class Books(Protocol):
         Rows that another process holds are passed over; of each lane of a feature there is only the oldest.
         """
 
-    def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
-        """Return one entry of the outbox."""
-
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         """Return the entry of a marker as it is now, locked until the end of the transaction."""
 
@@ -292,7 +289,3 @@ class Unit(NamedTuple):
 
     books: Books
     runs: Runs
-
-
-Begin = "Callable[[], AbstractContextManager[Unit]]"
-"""Opens a transaction: commits at the end, rolls back when an exception leaves it."""

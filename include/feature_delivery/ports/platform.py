@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import timedelta
     from pathlib import Path
 
     from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
-    from feature_delivery.domain.plan import Command, DeliveryPlan, SuitePlan
+    from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
     from feature_delivery.domain.suites import SuiteReport
 
 
@@ -124,11 +123,6 @@ class Platform(Protocol):
         Raises:
             Conflict: The environment does not run ``release.commit`` or a newer generation has written.
         """
-
-    def run_command(
-        self, ref: EnvironmentRef, command: Command, *, timeout: timedelta, say: Callable[[str], None]
-    ) -> int:
-        """Run one command in the current release, with its environment; returns its exit code."""
 
     def keep_running(self, ref: EnvironmentRef, *, say: Callable[[str], None]) -> bool:
         """Start the deployed release again when it has ended; says whether it had.

@@ -114,6 +114,7 @@ def _written(draft: Draft, found: sources.Sources, notes: tuple[str, ...]) -> st
         inputs=_quoted(list(draft.inputs)),
         start=_quoted(list(draft.start)),
         health=_quoted(found.health or "/"),
+        told=f"  # from {_quoted(found.health_file)}" if found.health else "",
         migration=_MIGRATION if draft.forward is None else _FORWARD.format(forward=_quoted(list(draft.forward))),
         syntax=_quoted(list(draft.syntax)),
         suites="".join(_suite(name, suite) for name, suite in draft.suites.items()),
@@ -173,7 +174,7 @@ start: {start}
 
 # The new release takes over once this path answers 200.
 health:
-  path: {health}
+  path: {health}{told}
   timeout: 60s
 
 # "forward" runs before the new release takes over, while the old one still serves. "back" runs on a rollback, in the

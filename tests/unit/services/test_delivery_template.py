@@ -223,6 +223,9 @@ def test_a_health_page_is_found_in_the_sources_else_the_front_page_is_asked(
     put(tmp_path, {"Makefile": "start:\n\tserve $(PORT)\n", **files})
     assert plan(tmp_path).health.path == path
     assert ("No health page" in notes(tmp_path)) is (path == "/")
+    found = {"/health": "server.js", "/healthz/": "urls.py"}.get(path)
+    told = f'  path: "{path}"' + (f'  # from "{found}"' if found else "")
+    assert told in first_file(tmp_path).text.splitlines()
 
 
 def test_a_server_that_is_told_no_port_is_pointed_out(tmp_path: Path) -> None:

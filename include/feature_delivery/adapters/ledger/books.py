@@ -213,11 +213,6 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
             query = query.where(o.kind.in_(sorted(kinds)))
         return self._rows(query.order_by(o.id).limit(limit).with_for_update(skip_locked=True, of=t.outbox))
 
-    def outbox_entry(self, entry_id: int) -> OutboxEntry | None:
-        """Return one entry of the outbox."""
-        found = self._first(select(OutboxEntry).where(t.outbox.c.id == entry_id))
-        return cast("OutboxEntry | None", found)
-
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         """Return the entry of a marker as it is now, locked until the end of the transaction."""
         o = t.outbox.c

@@ -24,12 +24,6 @@ _LOCK_WAIT_SECONDS = 60
 _SECRET_NAMES = ("database", "fernet", "api", "jwt", "task_token", "instance")
 
 
-def default_home() -> Path:
-    """``$FEATURE_DELIVERY_HOME``, else ``.feature-delivery`` below the current directory."""
-    named = os.environ.get("FEATURE_DELIVERY_HOME")
-    return Path(named).expanduser().resolve() if named else Path.cwd() / ".feature-delivery"
-
-
 class Home:
     """An instance's directory while this process runs the instance: entering locks it, leaving unlocks it.
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.metrics import MetricFacts, Tally
 
-Projects = "Mapping[ProjectName, ProjectConfig]"
 PREFIX = "feature_delivery_"
 OWN_DIALECT = "feature-delivery"
 """What the hook of a local repository speaks, and whoever sends webhooks without a host of ours."""

@@ -194,8 +194,6 @@ class Watcher:
     probe: Probe
     looks: list[Glance] = field(default_factory=list)
     breach: str = ""
-    troubles: int = 0
-    measured_at: float = 0.0
 
     @property
     def pause(self) -> float:
@@ -240,7 +238,6 @@ class Watcher:
                     step_seconds=self.plan.step_seconds,
                 )
             except Error:
-                self.troubles += 1
                 return
             evidence = Evidence(
                 rule=rule,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes import provisioning, record, rights
 from feature_delivery.adapters.platforms.kubernetes.deployment import Deployment
-from feature_delivery.adapters.platforms.kubernetes.errands import Errands
 from feature_delivery.adapters.platforms.kubernetes.names import (
     ENVIRONMENT,
     FEATURE,
@@ -32,7 +30,6 @@ from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Env
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import timedelta
 
     from feature_delivery.adapters.platforms.kubernetes.api import Cluster
     from feature_delivery.adapters.platforms.kubernetes.record import EnvironmentRecord
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.kubernetes.settings import Settings
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
     from feature_delivery.domain.finding import Finding
-    from feature_delivery.domain.plan import Command, DeliveryPlan, SuitePlan
+    from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
     from feature_delivery.domain.suites import SuiteReport
     from feature_delivery.ports.platform import Release
 
@@ -100,23 +97,6 @@ class KubernetesPlatform:
             say=say,
         )
         return run.run()
-
-    def run_command(
-        self, ref: EnvironmentRef, command: Command, *, timeout: timedelta, say: Callable[[str], None]
-    ) -> int:
-        """Run one command in a pod of the current release; one that runs out of time counts as 124, as usual."""
-        place = self._place(ref)
-        current = place.read().current
-        if current is None:
-            raise Conflict(f"Could not run {command[0]!r} in {place.title}: nothing is deployed there.")
-        place.change(lambda known: known.changed(generation=ref.generation))
-        # Each call is a command of its own, so that a caller that left and came back would not find it.
-        waits = WaitsHere(look_every=self.settings.look_every)
-        errands = Errands(place, waits, say, token=secrets.token_hex(4))
-        ended = errands.run(current, command, role="command", limit=timeout)
-        if ended.code is None and not ended.timed_out:
-            raise Refused(f"Could not run {command[0]!r} in {place.title}: {ended.reason}.")
-        return 124 if ended.code is None else ended.code
 
     def keep_running(self, ref: EnvironmentRef, *, say: Callable[[str], None]) -> bool:  # noqa: ARG002 - the port's
         """Nothing to do: the cluster starts again what has ended."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.local import forwarding, health, logs, processes
+from feature_delivery.adapters.platforms.local import forwarding, health, processes
 from feature_delivery.adapters.platforms.local.deployment import Deployment, revive
 from feature_delivery.adapters.platforms.local.layout import FRESH_STATE, layout_of, remove_tree, sweep_staging
 from feature_delivery.adapters.platforms.local.place import Place
@@ -20,11 +19,9 @@ from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Env
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import timedelta
-    from pathlib import Path
 
     from feature_delivery.adapters.platforms.local.settings import Settings
-    from feature_delivery.domain.plan import Command, DeliveryPlan, SuitePlan
+    from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
     from feature_delivery.domain.suites import SuiteReport
     from feature_delivery.ports.platform import Release
 
@@ -92,27 +89,6 @@ class LocalPlatform:
         """Run ``suite`` in a copy of the release, against the environment's address."""
         with self._translated("run a suite in", ref) as place:
             return SuiteRun(place, name=name, suite=suite, commit=release.commit, variables=variables, say=say).run()
-
-    def run_command(
-        self, ref: EnvironmentRef, command: Command, *, timeout: timedelta, say: Callable[[str], None]
-    ) -> int:
-        """Run one command in the current release; one that runs out of time is killed and counts as 124, as usual."""
-        with self._translated("run a command in", ref) as place:
-            with place.changing() as record:
-                if record.current is None:
-                    raise Conflict(f"Could not run {command[0]!r} in {place.title}: nothing is deployed there.")
-                save(place.layout, record.changed(generation=ref.generation))
-            token = secrets.token_hex(4)
-            outcome = place.run(
-                record.current,
-                command,
-                role=f"command:{token}",
-                log=place.layout.logs / f"{record.current.commit[:12]}-command-{token}.log",
-                timeout=timeout,
-                say=say,
-                extra={"PORT": str(record.current.port)},
-            )
-            return 124 if outcome.code is None else outcome.code
 
     def status(self, ref: EnvironmentRef) -> EnvironmentStatus | None:
         """Return what is there, or ``None``; the generation is not checked."""
@@ -188,20 +164,6 @@ class LocalPlatform:
                 with self._translated("stop", status.ref) as place, place.locked() as held:
                     if held:
                         place.stop_everything()
-
-    def log_files(self, ref: EnvironmentRef) -> tuple[Path, ...]:
-        """Return the logs of an environment, newest first: of servers, installs, suites, the forwarder."""
-        directory = layout_of(self.settings.root, ref.project, ref.name).logs
-        found = directory.glob("*.log") if directory.is_dir() else ()
-        return tuple(sorted(found, key=lambda path: path.stat().st_mtime, reverse=True))
-
-    def server_log(self, ref: EnvironmentRef, *, lines: int = 100) -> tuple[str, ...]:
-        """Return the last lines that the current release wrote."""
-        layout = layout_of(self.settings.root, ref.project, ref.name)
-        record = load(layout)
-        if record is None or record.current is None:
-            return ()
-        return logs.tail(layout.logs / f"{record.current.name}.log", lines=lines)
 
     def _create(self, place: Place) -> EnvironmentRecord:
         """Make a new environment, or nothing at all."""
