@@ -136,11 +136,11 @@ def test_a_background_thread_that_dies_is_told_and_so_are_the_webhooks_it_leaves
     def die() -> None:
         raise SystemExit
 
-    assert not watched.prometheus.firing("WorkerDown")
+    assert not watched.prometheus.firing("BackgroundThreadDown")
     worker = workers._workers["webhooks"]
     monkeypatch.setattr(worker, "_work", die)
     worker.wake()
-    watched.seen("WorkerDown", worker="webhooks")
+    watched.seen("BackgroundThreadDown", worker="webhooks")
     assert watched.shop.webhook({"ref": "refs/heads/feature/SHOP-6-a-branch"}, "left").status_code == 202
     with begin() as unit:
         stored = unit.books.webhook(SHOP, "left")
@@ -151,7 +151,7 @@ def test_a_background_thread_that_dies_is_told_and_so_are_the_webhooks_it_leaves
     # What the next start of the server does.
     workers.start_all({"webhooks": worker._work})
     eventually("the end of both", lambda: not watched.prometheus.firing("WebhooksStuck"))
-    eventually("the end of both", lambda: not watched.prometheus.firing("WorkerDown"))
+    eventually("the end of both", lambda: not watched.prometheus.firing("BackgroundThreadDown"))
 
 
 def test_a_ledger_that_may_be_a_copy_pages(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
