@@ -248,7 +248,7 @@ def test_what_airflow_says_by_statsd_is_what_rules_dashboards_and_docs_speak_of(
     # A feature is a run: a series for each would never end, as would one for each name with a DAG or task in it.
     values = {value for figure in found.values() for held in figure.labels.values() for value in held}
     assert KEY not in values
-    assert not [name for name in found if DAG in name or "wait_for" in name or "trivial" in name]
+    assert not [name for name in found if "feature_delivery" in name or "wait_for" in name or "trivial" in name]
 
 
 def test_no_service_is_near_its_memory_limit(running: Running) -> None:

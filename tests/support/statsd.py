@@ -93,7 +93,10 @@ def mapped(lines: Iterable[str]) -> dict[str, Figure]:
         rest, _, letter = line.rpartition(":")
         name, *tags = rest.split(",")
         kind = KINDS[letter]
-        name, form = _named(name, kind)
+        named = _named(name, kind)
+        if named is None:
+            continue
+        name, form = named
         pairs = [(tag.partition("=")[0], tag.partition("=")[2]) for tag in tags]
         figure = found.setdefault(name, Figure(form))
         assert figure.form == form, f"{name} is said as {figure.form} and as {form}: the exporter drops one of them"
@@ -101,11 +104,13 @@ def mapped(lines: Iterable[str]) -> dict[str, Figure]:
     return found
 
 
-def _named(name: str, kind: str) -> tuple[str, str]:
-    """Return a figure's name and form by the first rule that speaks of it."""
+def _named(name: str, kind: str) -> tuple[str, str] | None:
+    """Return a figure's name and form by the first rule that speaks of it; ``None``: it is dropped."""
     for rule in MAPPINGS:
         found = re.search(rule["match"], name)
         if found is not None and rule.get("match_metric_type", kind) == kind:
+            if rule.get("action") == "drop":
+                return None
             name = re.sub(r"\$(\d)", lambda place, found=found: found[int(place[1])], rule["name"])  # type: ignore[misc]
             return _plain(name), rule.get("observer_type", FORMS[kind])
     return _plain(name), {**FORMS, "observer": "summary"}[kind]
