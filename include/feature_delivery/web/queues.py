@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from airflow.configuration import conf
@@ -45,10 +46,16 @@ def needed() -> set[str]:
     return {conf.get("operators", "default_queue"), *([LOCAL_QUEUE] if local else [])}
 
 
-def _ask() -> Answers:
-    # Airflow's own application: broker, TLS, options as its workers have them. It takes a second to import.
-    from airflow.providers.celery.executors.celery_executor_utils import app  # noqa: PLC0415
+@cache
+def _app(_broker: str) -> Any:
+    """Return Airflow's own application: broker, TLS, options as its workers have them. It takes a second to import."""
+    from airflow.providers.celery.executors.celery_executor_utils import create_celery_app  # noqa: PLC0415
 
+    return create_celery_app(conf)
+
+
+def _ask() -> Answers:
+    app = _app(conf.get("celery", "broker_url"))
     with app.connection_for_write(transport_options=_CONNECT) as connection:
         found = app.control.inspect(timeout=ANSWER_SECONDS, connection=connection).active_queues()
     answers: Answers = found or {}
