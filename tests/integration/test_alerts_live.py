@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,6 +22,7 @@ from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.records import now
 from tests.support.board_world import HOUR
 from tests.support.monitored import SHOP, TOKEN, LiveShop, Watched, place_environments, sound
+from tests.support.ports import free_port
 from tests.support.prometheus import (
     MONITORING,
     alertmanager,
@@ -136,11 +138,11 @@ def test_a_background_thread_that_dies_is_told_and_so_are_the_webhooks_it_leaves
     def die() -> None:
         raise SystemExit
 
-    assert not watched.prometheus.firing("WorkerDown")
+    assert not watched.prometheus.firing("BackgroundThreadDown")
     worker = workers._workers["webhooks"]
     monkeypatch.setattr(worker, "_work", die)
     worker.wake()
-    watched.seen("WorkerDown", worker="webhooks")
+    watched.seen("BackgroundThreadDown", worker="webhooks")
     assert watched.shop.webhook({"ref": "refs/heads/feature/SHOP-6-a-branch"}, "left").status_code == 202
     with begin() as unit:
         stored = unit.books.webhook(SHOP, "left")
@@ -151,7 +153,7 @@ def test_a_background_thread_that_dies_is_told_and_so_are_the_webhooks_it_leaves
     # What the next start of the server does.
     workers.start_all({"webhooks": worker._work})
     eventually("the end of both", lambda: not watched.prometheus.firing("WebhooksStuck"))
-    eventually("the end of both", lambda: not watched.prometheus.firing("WorkerDown"))
+    eventually("the end of both", lambda: not watched.prometheus.firing("BackgroundThreadDown"))
 
 
 def test_a_ledger_that_may_be_a_copy_pages(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +162,68 @@ def test_a_ledger_that_may_be_a_copy_pages(watched: Watched, monkeypatch: pytest
     watched.seen("InstanceHeld", severity="critical")
     monkeypatch.undo()
     eventually("the end of the alert", lambda: not watched.prometheus.firing("InstanceHeld"))
+
+
+@contextmanager
+def celery(directory: Path, patched: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a broker and a worker of Celery's for the queue ``default``, of which this process' Airflow is told."""
+    broker = f"redis://127.0.0.1:{free_port()}/0"
+    for name, value in {
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CELERY__BROKER_URL": broker,
+        "AIRFLOW__CELERY__RESULT_BACKEND": "db+sqlite://",
+    }.items():
+        patched.setenv(name, value)
+    commands = (
+        ["redis-server", "--port", str(urlsplit(broker).port), "--bind", "127.0.0.1", "--save", ""],
+        [sys.executable, "-m", "celery", "-b", broker, "worker", "-Q", "default", "-P", "solo", "-n", "one@here"],
+    )
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in commands:
+            with (directory / "celery.log").open("ab") as log:
+                running.append(subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, start_new_session=True))
+        yield running[1]
+    finally:
+        for process in running:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+
+
+def test_a_celery_worker_that_is_killed_pages_and_so_do_tasks_that_wait_for_one(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select, update
+
+    from feature_delivery.web import queues, rounds, workers
+    from feature_delivery.web.transaction import session
+
+    monkeypatch.setattr(queues, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(queues, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(queues, "needed", lambda: {"default"})
+    with celery(tmp_path, monkeypatch) as worker:
+        workers.start_all(rounds.works())
+        answers = 'feature_delivery_queue_workers{queue="default"} == 1'
+        eventually("the worker's answer", lambda: watched.prometheus.query(answers))
+        assert not watched.prometheus.firing("WorkerDown")
+        os.killpg(worker.pid, signal.SIGKILL)
+        watched.seen("WorkerDown", queue="default", severity="critical")
+        assert not watched.prometheus.firing("AirflowPartDown")
+        with session() as opened:
+            one = opened.scalar(select(TaskInstance.id).limit(1))
+            waits = {"state": "queued", "queue": "default", "queued_dttm": now() - HOUR}
+            opened.execute(update(TaskInstance).where(TaskInstance.id == one).values(**waits))
+        watched.seen("TasksNotStarted", queue="default")
+    # The broker went, too.
+    watched.seen("AirflowPartDown", part="broker", severity="critical")
+    workers.stop_all()
+    monkeypatch.undo()
+    # As an API server whose executor is not Celery: it has never asked.
+    queues.queues._at = 0.0
+    workers.start_all(rounds.works())
+    eventually("the end of the alert", lambda: not watched.prometheus.firing("AirflowPartDown"))
 
 
 @contextmanager

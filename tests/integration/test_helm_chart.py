@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.support import operator
 from tests.support.helm import NAMESPACE, RELEASE, ROOT, Object, Rendered, missing, rendered
 from tests.unit.test_helm_values import compose
 
@@ -20,7 +22,7 @@ if lacking := missing():
 
 VERSIONS = ("1.29", "1.37")
 EXECUTORS = ("kubernetes", "celery")
-FOREIGN = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
+FOREIGN = ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ScrapeConfig")
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +264,42 @@ def test_every_monitor_finds_a_port_of_a_service(made: Rendered) -> None:
         ports = {one["name"] for one in services[0]["spec"]["ports"]}
         assert {one["port"] for one in monitor["spec"]["endpoints"]} <= ports
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_operator_takes_every_monitor_whole(made: Rendered) -> None:
+    operator.needs_schemas()
+    found = [one for kind in FOREIGN for one in made.of(kind)]
+    assert len(found) > 5
+    for one in found:
+        operator.validate(one)
+
+
+def test_shops_are_found_as_asked_and_probed_by_whom_is_named(renders: dict[str, Rendered], tmp_path: Path) -> None:
+    usual = renders["celery"]
+    [pods] = usual.of("PodMonitor")
+    assert pods["spec"] == yaml.safe_load((ROOT / "include/monitoring/kubernetes/podmonitor.yml").read_text())["spec"]
+    assert usual.of("ScrapeConfig") == []
+    asked = ("--set", "monitoring.shops=discovery", "--set", "monitoring.prober=prober.watch.svc:9116")
+    made = rendered(tmp_path, "values-celery-executor", "values-site.example", more=asked)
+    assert made.of("PodMonitor") == []
+    shops, probes = (made.one("ScrapeConfig", name)["spec"] for name in ("shops", "probes"))
+    service = made.one("Service", "api-server")
+    server = f"{service['metadata']['name']}.{NAMESPACE}.svc:{service['spec']['ports'][0]['port']}"
+    for spec in (shops, probes):
+        [discovery] = spec["httpSDConfigs"]
+        assert discovery["url"] == f"http://{server}/feature-delivery/prometheus/targets"
+    assert [one["replacement"] for one in probes["relabelings"] if one["targetLabel"] == "__address__"] == [
+        "prober.watch.svc:9116"
+    ]
+    if os.environ.get(operator.CRDS_VARIABLE):
+        for one in made.of("ScrapeConfig"):
+            operator.validate(one)
+
+
+def test_statsd_is_mapped_as_by_docker_compose(made: Rendered) -> None:
+    config = yaml.safe_load(made.one("ConfigMap", "statsd")["data"]["mappings.yml"])
+    ours = yaml.safe_load((ROOT / "include/monitoring/statsd.yml").read_text("utf-8"))
+    assert config == {**ours, "defaults": {"ttl": "0s"}}
 
 
 def test_the_rules_are_the_ones_that_are_tested(made: Rendered) -> None:

@@ -196,6 +196,12 @@ def past(shop: Shop) -> str:
                 put(sample.name, family.type, labels, lambda step, base=base, pace=pace: base + pace * step)
             else:
                 put(sample.name, "gauge", labels, lambda _step, base=sample.value: base)
+    ours = {"job": "feature-delivery", "instance": "recorded:8080"}
+    for name in ("queue_workers", "airflow_queued_oldest_seconds"):
+        put(f"feature_delivery_{name}", "gauge", {**ours, "queue": "default"}, lambda _n: 2)
+    for name in ("running_tasks", "queued_tasks", "open_slots"):
+        seen = {"job": "airflow", "instance": "statsd:9102", "executor_class_name": "CeleryExecutor"}
+        put(f"airflow_executor_{name}", "gauge", seen, lambda _n: 2)
     step = {"project": RECORDED, "step": "preprod.deploy", "job": "feature-delivery", "instance": "recorded:8080"}
     for outcome in ("done", "failed"):
         for le, share in (("1.0", 0), ("30.0", 1), ("+Inf", 2)):

@@ -25,6 +25,7 @@ import pytest
 
 from tests.support.compose import ROOT, Service
 from tests.support.containers import Container, Image, Network, needs_containers, network
+from tests.support.statsd import exporter
 
 AIRFLOW_IDS, SERVER, NOBODY = "50000:0", "999:999", "65534:65534"
 PROGRAMS = {
@@ -37,7 +38,7 @@ PROGRAMS = {
     "redis-server": "redis-server",
     "wget": "wget",
 }
-ABSENT = frozenset({"statsd-exporter", "grafana", "flower", "gitea"})
+ABSENT = frozenset({"grafana", "flower", "gitea"}) | ({"statsd-exporter"} if exporter() is None else frozenset())
 """What has no program in Debian, and what only comes with a profile."""
 
 PATIENCE_SECONDS = 400.0
@@ -125,6 +126,12 @@ def images(dags: Path) -> dict[str, Image]:
             path=monitoring,
             entrypoint=("blackbox_exporter",),
             aliases={"blackbox_exporter": "/usr/bin/prometheus-blackbox-exporter"},
+        ),
+        "prom/statsd-exporter": Image(
+            user=NOBODY,
+            directory="/",
+            entrypoint=("/opt/statsd_exporter",),
+            mounts={"/opt/statsd_exporter": found} if (found := exporter()) else {},
         ),
     }
 

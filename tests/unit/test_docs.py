@@ -84,7 +84,11 @@ def examples() -> list[tuple[str, str]]:
         for page in PAGES
         for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     )
-    return [(page, block) for page, block in blocks if re.match(r"name: ", block) and "\nrepository: " in block]
+    return [
+        (page, block)
+        for page, block in blocks
+        if re.search(r"^name: ", block, re.MULTILINE) and "\nrepository: " in block
+    ]
 
 
 @pytest.mark.parametrize(("page", "example"), examples())

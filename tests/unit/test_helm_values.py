@@ -192,8 +192,13 @@ def test_no_worker_takes_the_queue_of_local_shops() -> None:
 
 def test_what_the_chart_reads_from_elsewhere_is_there() -> None:
     links = sorted((HELM / "feature-delivery" / "files").iterdir())
-    assert [one.name for one in links] == ["podmonitor.yml", "rbac.yaml", "rules"]
+    assert [one.name for one in links] == ["podmonitor.yml", "rbac.yaml", "rules", "scrapeconfig.yml"]
     assert all(one.is_symlink() and one.exists() for one in links)
+
+
+def test_statsd_has_the_mapping_of_docker_compose() -> None:
+    mapping = yaml.safe_load((ROOT / "include" / "monitoring" / "statsd.yml").read_text("utf-8"))
+    assert AIRFLOW["statsd"]["overrideMappings"] == mapping["mappings"]
 
 
 def merged(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,6 +134,46 @@ def test_every_fault_is_listed_with_its_line_and_what_to_do(tmp_path: Path) -> N
     ]
 
 
+def blocks() -> list[tuple[str, str]]:
+    """Return every YAML block of the docs that holds something, with its page and place."""
+    return [
+        (f"{path.relative_to(ROOT)}:{number}", block)
+        for path in [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+        for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text("utf-8"), re.DOTALL), 1)
+        if yaml.safe_load(block) is not None
+    ]
+
+
+# What a part of a file is put into, to be one.
+WHOLE = {
+    PROJECT: {"name": "shop", "repository": "/srv/shop.git", "people": {"ann": {"roles": ["manager"]}}},
+    DELIVERY: yaml.safe_load(DELIVERIES["include/demo_store/delivery.yaml"]),
+}
+ON_CLUSTER = yaml.safe_load("{kind: kubernetes, image: 'shop:{commit}', production: {namespace: shop}}")
+OTHERS = {"docs/slack.md:1": "the app's manifest in Slack", "docs/helm.md:1": "values of the chart"}
+
+
+@pytest.mark.parametrize(("where", "block"), blocks())
+def test_every_example_of_the_docs_is_what_a_schema_says(where: str, block: str) -> None:
+    """Each is a whole file, or parts of one, or parts of a project file's ``platform``."""
+    if where in OTHERS:
+        return
+    parts = yaml.safe_load(block)
+    name = next((name for name, schema in SCHEMAS.items() if set(parts) <= set(schema["properties"])), None)
+    if name is None:
+        name, parts = PROJECT, {"platform": {**ON_CLUSTER, **parts}}
+    jsonschema.validate({**WHOLE[name], **parts}, SCHEMAS[name], jsonschema.Draft202012Validator)
+    says = block.startswith(schema_line(name))
+    assert says == (set(SCHEMAS[name]["required"]) <= set(parts)), (
+        f"{where}: a whole file names its schema, for editors"
+    )
+
+
+@pytest.mark.parametrize("where", OTHERS)
+def test_what_is_no_file_of_ours_is_still_there(where: str) -> None:
+    assert where in dict(blocks()), f"{where} has moved: correct OTHERS"
+
+
 def test_what_init_writes_names_its_schema_and_has_it_beside(tmp_path: Path, command: Command) -> None:
     (tmp_path / "Makefile").write_text("start:\n\ttrue\n")
     assert command("init", tmp_path).code == 0

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 HOUSEKEEPING = "feature_delivery_housekeeping"
 """The DAG that looks after all projects; no project may be called so."""
 
+LOCAL_QUEUE = "feature_delivery_local"
+"""Tasks of shops on the platform ``local``: their environments are processes of one machine, so with Celery one worker,
+and no other, takes this queue. The LocalExecutor knows no queues and takes everything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Branches:

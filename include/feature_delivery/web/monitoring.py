@@ -10,17 +10,11 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from airflow.configuration import conf
-from airflow.jobs.dag_processor_job_runner import DagProcessorJobRunner
-from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
-from airflow.jobs.triggerer_job_runner import TriggererJobRunner
-from airflow.models.errors import ParseImportError
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 from prometheus_client import CollectorRegistry
@@ -34,8 +28,6 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.metric_books import SqlMetricBooks
@@ -46,7 +38,7 @@ from feature_delivery.ports.metrics import Target
 from feature_delivery.services.control.figures import DORA_SPAN
 from feature_delivery.services.control.measures import PREFIX, Family, Kind, families
 from feature_delivery.services.control.tallies import BUCKETS
-from feature_delivery.web import webhook_counts, workers
+from feature_delivery.web import airflow_health, webhook_counts, workers
 from feature_delivery.web.errors import Unauthorized, problems
 from feature_delivery.web.transaction import session
 
@@ -152,8 +144,7 @@ class LedgerCollector(Collector):
             installation = books.installation()
             stopped = {name: on.kind for name in survey.projects if (on := books.brake(name)) is not None}
             facts = SqlMetricBooks(opened).facts(at, releases_since=at - DORA_SPAN)
-            broken = int(opened.scalar(select(func.count()).select_from(ParseImportError)) or 0)
-            health = _health(opened)
+            airflow = airflow_health.health(opened)
         yield _info(installation.id)
         held = "Whether nothing is done because the ledger may be a copy."
         yield GaugeMetricFamily(f"{PREFIX}instance_held", held, value=bool(installation.fault))
@@ -162,8 +153,7 @@ class LedgerCollector(Collector):
             brake.add_metric([project, kind], 1)
         yield brake
         yield from (_metric(family) for family in families(facts, survey.projects))
-        yield from _airflow(health, at)
-        yield GaugeMetricFamily(f"{PREFIX}airflow_import_errors", "DAG files that cannot be imported.", value=broken)
+        yield from airflow_health.figures(airflow, at)
         faults = "Project files that cannot be used."
         yield GaugeMetricFamily(f"{PREFIX}project_file_faults", faults, value=len(survey.faults))
         alive = GaugeMetricFamily(f"{PREFIX}worker_up", "Whether a background thread runs.", labels=["worker"])
@@ -206,42 +196,3 @@ def _metric(family: Family) -> Metric:
             sample.value,
         )
     return made
-
-
-PARTS = {"scheduler": SchedulerJobRunner, "triggerer": TriggererJobRunner, "dag_processor": DagProcessorJobRunner}
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of Airflow that has run here: whether it counts as alive, and when its heart last beat."""
-
-    name: str
-    alive: bool
-    beat: datetime | None
-
-
-def _health(opened: Session) -> tuple[Part, ...]:
-    """Return what Airflow's own health page shows, read in this session; no scheduler at all is a dead one."""
-    found = []
-    for name, runner in PARTS.items():
-        job = runner.most_recent_job(session=opened)
-        if job is not None:
-            found.append(Part(name, bool(job.is_alive()), job.latest_heartbeat))
-        elif name == "scheduler":
-            found.append(Part(name, alive=False, beat=None))
-    return tuple(found)
-
-
-def _airflow(health: Iterable[Part], at: datetime) -> Iterator[Metric]:
-    """Return the health of Airflow's parts; one that was never started (the embedded triggerer) has none."""
-    up = GaugeMetricFamily(f"{PREFIX}airflow_up", "Whether a part of Airflow is healthy.", labels=["part"])
-    age = GaugeMetricFamily(
-        f"{PREFIX}airflow_heartbeat_age_seconds", "How long ago a part's heart beat.", labels=["part"]
-    )
-    up.add_metric(["metadatabase"], 1)  # it has just answered; else this page is an error and the scrape fails
-    for part in health:
-        up.add_metric([part.name], part.alive)
-        if part.beat is not None:
-            age.add_metric([part.name], max((at - part.beat).total_seconds(), 0.0))
-    yield up
-    yield age

@@ -167,6 +167,16 @@ DELIVERIES = Dashboard(
         ),
         Panel("Airflow's parts", {f"max by (part) ({FD}airflow_up)": "{{part}}"}, "bool_on_off", "stat"),
         Panel("Age of their heartbeats", {f"max by (part) ({FD}airflow_heartbeat_age_seconds)": "{{part}}"}, "s"),
+        Panel("Workers of each queue", {f"max by (queue) ({FD}queue_workers)": "{{queue}}"}, text="With Celery."),
+        Panel("Longest wait for a worker", {f"max by (queue) ({FD}airflow_queued_oldest_seconds)": "{{queue}}"}, "s"),
+        Panel(
+            "Airflow's executor",
+            {
+                f"sum by (executor_class_name) (airflow_executor_{what})": f"{{{{executor_class_name}}}} {word}"
+                for what, word in (("running_tasks", "running"), ("queued_tasks", "queued"), ("open_slots", "open"))
+            },
+            text="By StatsD: docs/monitoring.md.",
+        ),
         Panel(
             "Files that cannot be used",
             {

@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.manifests.own import WORKLOADS, adapt, read_manifests
-from feature_delivery.adapters.platforms.kubernetes.manifests.workload import Shop, address_of, pod_of, workload
-from feature_delivery.adapters.platforms.kubernetes.names import digest
+from feature_delivery.adapters.platforms.kubernetes.manifests.workload import (
+    Shop,
+    address_of,
+    pod_of,
+    scraping,
+    workload,
+)
+from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, RELEASE, ROLE, digest, labels_of
 from feature_delivery.adapters.platforms.kubernetes.record import ReleaseRecord, pack
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.domain.errors import Refused
@@ -57,7 +63,8 @@ def make_release(place: Place, release: Release) -> ReleaseRecord:
         objects = _own(place, release)
         made = digest(json.dumps([objects, template], sort_keys=True))
         marked = f"{shop.commit[:12]}-{made}"
-        objects = adapt(objects, namespace=place.namespace, release=marked, commit=shop.commit)
+        labels = {**labels_of(place.ref), RELEASE: marked, COMMIT: shop.commit, ROLE: "shop"}
+        objects = adapt(objects, namespace=place.namespace, labels=labels, annotations=scraping(shop.plan))
     else:
         # The id is a label in the template: what it stands for is everything else.
         made = digest(json.dumps(workload(shop, release="", template=template), sort_keys=True))

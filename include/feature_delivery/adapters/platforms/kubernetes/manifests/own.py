@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, RELEASE, ROLE
 from feature_delivery.adapters.platforms.kubernetes.resources import DEPLOYMENT, STATEFUL_SET, resource_of
 from feature_delivery.domain.errors import Misconfigured, Refused
 
@@ -67,16 +66,20 @@ class _Plain(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def adapt(objects: list[Manifest], *, namespace: str, release: str, commit: str) -> list[Manifest]:
-    """Return the objects as they are applied: in their namespace, workloads marked with their release.
+def adapt(
+    objects: list[Manifest], *, namespace: str, labels: dict[str, str], annotations: dict[str, str]
+) -> list[Manifest]:
+    """Return the objects as they are applied: in their namespace, pods with what tells whose they are.
+
+    ``labels``, ``annotations``: of every pod; an annotation that the manifests have already is theirs.
 
     Raises:
         Refused: One of them is of a kind, or in a namespace, that is not theirs to write.
     """
-    return [_adapted(each, namespace=namespace, release=release, commit=commit) for each in objects]
+    return [_adapted(each, namespace=namespace, labels=labels, annotations=annotations) for each in objects]
 
 
-def _adapted(manifest: Manifest, *, namespace: str, release: str, commit: str) -> Manifest:
+def _adapted(manifest: Manifest, *, namespace: str, labels: dict[str, str], annotations: dict[str, str]) -> Manifest:
     resource = resource_of(manifest)
     meta = manifest.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
@@ -93,16 +96,18 @@ def _adapted(manifest: Manifest, *, namespace: str, release: str, commit: str) -
     kept = {field: value for field, value in meta.items() if field in _HELD}
     made = {**manifest, "metadata": {**kept, "namespace": namespace}}
     if resource in WORKLOADS:
-        made = _marked(made, {RELEASE: release, COMMIT: commit, ROLE: "shop"})
+        made = _marked(made, labels, annotations)
     made.pop("status", None)
     return made
 
 
-def _marked(manifest: Manifest, labels: dict[str, str]) -> Manifest:
+def _marked(manifest: Manifest, labels: dict[str, str], annotations: dict[str, str]) -> Manifest:
     spec: dict[str, Any] = dict(manifest.get("spec") or {})
     template: dict[str, Any] = dict(spec.get("template") or {})
     meta: dict[str, Any] = dict(template.get("metadata") or {})
     meta["labels"] = {**(meta.get("labels") or {}), **labels}
+    if annotations:
+        meta["annotations"] = {**annotations, **(meta.get("annotations") or {})}
     return {**manifest, "spec": {**spec, "template": {**template, "metadata": meta}}}
 
 

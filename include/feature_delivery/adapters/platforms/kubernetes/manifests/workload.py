@@ -22,7 +22,15 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.parts import (
     variables,
     words,
 )
-from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, LABEL_LIMIT, NAME, RELEASE, ROLE, dns_label
+from feature_delivery.adapters.platforms.kubernetes.names import (
+    COMMIT,
+    LABEL_LIMIT,
+    NAME,
+    RELEASE,
+    ROLE,
+    dns_label,
+    labels_of,
+)
 from feature_delivery.adapters.platforms.kubernetes.settings import PORT
 from feature_delivery.domain.errors import Misconfigured
 
@@ -195,11 +203,25 @@ def workload(shop: Shop, *, release: str, template: Manifest) -> list[Manifest]:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "selector": {"matchLabels": chosen},
         "template": {
-            "metadata": {"labels": {**chosen, RELEASE: release, COMMIT: shop.commit}},
+            "metadata": {
+                "labels": {**labels_of(shop.ref), **chosen, RELEASE: release, COMMIT: shop.commit},
+                **({"annotations": scraped} if (scraped := scraping(shop.plan, port=PORT)) else {}),
+            },
             "spec": {**template, "containers": [serving], "terminationGracePeriodSeconds": 40},
         },
     }
     return [_object("apps/v1", "Deployment", shop, spec, labels={COMMIT: shop.commit, RELEASE: release})]
+
+
+def scraping(plan: DeliveryPlan, *, port: int | None = None) -> dict[str, str]:
+    """Return the annotations by which Prometheus' usual configurations find a pod's figures; none: it has none.
+
+    ``port``: where they are; ``None``: at every port that the pod names.
+    """
+    if plan.metrics_path is None:
+        return {}
+    place = {} if port is None else {"prometheus.io/port": str(port)}
+    return {"prometheus.io/scrape": "true", "prometheus.io/path": plan.metrics_path, **place}
 
 
 def entrance(*, ref: EnvironmentRef, app: str, namespace: str, settings: Settings) -> list[Manifest]:

@@ -1,0 +1,69 @@
+"""Who takes tasks from Celery's queues: what workers say becomes figures, and silence is no answer."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from feature_delivery.web import queues
+from feature_delivery.web.queues import Answers, Queues
+
+
+@pytest.fixture(autouse=True)
+def needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "needed", lambda: {"default", "feature_delivery_local"})
+
+
+def test_a_queue_that_is_needed_and_taken_by_nobody_counts_none() -> None:
+    said: Answers = {
+        "celery@one": [{"name": "default"}, {"name": "reports"}],
+        "celery@two": [{"name": "default"}],
+    }
+    found = Queues(ask=lambda: said)
+    assert not found.has_looked()
+    assert found.look() == queues.LOOK_SECONDS
+    assert found.has_looked()
+    assert found.workers() == {"default": 2, "feature_delivery_local": 0, "reports": 1}
+
+
+def test_that_nobody_answers_at_all_is_an_answer() -> None:
+    found = Queues(ask=dict)
+    found.look()
+    assert found.workers() == {"default": 0, "feature_delivery_local": 0}
+
+
+def test_a_broker_that_does_not_answer_says_nothing_of_workers_and_its_password_stays_unsaid(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def away() -> Answers:
+        raise ConnectionError("redis://:the-password@redis:6379 refused")
+
+    found = Queues(ask=lambda: {"celery@one": [{"name": "default"}]})
+    found.look()
+    found.ask = away
+    with caplog.at_level(logging.WARNING):
+        assert found.look() == queues.LOOK_SECONDS
+    assert found.has_looked()
+    assert found.workers() is None
+    assert "ConnectionError" in caplog.text
+    assert "the-password" not in caplog.text
+
+
+def test_what_was_heard_too_long_ago_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("feature_delivery.web.queues.time.monotonic", lambda: clock[0])
+    found = Queues(ask=dict)
+    found.look()
+    clock[0] += queues.OLD_SECONDS + 1
+    assert found.workers() is None
+
+
+def test_only_celery_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for executor, asked in {
+        "LocalExecutor": False,
+        "CeleryExecutor": True,
+        "KubernetesExecutor,airflow.providers.celery.executors.celery_executor.CeleryExecutor": True,
+    }.items():
+        monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
+        assert queues.is_celery() is asked
