@@ -8,14 +8,16 @@ from typing import Any
 
 import httpx
 import pytest
+from airflow.api_fastapi.execution_api.app import _jwt_generator, create_task_execution_api_app
 from airflow.models.hitl import HITLDetail
 
 from feature_delivery.domain.people import SIGN_OFFS
 from feature_delivery.domain.process import TEARDOWNS, Step
+from feature_delivery.domain.proofs import HEADER
 from feature_delivery.domain.records import now
 from feature_delivery.web import rounds
 from feature_delivery.web.transaction import begin, session
-from tests.support.web_app import DAG, TOKEN, Shop
+from tests.support.web_app import DAG, PROOF, TOKEN, Shop, serve
 
 PREFIX = "/feature-delivery"
 _numbers = itertools.count(1)
@@ -196,6 +198,56 @@ def test_the_task_token_opens_nothing_without_the_very_task_that_runs(airflow: S
     ):
         assert airflow.tasks.post("/tasks/permits", json={**running, **changed}).status_code in {403, 404}, changed
     airflow.set(Step.WAIT_FOR_START, "awaiting_input", run_id=key)
+
+
+def test_the_token_and_the_id_of_a_running_task_are_not_enough_to_speak_for_it(
+    airflow: Shop, mallory: httpx.Client, key: str
+) -> None:
+    """A task of another project can read both; what only the task itself knows Airflow shows to nobody."""
+    airflow.set(Step.PROMOTE, "running", run_id=key)
+    claim = airflow.claim(Step.PROMOTE, run_id=key)
+    shown = mallory.get(task(key, Step.PROMOTE)).json()
+    assert shown["id"] == claim["task_instance"], "the id is no secret"
+    seal = shown["rendered_map_index"]
+    assert seal
+    assert mallory.patch(task(key, Step.PROMOTE), json={"rendered_map_index": "mine"}).status_code == 422
+    body = {"task": claim, "result": {"kind": "moved", "commit": "f" * 40}}
+    me = {"task_instance": claim["task_instance"]}
+    for proof in ("", seal, "made-up", f"{PROOF} "[::-1]):
+        headers = {HEADER: proof}
+        for path, said in (
+            ("/tasks/permits", claim),
+            ("/tasks/permits/1/results", body),
+            ("/tasks/gates", {"task": claim}),
+            ("/tasks/tracker/shop/issues/find", {**me, "key": key}),
+            ("/tasks/marks/shop/contested", {**me, "found": "mine"}),
+        ):
+            answer = airflow.tasks.post(path, json=said, headers=headers)
+            assert answer.status_code == (403 if proof else 503), (path, proof, answer.text)
+    found = feature(airflow, key)
+    assert (found["state"], found["promotions"]) == ("active", [])
+    airflow.set(Step.PROMOTE, None, run_id=key)
+
+
+def test_airflow_writes_the_seal_of_a_task_for_nobody_but_its_own_supervisor(airflow: Shop, key: str) -> None:
+    """By the token that Airflow made for that very try: this is what the proof stands on."""
+    mine, other = (airflow.instance(step, run_id=key).id for step in (Step.PROMOTE, Step.REGISTER_FEATURE))
+    app = create_task_execution_api_app()
+    with serve(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as api:
+        token = _jwt_generator().generate(extras={"sub": str(mine), "scope": "execution"})
+        headers = {"Authorization": f"Bearer {token}"}
+
+        def put(which: object, headers: dict[str, str]) -> int:
+            path = f"/task-instances/{which}/rendered-map-index"
+            return api.patch(path, json="seal-x", headers=headers).status_code
+
+        assert put(other, headers) == 403
+        assert put(mine, {"Authorization": f"Bearer {TOKEN}"}) == 403
+        assert put(mine, {}) == 401
+        before = airflow.instance(Step.PROMOTE, run_id=key)
+        assert put(mine, headers) == 204
+        after = airflow.instance(Step.PROMOTE, run_id=key)
+    assert (before.rendered_map_index, after.rendered_map_index) == (None, "seal-x")
 
 
 def test_a_task_of_another_dag_or_project_gets_nothing_done_with_the_token(airflow: Shop, key: str) -> None:

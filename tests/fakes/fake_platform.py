@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import CommitSha, ProjectName, project_name
 from feature_delivery.domain.plan import Command, DeliveryPlan, SuitePlan
 from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
@@ -35,6 +36,7 @@ class FakePlatform:
         cases: What a suite finds, by commit and suite name; green when not given.
         problems: What keeps a suite from counting, by commit and suite name.
         exit_code: Of every command.
+        marks: Of control planes, by instance and project.
         calls: Every call that had an effect, in order: method, environment name, commit (or empty).
         before: Called with the method's name at the start of each call; tests raise or interfere here.
     """
@@ -46,6 +48,7 @@ class FakePlatform:
         self.cases: dict[tuple[CommitSha, str], tuple[TestCase, ...]] = {}
         self.problems: dict[tuple[CommitSha, str], str] = {}
         self.exit_code = 0
+        self.marks: dict[tuple[str, ProjectName], str] = {}
         self.calls: list[tuple[str, str, str]] = []
         self.before: Callable[[str], None] = lambda _: None
 
@@ -135,6 +138,14 @@ class FakePlatform:
             self._admitted(ref)
             del self.environments[ref.project, ref.name]
             self.calls.append(("destroy", ref.name, ""))
+
+    def claim(self, project: ProjectName, claim: Claim) -> str:
+        self.before("claim")
+        found = self.marks.get((claim.instance, project), "")
+        if claim.admits(found):
+            self.marks[claim.instance, project] = claim.fresh
+            return ""
+        return found
 
     def list(self, project: ProjectName) -> tuple[EnvironmentStatus, ...]:
         self.before("list")

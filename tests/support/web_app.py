@@ -21,10 +21,12 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.proofs import HEADER, seal
 from feature_delivery.domain.records import now
 from tests.support.airflow import store_dag
 
 TOKEN = "the-task-token"
+PROOF = "the-secret-of-every-task-here"
 SECRET = b"the-webhook-secret"
 DAG = "feature_delivery_shop"
 PROJECT_FILE = """
@@ -82,6 +84,11 @@ class Repository:
         return head
 
 
+def _begun(state: str | None, tries: int) -> dict[str, Any]:
+    """What Airflow has written of a task instance, and its supervisor beside it."""
+    return {"state": state, "try_number": tries, "start_date": now(), "_rendered_map_index": seal(PROOF)}
+
+
 class Shop:
     """Everything a test needs to act as task, person, host and scheduler."""
 
@@ -93,6 +100,7 @@ class Shop:
 
     def _client(self, token: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers |= {HEADER: PROOF} if token == TOKEN else {}
         found = httpx.Client(base_url=self.address, headers=headers, timeout=60, trust_env=False)
         self._clients[token] = found
         return found
@@ -121,7 +129,7 @@ class Shop:
         with session() as opened:
             opened.execute(update(DagRun).where(DagRun.run_id == run_id).values(_state="running"))
             which = (TaskInstance.run_id == run_id, TaskInstance.task_id == step.value)
-            opened.execute(update(TaskInstance).where(*which).values(state=state, try_number=tries, start_date=now()))
+            opened.execute(update(TaskInstance).where(*which).values(**_begun(state, tries)))
 
     def instance(self, step: Step, *, run_id: str = "SHOP-1") -> Any:
         from airflow.models.taskinstance import TaskInstance
@@ -203,7 +211,7 @@ class Shop:
         with session() as opened:
             which = TaskInstance.dag_id == HOUSEKEEPING
             opened.execute(update(DagRun).where(DagRun.dag_id == HOUSEKEEPING).values(_state="running"))
-            opened.execute(update(TaskInstance).where(which).values(state="running", try_number=1, start_date=now()))
+            opened.execute(update(TaskInstance).where(which).values(**_begun("running", 1)))
             return str(opened.scalar(select(TaskInstance.id).where(which)))
 
     def register(self, *, run_id: str = "SHOP-1") -> None:

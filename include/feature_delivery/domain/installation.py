@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ADOPT, FORK = "feature-delivery instance adopt", "feature-delivery instance fork"
+HELD_UNTIL = (
+    f"Nothing is done until an operator says on the server what it is: '{ADOPT}' when the instance it came from has "
+    f"ended, '{FORK}' when that goes on."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,7 @@ class Installation:
         here: Where it is now.
         claimed: The id that this process was given (``FEATURE_DELIVERY_INSTANCE``); empty: none.
         accepted: Another id, of a process that speaks for this ledger since an operator said so.
+        contested: Where another control plane of the instance has been found at work; empty: nowhere.
     """
 
     id: str
@@ -24,6 +29,7 @@ class Installation:
     here: str
     claimed: str = ""
     accepted: str = ""
+    contested: str = ""
 
     @property
     def fault(self) -> str:
@@ -32,9 +38,8 @@ class Installation:
             found = f"it is the ledger of instance {self.id}, this is instance {self.claimed}"
         elif self.place != self.here:
             found = f"it is in another database than when instance {self.id} last worked with it"
+        elif self.contested:
+            found = self.contested
         else:
             return ""
-        return (
-            f"The ledger seems to be a copy: {found}. Nothing is done until an operator says on the server what it is: "
-            f"'{ADOPT}' when the instance it came from has ended, '{FORK}' when that goes on."
-        )
+        return f"The ledger seems to be a copy: {found}. {HELD_UNTIL}"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
+    from feature_delivery.domain.marks import Claim
     from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.plan import Command, DeliveryPlan, SuitePlan
     from feature_delivery.domain.suites import SuiteReport
@@ -148,6 +149,13 @@ class Platform(Protocol):
 
         Raises:
             Refused: The environment is production, or belongs to another instance.
+        """
+
+    def claim(self, project: ProjectName, claim: Claim) -> str:
+        """Leave ``claim``'s mark where all of the project's environments are found, unless another's is there.
+
+        Returns:
+            The mark that is there and that ``claim`` does not admit; empty: ours is there now.
         """
 
     def list(self, project: ProjectName) -> tuple[EnvironmentStatus, ...]:
