@@ -271,7 +271,8 @@ import ctypes
 print(ctypes.CDLL(None, use_errno=True).syscall(425, 1, ctypes.create_string_buffer(120)))
 print(urllib.request.urlopen(os.environ["BASE_URL"] + "/healthz").status)
 mine = socket.create_server(("127.0.0.1", 9419)); there = socket.create_connection(("127.0.0.1", 9419))
-here = mine.accept()[0]; there.sendmsg([b"well"]); print(here.recv(9)); socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", to)
+here = mine.accept()[0]; there.sendmsg([b"well"]); print(here.recv(9))
+socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", to)
 """
         report, said = attack(bench, release, script, platform=tight)
         door.settimeout(0.1)

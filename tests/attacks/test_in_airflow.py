@@ -15,7 +15,8 @@ from feature_delivery.domain.people import SIGN_OFFS
 from feature_delivery.domain.process import TEARDOWNS, Step
 from feature_delivery.domain.proofs import HEADER
 from feature_delivery.domain.records import now
-from feature_delivery.web import rounds
+from feature_delivery.web import logins, rounds
+from feature_delivery.web.monitoring import LedgerCollector
 from feature_delivery.web.transaction import begin, session
 from tests.support.web_app import DAG, PROOF, TOKEN, Shop, serve
 
@@ -280,6 +281,41 @@ def test_a_token_of_airflow_that_was_signed_by_nobody_lets_nobody_in(airflow: Sh
     ):
         answer = airflow.nobody.get(f"{PREFIX}/projects", headers={"Authorization": header})
         assert answer.status_code in {401, 403}, header
+
+
+def test_a_refused_login_is_counted_and_told_once_and_nothing_that_was_typed_is_kept(airflow: Shop) -> None:
+    """People type passwords into the field of the name; only names of the project's people are told."""
+    told = len(refused_logins(airflow))
+    for name in ("olga", "olga", "hunter2", "olga"):
+        for path in ("/auth/token", "/auth/token/cli"):
+            answer = airflow.nobody.post(path, json={"username": name, "password": "guess"})
+            assert answer.status_code == 401, answer.text
+    form = airflow.nobody.post("/auth/token", data={"username": "olga", "password": "guess"})
+    assert form.status_code == 401
+    assert airflow.nobody.post("/auth/token", content=b"{" * 9000).status_code in {400, 401, 415, 422}
+    for _ in range(2):
+        logins.flush()
+    found = refused_logins(airflow)[: -told or None]
+    assert [(one["person"], one["text"]) for one in found] == [
+        ("olga", "A login as olga was refused 7 times, last from 127.0.0.1.")
+    ]
+    counted = {
+        tuple(sample.labels.values()): sample.value
+        for family in LedgerCollector().collect()
+        if family.name == "feature_delivery_logins_refused"
+        for sample in family.samples
+    }
+    assert counted["shop", "known"] >= 7
+    assert counted["shop", "unknown"] >= 2
+    text = airflow.person("max").get(f"{PREFIX}/projects/shop/events", params={"format": "csv"}).text
+    assert "login_refused,olga" in text
+    assert "hunter2" not in text
+    assert "guess" not in text
+
+
+def refused_logins(airflow: Shop) -> list[dict[str, Any]]:
+    events = airflow.person("max").get(f"{PREFIX}/projects/shop/events").json()
+    return [event for event in events if event["kind"] == "login_refused"]
 
 
 def test_nothing_is_left_of_an_attack_but_the_record_of_it(airflow: Shop, mallory: httpx.Client, key: str) -> None:
