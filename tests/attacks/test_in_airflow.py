@@ -214,7 +214,7 @@ def test_the_token_and_the_id_of_a_running_task_are_not_enough_to_speak_for_it(
     assert mallory.patch(task(key, Step.PROMOTE), json={"rendered_map_index": "mine"}).status_code == 422
     body = {"task": claim, "result": {"kind": "moved", "commit": "f" * 40}}
     me = {"task_instance": claim["task_instance"]}
-    for proof in ("", seal, "made-up", f"{PROOF} "[::-1]):
+    for proof in ("", seal, "made-up", PROOF[::-1]):
         headers = {HEADER: proof}
         for path, said in (
             ("/tasks/permits", claim),
@@ -230,9 +230,12 @@ def test_the_token_and_the_id_of_a_running_task_are_not_enough_to_speak_for_it(
     airflow.set(Step.PROMOTE, None, run_id=key)
 
 
-def test_airflow_writes_the_seal_of_a_task_for_nobody_but_its_own_supervisor(airflow: Shop, key: str) -> None:
+def test_airflow_writes_the_seal_of_a_task_for_nobody_but_its_own_supervisor(
+    airflow: Shop, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the token that Airflow made for that very try: this is what the proof stands on."""
     mine, other = (airflow.instance(step, run_id=key).id for step in (Step.PROMOTE, Step.REGISTER_FEATURE))
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "x" * 64)
     app = create_task_execution_api_app()
     with serve(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as api:
         token = _jwt_generator().generate(extras={"sub": str(mine), "scope": "execution"})

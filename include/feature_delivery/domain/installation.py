@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ADOPT, FORK = "feature-delivery instance adopt", "feature-delivery instance fork"
-HELD_UNTIL = (
-    f"Nothing is done until an operator says on the server what it is: '{ADOPT}' when the instance it came from has "
-    f"ended, '{FORK}' when that goes on."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,4 +38,7 @@ class Installation:
             found = self.contested
         else:
             return ""
-        return f"The ledger seems to be a copy: {found}. {HELD_UNTIL}"
+        return (
+            f"The ledger seems to be a copy: {found}. Nothing is done until an operator says on the server what it is: "
+            f"'{ADOPT}' when the instance it came from has ended, '{FORK}' when that goes on."
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.installation import HELD_UNTIL
 from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Event
@@ -59,5 +58,5 @@ def contested(unit: Unit, project: ProjectName, found: str) -> str:
         "did. It was copied or restored beside the one that goes on, or it is older than what was done there"
     )
     unit.books.contest(why)
-    unit.books.add(Event(project=project, feature_id=None, kind="brake", text=f"Everything stops: {why}. {HELD_UNTIL}"))
+    unit.books.add(Event(project=project, feature_id=None, kind="brake", text=f"Everything stops: {why}."))
     return unit.books.installation().fault
