@@ -84,11 +84,6 @@ class Repository:
         return head
 
 
-def _begun(state: str | None, tries: int) -> dict[str, Any]:
-    """What Airflow has written of a task instance, and its supervisor beside it."""
-    return {"state": state, "try_number": tries, "start_date": now(), "_rendered_map_index": seal(PROOF)}
-
-
 class Shop:
     """Everything a test needs to act as task, person, host and scheduler."""
 
@@ -129,7 +124,7 @@ class Shop:
         with session() as opened:
             opened.execute(update(DagRun).where(DagRun.run_id == run_id).values(_state="running"))
             which = (TaskInstance.run_id == run_id, TaskInstance.task_id == step.value)
-            opened.execute(update(TaskInstance).where(*which).values(**_begun(state, tries)))
+            opened.execute(update(TaskInstance).where(*which).values(state=state, try_number=tries, start_date=now()))
 
     def instance(self, step: Step, *, run_id: str = "SHOP-1") -> Any:
         from airflow.models.taskinstance import TaskInstance
@@ -154,7 +149,15 @@ class Shop:
         return str(self.instance(step, run_id=run_id).state or "none")
 
     def claim(self, step: Step, *, run_id: str = "SHOP-1") -> dict[str, Any]:
+        """What the task itself says, whose supervisor has had its seal written."""
+        from airflow.models.taskinstance import TaskInstance
+
+        from feature_delivery.web.transaction import session
+
         instance = self.instance(step, run_id=run_id)
+        with session() as opened:
+            sealed = update(TaskInstance).where(TaskInstance.id == instance.id)
+            opened.execute(sealed.values(_rendered_map_index=seal(PROOF)))
         return {
             "project": "shop",
             "run_id": run_id,
@@ -211,7 +214,11 @@ class Shop:
         with session() as opened:
             which = TaskInstance.dag_id == HOUSEKEEPING
             opened.execute(update(DagRun).where(DagRun.dag_id == HOUSEKEEPING).values(_state="running"))
-            opened.execute(update(TaskInstance).where(which).values(**_begun("running", 1)))
+            opened.execute(
+                update(TaskInstance)
+                .where(which)
+                .values(state="running", try_number=1, start_date=now(), _rendered_map_index=seal(PROOF))
+            )
             return str(opened.scalar(select(TaskInstance.id).where(which)))
 
     def register(self, *, run_id: str = "SHOP-1") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -30,11 +31,16 @@ Fence = Literal["auto", "required", "off"]
 MOST_PROCESSES = 2048
 MOST_BYTES_OF_A_FILE = 8 << 30
 _SHARE_OF_MEMORY = 0.75
+_LIMITS_OF_CONTAINERS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def most_memory() -> int:
-    """Return three quarters of the machine's memory: one suite must not take Airflow along."""
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE_OF_MEMORY)
+    """Return three quarters of the memory of the machine or container: one suite must not take Airflow along."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in _LIMITS_OF_CONTAINERS:
+        with suppress(OSError, ValueError):
+            total = min(total, int(file.read_text("ascii")))
+    return int(total * _SHARE_OF_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
