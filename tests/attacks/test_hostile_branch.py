@@ -238,7 +238,7 @@ for _ in range(400):
     try:
         if os.fork() == 0: time.sleep(25); os._exit(0)
     except OSError as error: print(error.strerror); break
-time.sleep(5)
+else: time.sleep(20)
 """
     report, said = attack(bench, release, script, platform=tight)
     stopped = "used more than 60 processes and threads and was killed" in report.problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.marks import Claim
+from feature_delivery.domain.marks import ANY, Claim
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Event
 from feature_delivery.services.control import brake
@@ -50,8 +50,8 @@ def contested(unit: Unit, project: ProjectName, found: str) -> str:
     A task of ours may have been overtaken by another one between its permit and its claim.
     """
     unit.books.lock_project(project)
-    if unit.books.is_our_mark(project, found):
-        return ""
+    if any(unit.books.is_our_mark(project, mark) for mark in (found, ANY)):
+        return ""  # or an operator has said meanwhile that this is the one
     instance = unit.books.instance()
     why = (
         f"where {project} runs, another control plane of instance {instance} has left its mark since this ledger last "
