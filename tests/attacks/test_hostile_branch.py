@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,8 @@ import pytest
 
 from feature_delivery.adapters.platforms.local import fence, fencing
 from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
+from feature_delivery.adapters.platforms.local.processes import MARK_HOME, MARK_ROLE
+from feature_delivery.adapters.platforms.local.settings import Limits
 from feature_delivery.bootstrap import tools
 from feature_delivery.bootstrap.project_file import parse_project
 from feature_delivery.domain.errors import Misconfigured, Refused
@@ -60,11 +63,20 @@ def release() -> Release:
     return shops.release("one")
 
 
-def attack(bench: Bench, release: Release, script: str) -> tuple[SuiteReport, str]:
+@pytest.fixture
+def tight(bench: Bench) -> LocalPlatform:
+    """The same environments, with limits that are soon reached."""
+    limits = Limits(memory_bytes=200 << 20, processes=60, file_bytes=1 << 20, ports=((443, 443), (9418, 9420)))
+    return LocalPlatform(replace(bench.platform.settings, limits=limits))
+
+
+def attack(
+    bench: Bench, release: Release, script: str, *, platform: LocalPlatform | None = None
+) -> tuple[SuiteReport, str]:
     """Run a script as a branch's test suite; returns what it printed as well."""
     suite = shops.suite(OPEN + script, junit=None, seconds=30)
     at = len(bench.said)
-    report = bench.platform.run_suite(
+    report = (platform or bench.platform).run_suite(
         reference(), name="unit", suite=suite, release=release, variables={}, say=bench.say
     )
     return report, "\n".join(bench.said[at:])
@@ -184,6 +196,95 @@ def test_it_cannot_start_more_than_the_machine_bears(bench: Bench, release: Rele
     assert core == [0, 0]
 
 
+def test_a_process_gets_no_more_memory_and_a_file_no_more_bytes_than_allowed(
+    bench: Bench, release: Release, tight: LocalPlatform
+) -> None:
+    script = """
+try: bytearray(300 << 20); print("has it")
+except MemoryError: print("no memory")
+try: open("big", "wb", buffering=0).write(b"x" * (2 << 20)); print(__import__("os").path.getsize("big") >> 20)
+except OSError as error: print(error.errno)
+with open("big", "ab", buffering=0) as file:
+    try: file.write(b"x"); print("more")
+    except OSError as error: print(error.strerror)
+import mmap
+whole = mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)
+print("reserves", len(whole) >> 40)
+"""
+    report, said = attack(bench, release, script, platform=tight)
+    assert report.problem == ""
+    assert said.split("\n") == ["no memory", "1", "File too large", "reserves 1"], "as Node and Java reserve it"
+
+
+def test_processes_that_share_the_memory_out_are_ended_together(
+    bench: Bench, release: Release, tight: LocalPlatform
+) -> None:
+    script = """
+import os, time
+for _ in range(3):
+    if os.fork() == 0: break
+kept = bytearray(os.urandom(1 << 20) * 90); time.sleep(25)
+"""
+    report, _ = attack(bench, release, script, platform=tight)
+    assert "used more than 200 MiB of memory and was killed" in report.problem
+    assert _left_of(bench) == []
+
+
+def test_a_bomb_of_processes_is_put_out(bench: Bench, release: Release, tight: LocalPlatform) -> None:
+    """The kernel stops an ordinary user's; root's it does not count, so we do."""
+    script = """
+import os, time
+for _ in range(400):
+    try:
+        if os.fork() == 0: time.sleep(25); os._exit(0)
+    except OSError as error: print(error.strerror); break
+else: time.sleep(20)
+"""
+    report, said = attack(bench, release, script, platform=tight)
+    stopped = "used more than 60 processes and threads and was killed" in report.problem
+    assert stopped or "Resource temporarily unavailable" in said
+    assert _left_of(bench) == []
+
+
+def test_it_reaches_no_port_but_those_that_are_named_and_its_own(
+    bench: Bench, release: Release, tight: LocalPlatform
+) -> None:
+    """Neither by ways of connecting that the kernel's fence does not know of, nor by a child."""
+    if not fence.can_close_ports():
+        pytest.skip("This kernel cannot close ports: that takes Landlock's version 4, on x86-64 or ARM.")
+    with closing(socket.socket()) as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        script = f"""
+import os, socket, threading, urllib.request
+to = {door.getsockname()!r}
+multipath = lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+def tried(what):
+    try: what(); return "REACHED"
+    except OSError as error: return error.strerror
+print(tried(lambda: socket.create_connection(to, 5)))
+print(tried(lambda: socket.create_connection(("::ffff:127.0.0.1", to[1]), 5)))
+print(tried(lambda: multipath().connect(to)))
+print(tried(lambda: socket.socket().sendto(b"GET /", 0x20000000, to)))
+print(tried(lambda: socket.socket().sendmsg([b"GET /"], [], 0x20000000, to)))
+import ctypes
+print(ctypes.CDLL(None, use_errno=True).syscall(425, 1, ctypes.create_string_buffer(120)))
+print(urllib.request.urlopen(os.environ["BASE_URL"] + "/healthz").status)
+mine = socket.create_server(("127.0.0.1", 9419)); there = socket.create_connection(("127.0.0.1", 9419))
+here = mine.accept()[0]; there.sendmsg([b"well"]); print(here.recv(9))
+socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", to)
+"""
+        report, said = attack(bench, release, script, platform=tight)
+        door.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            door.accept()
+    assert report.problem == ""
+    lines = said.split("\n")
+    assert lines[:5] == ["Permission denied"] * 2 + ["Protocol not supported"] + ["Operation not supported"] * 2
+    assert lines[5:] == ["-1", "200", "b'well'"]
+    tight.deploy(reference(), release, say=bench.say)
+
+
 def test_everything_it_started_ends_with_it(bench: Bench, release: Release) -> None:
     """A bomb of processes burns until the suite's time is over; then all of it is gone."""
     script = """
@@ -193,18 +294,22 @@ for _ in range(60):
         os.setsid(); os.fork(); time.sleep(600)
 os._exit(0)
 """
-    before = set(psutil.pids())
     report, _ = attack(bench, release, script)
     assert report.problem == ""
-    left = [p for p in psutil.process_iter() if p.pid not in before and _works_in(p, bench.root)]
-    assert left == []
+    assert _left_of(bench) == []
 
 
-def _works_in(process: psutil.Process, root: Path) -> bool:
+def _left_of(bench: Bench) -> list[psutil.Process]:
+    """What of a suite lives on."""
+    return [process for process in psutil.process_iter() if _is_of_a_suite(process, bench.root)]
+
+
+def _is_of_a_suite(process: psutil.Process, root: Path) -> bool:
     try:
-        return str(root) in process.environ().get("DELIVERY_MARK_HOME", "")
+        marks = process.environ()
     except psutil.Error:
         return False
+    return str(root) in marks.get(MARK_HOME, "") and marks.get(MARK_ROLE, "").startswith("suite:")
 
 
 def test_the_ledgers_address_is_nowhere_for_it_and_its_door_wants_a_token(bench: Bench, release: Release) -> None:
@@ -241,7 +346,7 @@ def test_a_misspelt_wish_for_the_fence_opens_nothing(monkeypatch: pytest.MonkeyP
 
 def test_where_the_fence_is_required_nothing_runs_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fence, "version", lambda: 0)
-    monkeypatch.setattr(fence, "_limit", lambda: None)
+    monkeypatch.setattr(fence, "_limit", lambda _rules: None)
     monkeypatch.setattr(os, "execvpe", lambda *_: pytest.fail("it ran"))
     with pytest.raises(SystemExit) as ended:
         fence.main(["required"], ["true"])

@@ -8,14 +8,17 @@ from typing import Any
 
 import httpx
 import pytest
+from airflow.api_fastapi.execution_api.app import _jwt_generator, create_task_execution_api_app
 from airflow.models.hitl import HITLDetail
 
 from feature_delivery.domain.people import SIGN_OFFS
 from feature_delivery.domain.process import TEARDOWNS, Step
+from feature_delivery.domain.proofs import HEADER
 from feature_delivery.domain.records import now
-from feature_delivery.web import rounds
+from feature_delivery.web import logins, rounds
+from feature_delivery.web.monitoring import LedgerCollector
 from feature_delivery.web.transaction import begin, session
-from tests.support.web_app import DAG, TOKEN, Shop
+from tests.support.web_app import DAG, PROOF, TOKEN, Shop, serve
 
 PREFIX = "/feature-delivery"
 _numbers = itertools.count(1)
@@ -198,6 +201,59 @@ def test_the_task_token_opens_nothing_without_the_very_task_that_runs(airflow: S
     airflow.set(Step.WAIT_FOR_START, "awaiting_input", run_id=key)
 
 
+def test_the_token_and_the_id_of_a_running_task_are_not_enough_to_speak_for_it(
+    airflow: Shop, mallory: httpx.Client, key: str
+) -> None:
+    """A task of another project can read both; what only the task itself knows Airflow shows to nobody."""
+    airflow.set(Step.PROMOTE, "running", run_id=key)
+    claim = airflow.claim(Step.PROMOTE, run_id=key)
+    shown = mallory.get(task(key, Step.PROMOTE)).json()
+    assert shown["id"] == claim["task_instance"], "the id is no secret"
+    seal = shown["rendered_map_index"]
+    assert seal
+    assert mallory.patch(task(key, Step.PROMOTE), json={"rendered_map_index": "mine"}).status_code == 422
+    body = {"task": claim, "result": {"kind": "moved", "commit": "f" * 40}}
+    me = {"task_instance": claim["task_instance"]}
+    for proof in ("", seal, "made-up", PROOF[::-1]):
+        headers = {HEADER: proof}
+        for path, said in (
+            ("/tasks/permits", claim),
+            ("/tasks/permits/1/results", body),
+            ("/tasks/gates", {"task": claim}),
+            ("/tasks/tracker/shop/issues/find", {**me, "key": key}),
+            ("/tasks/marks/shop/contested", {**me, "found": "mine"}),
+        ):
+            answer = airflow.tasks.post(path, json=said, headers=headers)
+            assert answer.status_code == (403 if proof else 503), (path, proof, answer.text)
+    found = feature(airflow, key)
+    assert (found["state"], found["promotions"]) == ("active", [])
+    airflow.set(Step.PROMOTE, None, run_id=key)
+
+
+def test_airflow_writes_the_seal_of_a_task_for_nobody_but_its_own_supervisor(
+    airflow: Shop, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the token that Airflow made for that very try: this is what the proof stands on."""
+    mine, other = (airflow.instance(step, run_id=key).id for step in (Step.PROMOTE, Step.REGISTER_FEATURE))
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "x" * 64)
+    app = create_task_execution_api_app()
+    with serve(app) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as api:
+        token = _jwt_generator().generate(extras={"sub": str(mine), "scope": "execution"})
+        headers = {"Authorization": f"Bearer {token}"}
+
+        def put(which: object, headers: dict[str, str]) -> int:
+            path = f"/task-instances/{which}/rendered-map-index"
+            return api.patch(path, json="seal-x", headers=headers).status_code
+
+        assert put(other, headers) == 403
+        assert put(mine, {"Authorization": f"Bearer {TOKEN}"}) == 403
+        assert put(mine, {}) == 401
+        before = airflow.instance(Step.PROMOTE, run_id=key)
+        assert put(mine, headers) == 204
+        after = airflow.instance(Step.PROMOTE, run_id=key)
+    assert (before.rendered_map_index, after.rendered_map_index) == (None, "seal-x")
+
+
 def test_a_task_of_another_dag_or_project_gets_nothing_done_with_the_token(airflow: Shop, key: str) -> None:
     """Every DAG of an Airflow can read the Connection with the token."""
     folder = airflow.repository.bare.parent / "projects"
@@ -228,6 +284,41 @@ def test_a_token_of_airflow_that_was_signed_by_nobody_lets_nobody_in(airflow: Sh
     ):
         answer = airflow.nobody.get(f"{PREFIX}/projects", headers={"Authorization": header})
         assert answer.status_code in {401, 403}, header
+
+
+def test_a_refused_login_is_counted_and_told_once_and_nothing_that_was_typed_is_kept(airflow: Shop) -> None:
+    """People type passwords into the field of the name; only names of the project's people are told."""
+    told = len(refused_logins(airflow))
+    for name in ("olga", "olga", "hunter2", "olga"):
+        for path in ("/auth/token", "/auth/token/cli"):
+            answer = airflow.nobody.post(path, json={"username": name, "password": "guess"})
+            assert answer.status_code == 401, answer.text
+    form = airflow.nobody.post("/auth/token", data={"username": "olga", "password": "guess"})
+    assert form.status_code == 401
+    assert airflow.nobody.post("/auth/token", content=b"{" * 9000).status_code in {400, 401, 415, 422}
+    for _ in range(2):
+        logins.flush()
+    found = refused_logins(airflow)[: -told or None]
+    assert [(one["person"], one["text"]) for one in found] == [
+        ("olga", "A login as olga was refused 7 times, last from 127.0.0.1.")
+    ]
+    counted = {
+        tuple(sample.labels.values()): sample.value
+        for family in LedgerCollector().collect()
+        if family.name == "feature_delivery_logins_refused"
+        for sample in family.samples
+    }
+    assert counted["shop", "known"] >= 7
+    assert counted["shop", "unknown"] >= 2
+    text = airflow.person("max").get(f"{PREFIX}/projects/shop/events", params={"format": "csv"}).text
+    assert "login_refused,olga" in text
+    assert "hunter2" not in text
+    assert "guess" not in text
+
+
+def refused_logins(airflow: Shop) -> list[dict[str, Any]]:
+    events = airflow.person("max").get(f"{PREFIX}/projects/shop/events").json()
+    return [event for event in events if event["kind"] == "login_refused"]
 
 
 def test_nothing_is_left_of_an_attack_but_the_record_of_it(airflow: Shop, mallory: httpx.Client, key: str) -> None:

@@ -32,7 +32,7 @@ from tests.fakes.slack import TOKEN as SLACK_TOKEN
 from tests.support.airflow import copied_engine
 from tests.support.board_app import cookie
 from tests.support.postgres import PostgresServer
-from tests.support.web_app import DAG, SECRET, Shop, running_shop, whole_airflow
+from tests.support.web_app import DAG, PROOF, SECRET, Shop, running_shop, whole_airflow
 from tests.support.web_app import TOKEN as TASK_TOKEN
 
 # Airflow's own answers have fields that are deprecated.
@@ -198,7 +198,7 @@ def _task(stage: Stage, step: Step, said: list[str]) -> None:
     task = TaskRef(
         run=RunRef(project.name, "SHOP-1"), step=step, try_number=1, task_instance=str(claim["task_instance"])
     )
-    channel = tools.channel(stage.shop.address + PREFIX, TASK_TOKEN)
+    channel = tools.channel(stage.shop.address + PREFIX, TASK_TOKEN, proof=PROOF)
     try:
         carry_out(
             tools.control(channel), task, tools.ProjectTools(project, task, channel), say=said.append, last_try=True

@@ -19,6 +19,7 @@ from feature_delivery.adapters.control_channel import Channel, Clock
 from feature_delivery.adapters.control_http import HttpControl, HttpTracker
 from feature_delivery.domain import errors
 from feature_delivery.domain.errors import Misconfigured, RateLimited, Unavailable
+from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
@@ -241,18 +242,24 @@ def test_upkeep_is_asked_for_by_the_running_task(server: Server) -> None:
     plan = ReapPlan(
         instance="i", destroy=(Doomed(name="n", kind="preprod", key=KEY, generation=3),), report=("r",), needed=("p",)
     )
-    server.answers = [(200, {"runs_moved": 2}), (200, plain(plan)), (200, {})]
+    claim = Claim(instance="i", fresh="new", known=("old",))
+    server.answers = [(200, {"runs_moved": 2}), (200, plain(claim)), (200, plain(plan)), (200, {}), (200, {})]
     found = Found(name="n", kind="preprod", key=KEY, instance="i", foreign=False)
     with channel(server) as way:
         control = HttpControl(way, task_instance="me")
         assert control.housekeeping() == {"runs_moved": 2}
-        assert control.plan_reaping(SHOP, [found]) == plan
+        assert control.claim(SHOP) == claim
+        assert control.plan_reaping(SHOP, [found], left="new") == plan
         control.reaped(SHOP, name="n", generation=3)
+        control.contested(SHOP, "strange")
     assert {body["task_instance"] for _, _, body in server.requests} == {"me"}
+    assert (server.requests[2][2]["left"], server.requests[4][2]["found"]) == ("new", "strange")
     assert [path.removeprefix("/feature-delivery/tasks/") for path, _, _ in server.requests] == [
         "housekeeping",
+        "reaper/shop/claim",
         "reaper/shop/plan",
         "reaper/shop/reaped",
+        "marks/shop/contested",
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from feature_delivery.adapters.platforms.local import LocalPlatform, Settings
 from feature_delivery.domain import suites
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.marks import ANY, Claim
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
@@ -249,6 +250,26 @@ def test_a_name_that_means_another_feature_is_a_conflict(bench: Bench) -> None:
     bench.platform.provision(reference())
     with pytest.raises(Conflict):
         bench.platform.provision(reference(key=FeatureKey("SHOP-2"), generation=2))
+
+
+def test_a_mark_is_left_only_where_one_of_the_same_ledger_is(bench: Bench) -> None:
+    """Each time anew, also after a crash; what another one left stays, and each instance and project has its own."""
+
+    def claim(fresh: str, *known: str, instance: str = "here") -> Claim:
+        return Claim(instance=instance, fresh=fresh, known=known)
+
+    leave = bench.platform.claim
+    assert leave(PROJECT, claim("one")) == ""
+    assert leave(PROJECT, claim("one")) == ""
+    assert leave(PROJECT, claim("two", "one")) == ""
+    assert leave(PROJECT, claim("three", "one")) == "two"
+    assert leave(PROJECT, claim("three", "one")) == "two"
+    assert leave(PROJECT, claim("four", ANY)) == ""
+    assert leave(PROJECT, claim("five", "two")) == "four"
+    assert leave(PROJECT, claim("six", instance="there")) == ""
+    assert leave(ProjectName("other"), claim("seven")) == ""
+    assert leave(PROJECT, claim("eight", "four")) == ""
+    assert bench.platform.list(PROJECT) == (), "a mark is no environment"
 
 
 def test_list_shows_every_environment_of_the_project_only(bench: Bench) -> None:

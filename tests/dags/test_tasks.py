@@ -177,3 +177,28 @@ def test_a_connection_that_lacks_something_says_what(
     with pytest.raises(Misconfigured, match="lacks its") as caught:
         link.address()
     assert "secret-token" not in str(caught.value)
+
+
+def test_a_task_has_the_seal_of_its_own_secret_written_and_shows_the_secret_to_nobody_but_the_ledger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType  # noqa: PLC0415
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+    from airflow.sdk.execution_time.comms import ErrorResponse, SetRenderedMapIndex  # noqa: PLC0415
+
+    from feature_delivery.domain.proofs import opens  # noqa: PLC0415
+    from feature_delivery.orchestration import link  # noqa: PLC0415
+
+    written: list[SetRenderedMapIndex] = []
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=written.append), raising=False)
+    secrets = [link.prove(), link.prove()]
+    assert [opens(secret, one.rendered_map_index) for secret, one in zip(secrets, written, strict=True)] == [True, True]
+    assert not opens(secrets[0], written[1].rendered_map_index), "each time another one"
+    assert not any(secret in one.rendered_map_index for secret, one in zip(secrets, written, strict=True))
+
+    def refuses(_msg: object) -> None:
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=refuses), raising=False)
+    with pytest.raises(Unavailable, match="did not take the seal"):
+        link.prove()

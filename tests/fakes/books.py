@@ -73,6 +73,8 @@ class FakeBooks:
     markers: set[object] = field(default_factory=set)
     last_id: int = 0
     here: str = "here"
+    contested: str = ""
+    marks: dict[ProjectName, list[str]] = field(default_factory=dict)
 
     def of(self, kind: type[R]) -> list[R]:
         return self.rows.setdefault(kind, [])
@@ -109,10 +111,27 @@ class FakeBooks:
         return "0123456789ab"
 
     def installation(self) -> Installation:
-        return Installation(id=self.instance(), place="here", here=self.here)
+        return Installation(id=self.instance(), place="here", here=self.here, contested=self.contested)
 
     def settle(self, instance: str) -> None:
         raise NotImplementedError
+
+    def contest(self, why: str) -> None:
+        self.contested = why
+
+    def new_mark(self, project: ProjectName, mark: str) -> Sequence[str]:
+        known = self.marks.setdefault(project, [])
+        before = list(reversed(known))
+        known.append(mark)
+        return before
+
+    def mark_left(self, project: ProjectName, mark: str) -> None:
+        known = self.marks.get(project, [])
+        if mark in known:
+            del known[: known.index(mark)]
+
+    def is_our_mark(self, project: ProjectName, mark: str) -> bool:
+        return mark in self.marks.get(project, [])
 
     def brake(self, project: ProjectName) -> Brake | None:
         return next((b for b in self.of(Brake) if b.project == project and b.released_at is None), None)

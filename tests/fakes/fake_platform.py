@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import CommitSha, ProjectName, project_name
 from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
 from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
@@ -33,6 +34,7 @@ class FakePlatform:
         broken: Commits that cannot be deployed, with the reason.
         cases: What a suite finds, by commit and suite name; green when not given.
         problems: What keeps a suite from counting, by commit and suite name.
+        marks: Of control planes, by instance and project.
         calls: Every call that had an effect, in order: method, environment name, commit (or empty).
         before: Called with the method's name at the start of each call; tests raise or interfere here.
     """
@@ -43,6 +45,7 @@ class FakePlatform:
         self.broken: dict[CommitSha, str] = {}
         self.cases: dict[tuple[CommitSha, str], tuple[TestCase, ...]] = {}
         self.problems: dict[tuple[CommitSha, str], str] = {}
+        self.marks: dict[tuple[str, ProjectName], str] = {}
         self.calls: list[tuple[str, str, str]] = []
         self.before: Callable[[str], None] = lambda _: None
 
@@ -121,6 +124,14 @@ class FakePlatform:
             self._admitted(ref)
             del self.environments[ref.project, ref.name]
             self.calls.append(("destroy", ref.name, ""))
+
+    def claim(self, project: ProjectName, claim: Claim) -> str:
+        self.before("claim")
+        found = self.marks.get((claim.instance, project), "")
+        if claim.admits(found):
+            self.marks[claim.instance, project] = claim.fresh
+            return ""
+        return found
 
     def list(self, project: ProjectName) -> tuple[EnvironmentStatus, ...]:
         self.before("list")

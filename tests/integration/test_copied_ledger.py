@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, make_url, pool
+from sqlalchemy import URL, Engine, create_engine, make_url, pool, text
 
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.session import transactions
@@ -164,6 +164,17 @@ def copy(first: Side, second_server: PostgresServer) -> Iterator[Side]:
     engine.dispose()
 
 
+@pytest.fixture
+def twin(copy: Side) -> Side:
+    """What a copy of the database's files gives, or of its whole machine: it finds itself where it always was."""
+    with transactions(copy.engine)() as session:
+        found = SqlBooks(session, new_instance=FIRST).installation()
+        session.execute(text("UPDATE fd_instance SET place = :here"), {"here": found.here})
+    with copy.begin() as unit:
+        assert unit.books.installation().fault == ""
+    return copy
+
+
 def alive(side: Side) -> set[str]:
     return {one.ref.name for one in side.platform(FIRST).list(SHOP)}
 
@@ -228,6 +239,35 @@ def test_another_id_in_the_environment_is_noticed_as_well(copy: Side) -> None:
     copy.claims = SECOND
     with pytest.raises(Unavailable, match=rf"it is the ledger of instance {FIRST}, this is instance {SECOND}"):
         copy.reap()
+
+
+def test_of_two_that_know_nothing_of_each_other_one_stops_and_nothing_alive_goes(
+    running: Side, twin: Side, there: Command
+) -> None:
+    """In the second one everything is over, by a fault of somebody's; in the first one both features go on."""
+    assert running.reap() == []
+    twin.give_up("SHOP-1", "SHOP-2")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=f"another control plane of instance {FIRST} has left its mark"):
+            twin.reap()
+    assert alive(running) == BOTH
+    project, task = shop_project(), TaskRef(RunRef(SHOP, "SHOP-1"), Step.DESTROY_DEVELOPMENT, 1, "nobody")
+    with pytest.raises(Unavailable, match="instance fork"), twin.begin() as unit:
+        take_permit(unit, project, task)
+    assert outbox.drain(outside_of(twin)) == (0, 0)
+    assert "has left its mark" in there("instance").out
+    running.give_up("SHOP-2")
+    running.reap()
+    assert alive(running) == {"development-shop-1"}
+    # The operator says which of the two it is: then the other one stops, and nobody destroys what it has.
+    assert there("instance", "adopt", "--yes").code == 0
+    with twin.begin() as unit:
+        unit.books.features(SHOP)[-1].state = FeatureState.ACTIVE
+    assert twin.reap() == []
+    running.give_up("SHOP-1")
+    with pytest.raises(Unavailable, match="has left its mark"):
+        running.reap()
+    assert alive(running) == {"development-shop-1"}
 
 
 def test_an_instances_own_ledger_is_neither_adopted_nor_forked(copy: Side, there: Command) -> None:

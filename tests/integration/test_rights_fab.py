@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy import Engine
 
 from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.process import Step
-from feature_delivery.web import members
+from feature_delivery.web import logins, members
 from tests.support.airflow import copied_engine
 from tests.support.postgres import PostgresServer
 from tests.support.web_app import DAG, Shop, running_shop, whole_airflow
@@ -131,6 +132,23 @@ def test_a_role_or_group_of_fab_is_a_role_in_the_project(fab: Shop) -> None:
     ), "everybody who may is named, whether they have ever logged in or not"
     with closing(login(fab, "tess")) as tester:
         assert tester.post(path, json=said).json() == {"accepted": True, "reason": ""}
+
+
+def test_a_login_that_fab_refuses_on_its_page_is_noted_and_one_that_it_takes_is_not(
+    fab: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[tuple[str, str]] = []
+    monkeypatch.setattr(logins, "note", lambda name, address: noted.append((name, address)))
+    for password in ("guess", "rita-secret"):
+        with httpx.Client(base_url=fab.address, trust_env=False, timeout=60) as browser:
+            page = browser.get("/auth/login/")
+            token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
+            assert token
+            form = {"username": "rita", "password": password, "csrf_token": token[1]}
+            assert browser.post("/auth/login/", data=form).status_code == 302
+    assert noted == [("rita", "127.0.0.1")]
+    assert httpx.post(f"{fab.address}/auth/token", json={"username": "rita", "password": "x"}).status_code == 401
+    assert len(noted) == 2
 
 
 def test_one_team_neither_sees_nor_touches_the_project_of_another(fab: Shop) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.adapters.rank_test import mann_whitney
+from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.judging.judge import RankTest
+from feature_delivery.domain.marks import ANY, Claim
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
@@ -209,7 +211,13 @@ class FakeControl:
     def housekeeping(self) -> dict[str, int]:
         return {}
 
-    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
+    def claim(self, project: ProjectName) -> Claim:
+        return Claim(instance=INSTANCE, fresh="fresh", known=(ANY,))
+
+    def contested(self, project: ProjectName, found: str) -> None:
+        raise Unavailable(f"Another one has left {found} in {project}.")
+
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found], *, left: str = "") -> ReapPlan:
         raise NotImplementedError
 
     def reaped(self, project: ProjectName, *, name: str, generation: int) -> None:

@@ -21,10 +21,12 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.proofs import HEADER, seal
 from feature_delivery.domain.records import now
 from tests.support.airflow import store_dag
 
 TOKEN = "the-task-token"
+PROOF = "the-secret-of-every-task-here"
 SECRET = b"the-webhook-secret"
 DAG = "feature_delivery_shop"
 PROJECT_FILE = """
@@ -93,6 +95,7 @@ class Shop:
 
     def _client(self, token: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers |= {HEADER: PROOF} if token == TOKEN else {}
         found = httpx.Client(base_url=self.address, headers=headers, timeout=60, trust_env=False)
         self._clients[token] = found
         return found
@@ -146,7 +149,15 @@ class Shop:
         return str(self.instance(step, run_id=run_id).state or "none")
 
     def claim(self, step: Step, *, run_id: str = "SHOP-1") -> dict[str, Any]:
+        """What the task itself says, whose supervisor has had its seal written."""
+        from airflow.models.taskinstance import TaskInstance
+
+        from feature_delivery.web.transaction import session
+
         instance = self.instance(step, run_id=run_id)
+        with session() as opened:
+            sealed = update(TaskInstance).where(TaskInstance.id == instance.id)
+            opened.execute(sealed.values(_rendered_map_index=seal(PROOF)))
         return {
             "project": "shop",
             "run_id": run_id,
@@ -203,7 +214,11 @@ class Shop:
         with session() as opened:
             which = TaskInstance.dag_id == HOUSEKEEPING
             opened.execute(update(DagRun).where(DagRun.dag_id == HOUSEKEEPING).values(_state="running"))
-            opened.execute(update(TaskInstance).where(which).values(state="running", try_number=1, start_date=now()))
+            opened.execute(
+                update(TaskInstance)
+                .where(which)
+                .values(state="running", try_number=1, start_date=now(), _rendered_map_index=seal(PROOF))
+            )
             return str(opened.scalar(select(TaskInstance.id).where(which)))
 
     def register(self, *, run_id: str = "SHOP-1") -> None:

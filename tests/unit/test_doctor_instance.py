@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.cli import doctor
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.project import WATCHED_HERE, ProjectConfig
@@ -62,3 +65,26 @@ def test_a_triggerer_that_runs_is_well_and_one_that_nobody_needs_is_not_asked_fo
     assert found(LONG, {"status": "healthy"}, tmp_path, monkeypatch)["triggerer"].well
     (tmp_path / "other").mkdir()
     assert "triggerer" not in found(SHORT, None, tmp_path / "other", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ports", "kernel", "said"),
+    [
+        ("off", "", (7, "x86_64"), "without limit"),
+        ("auto", "", (0, "x86_64"), "no Landlock"),
+        ("auto", "80", (3, "x86_64"), "closes nothing"),
+        ("auto", "80", (7, "riscv64"), "closes nothing"),
+        ("auto", "", (4, "x86_64"), "Not closed: signals to other processes (Linux 6.12), ports"),
+        ("auto", "80 443", (7, "aarch64"), "use is limited."),
+    ],
+)
+def test_doctor_says_what_the_fence_cannot_do_on_this_machine(
+    wanted: str, ports: str, kernel: tuple[int, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATURE_DELIVERY_FENCE", wanted)
+    monkeypatch.setenv("FEATURE_DELIVERY_FENCE_PORTS", ports)
+    monkeypatch.setattr(fence, "version", lambda: kernel[0])
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=kernel[1]))
+    one = next(finding for finding in doctor.examine(Path("nowhere")) if finding.what == "fence")
+    assert said in one.sentence
+    assert one.well == (kernel[0] >= 4 and wanted == "auto" and "closes nothing" not in said)

@@ -41,6 +41,15 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
     assert settings.settings().home == Path(".feature-delivery").absolute()
 
 
+def test_ports_are_written_as_numbers_and_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_DELIVERY_FENCE_PORTS", "80 443, 8000-8999")
+    assert variables.read("fence_ports").fence_ports == ((80, 80), (443, 443), (8000, 8999))
+    for wrong in ("http", "0", "70000", "90-80", "80-"):
+        monkeypatch.setenv("FEATURE_DELIVERY_FENCE_PORTS", wrong)
+        with pytest.raises(Misconfigured, match="Write ports and spans of them"):
+            variables.read("fence_ports")
+
+
 def test_the_id_that_make_env_makes_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURE_DELIVERY_INSTANCE", generate("instance"))
     assert settings.new_instance().startswith("fd-")

@@ -14,6 +14,7 @@ import httpx
 from feature_delivery.adapters.retry_after import asked_pause
 from feature_delivery.domain import errors
 from feature_delivery.domain.errors import Error, Misconfigured, RateLimited, Unavailable
+from feature_delivery.domain.proofs import HEADER
 
 PATIENCE = timedelta(minutes=5)
 """A restart of the API server, a deploy of a new version included, is over by then."""
@@ -47,11 +48,14 @@ class Channel:
         address: str,
         token: str,
         *,
+        proof: str = "",
         patience: timedelta = PATIENCE,
         clock: Clock | None = None,
         timeout: httpx.Timeout = TIMEOUT,
     ) -> None:
         """Get ready to speak to the web app at ``address``; nothing is sent yet.
+
+        ``proof``: the secret by which the task shows which one it is.
 
         Raises:
             Misconfigured: The address is none.
@@ -65,7 +69,7 @@ class Channel:
         if self._url.scheme not in {"http", "https"} or not self._url.host:
             raise Misconfigured(f"{address[:100]!r} is no address of the control plane. Write http://host:port.")
         self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}", HEADER: proof},
             timeout=timeout,
             # Reading the certificates of the system takes longer than a request; plain HTTP needs none.
             verify=self._url.scheme == "https",

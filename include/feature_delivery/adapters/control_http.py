@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from feature_delivery.adapters.control_channel import Channel
 from feature_delivery.domain.errors import Misconfigured
+from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.upkeep import Found, ReapPlan
 from feature_delivery.domain.work import GateAnswer, Result, Work
@@ -80,9 +81,18 @@ class HttpControl:
         found: dict[str, int] = _read(dict[str, int], self._channel.post("/tasks/housekeeping", self._me))
         return found
 
-    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
+    def claim(self, project: ProjectName) -> Claim:
+        """See ``Control.claim``."""
+        found: Claim = _read(Claim, self._channel.post(f"/tasks/reaper/{project}/claim", self._me))
+        return found
+
+    def contested(self, project: ProjectName, found: str) -> None:
+        """See ``Control.contested``."""
+        self._channel.post(f"/tasks/marks/{project}/contested", {**self._me, "found": found[:64]})
+
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found], *, left: str = "") -> ReapPlan:
         """See ``Control.plan_reaping``."""
-        body = {**self._me, "found": _plain(tuple[Found, ...], tuple(found))}
+        body = {**self._me, "found": _plain(tuple[Found, ...], tuple(found)), "left": left}
         plan: ReapPlan = _read(ReapPlan, self._channel.post(f"/tasks/reaper/{project}/plan", body))
         return plan
 

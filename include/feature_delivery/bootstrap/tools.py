@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from feature_delivery.adapters.control_channel import Channel
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
+    from feature_delivery.adapters.platforms.local.settings import Settings
     from feature_delivery.domain.judging.judge import RankTest
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.control import Control
@@ -29,15 +30,17 @@ if TYPE_CHECKING:
     from feature_delivery.ports.tracker import Issues
 
 
-def channel(address: str, token: str) -> Channel:
+def channel(address: str, token: str, *, proof: str) -> Channel:
     """Return the way to the control plane at ``address``, the web app's own URL.
+
+    ``proof``: the secret whose seal lies beside the running task instance.
 
     Raises:
         Misconfigured: The address is none.
     """
     from feature_delivery.adapters.control_channel import Channel  # noqa: PLC0415 - httpx is heavy
 
-    return Channel(address, token)
+    return Channel(address, token, proof=proof)
 
 
 def control(through: Channel, *, task_instance: str = "") -> Control:
@@ -66,16 +69,36 @@ def platform(
 
         return kubernetes_platform(project, project.cluster, instance, waits=waits)
     from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform  # noqa: PLC0415 - psutil
-    from feature_delivery.adapters.platforms.local.settings import Settings  # noqa: PLC0415
 
-    root = (home or settings().home) / "environments"
-    wanted = read("fence", "fence_open")
-    made = Settings(root=root, instance=instance, fence=wanted.fence, fence_open=wanted.fence_open)
+    made = local_settings(home or settings().home, instance)
     if os.environ.get("AIRFLOW_IS_K8S_EXECUTOR_POD"):
         from feature_delivery.adapters.platforms.local.passing import PassingMachine  # noqa: PLC0415
 
         return PassingMachine(made)
     return LocalPlatform(made)
+
+
+def local_settings(home: Path, instance: str) -> Settings:
+    """Return how environments on this machine are kept, and what their code may do.
+
+    Raises:
+        Misconfigured: A setting is wrong.
+    """
+    from feature_delivery.adapters.platforms.local.settings import Limits, Settings, most_memory  # noqa: PLC0415
+
+    wanted = read("fence", "fence_open", "fence_memory_mb", "fence_processes", "fence_file_mb", "fence_ports")
+    return Settings(
+        root=home / "environments",
+        instance=instance,
+        fence=wanted.fence,
+        fence_open=wanted.fence_open,
+        limits=Limits(
+            memory_bytes=wanted.fence_memory_mb << 20 or most_memory(),
+            processes=wanted.fence_processes,
+            file_bytes=wanted.fence_file_mb << 20,
+            ports=wanted.fence_ports,
+        ),
+    )
 
 
 def measuring(connection: str) -> Measuring | None:

@@ -30,6 +30,18 @@ def _places(value: object) -> object:
     return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
 
 
+def _port_spans(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    spans = []
+    for part in value.replace(",", " ").split():
+        first, dash, last = part.partition("-")
+        spans.append((int(first), int(last) if dash else int(first)))
+    if any(not 0 < first <= last < 1 << 16 for first, last in spans):
+        raise ValueError("Ports are from 1 to 65535.")
+    return tuple(spans)
+
+
 def _slashless(value: object) -> object:
     return value.rstrip("/") if isinstance(value, str) else value
 
@@ -103,6 +115,31 @@ class Variables(BaseModel):
         "More places that shops may read and write behind the fence, separated by colons: `/tmp`, a folder of wheels.",
         read_by=EVERYWHERE,
     )
+    fence_memory_mb: int = _variable(
+        0,
+        "Memory, in MiB, that one command of a shop on the platform `local` may use with all that it starts, and each "
+        "of its processes; 0: three quarters of the machine's.",
+        read_by=EVERYWHERE,
+        ge=0,
+    )
+    fence_processes: int = _variable(
+        2048,
+        "Processes and threads that one command of a shop on the platform `local` may start.",
+        read_by=EVERYWHERE,
+        ge=16,
+    )
+    fence_file_mb: int = _variable(
+        8192,
+        "Size, in MiB, of the largest file that a shop on the platform `local` may write.",
+        read_by=EVERYWHERE,
+        ge=1,
+    )
+    fence_ports: Annotated[tuple[tuple[int, int], ...], BeforeValidator(_port_spans)] = _variable(
+        (),
+        "The only ports that shops on the platform `local` may connect to by TCP, besides their own: `80 443 8000-8999`"
+        ". All when it is not set. See docs/security.md for what it costs.",
+        read_by=EVERYWHERE,
+    )
     may_lose: str = _variable(
         "",
         "For `airflow db-manager downgrade` alone: the revision that is gone back to, when what the migrations on the "
@@ -147,6 +184,10 @@ def _sentence(error: ValidationError) -> str:
         "webhooks_per_minute": "Set a number from 1.",
         "metrics_networks": "Write networks like 10.0.0.0/8.",
         "fence": "Say auto, required or off.",
+        "fence_memory_mb": "Set a number of MiB; 0: three quarters of the machine's.",
+        "fence_processes": "Set a number from 16.",
+        "fence_file_mb": "Set a number of MiB from 1.",
+        "fence_ports": "Write ports and spans of them, like '80 443 8000-8999'.",
         "instance": "Use at most 12 small letters, digits and hyphens.",
     }.get(field, f"{first['msg']}.")
     return f"{name_of(field)} is {given}. {what}"

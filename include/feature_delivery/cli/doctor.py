@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from feature_delivery.adapters.git.repository import GitRepository
+from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.bootstrap import variables
 from feature_delivery.bootstrap.project_file import project_faults, read_project_file
 from feature_delivery.cli.api import Api, find_login
@@ -60,6 +61,7 @@ def examine(home: Path) -> Iterator[Finding]:
     yield _python()
     yield _git()
     yield _disk(home)
+    yield _fence()
     files = sorted((home / "projects").glob("*.y*ml"))
     if not files:
         yield Finding(
@@ -154,6 +156,27 @@ def _disk(home: Path) -> Finding:
     return Finding(
         "disk", well=free > LEAST_FREE_BYTES, sentence=f"{free / (1 << 30):.1f} GiB free in {place}; 1 is needed."
     )
+
+
+def _fence() -> Finding:
+    """Say what keeps the code of branches on the platform ``local`` from what is not theirs, and what cannot here."""
+    wanted = variables.read("fence", "fence_ports")
+    version = fence.version()
+    if wanted.fence == "off":
+        said = "It is off: the code of a branch on the platform 'local' may do what Airflow's user may, without limit."
+        return Finding("fence", well=False, sentence=said)
+    if version < 1:
+        said = "This kernel has no Landlock: nothing but limits keeps the code of a branch from Airflow's files."
+        return Finding("fence", well=False, sentence=f"{said} Use a cluster, or another kernel.")
+    if wanted.fence_ports and not fence.can_close_ports():
+        said = "FEATURE_DELIVERY_FENCE_PORTS closes nothing: that takes Linux 6.7 on x86-64 or ARM."
+        return Finding("fence", well=False, sentence=said)
+    missing = [
+        *([] if version >= 6 else ["signals to other processes (Linux 6.12)"]),
+        *([] if wanted.fence_ports else ["ports (FEATURE_DELIVERY_FENCE_PORTS)"]),
+    ]
+    lacks = f" Not closed: {', '.join(missing)}." if missing else ""
+    return Finding("fence", well=True, sentence=f"Files, memory and processes are kept apart, use is limited.{lacks}")
 
 
 def _repository(home: Path, project: ProjectConfig) -> Finding:

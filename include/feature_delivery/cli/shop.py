@@ -14,10 +14,9 @@ from pathlib import Path
 from feature_delivery.adapters.git.bare import create_bare
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
-from feature_delivery.adapters.platforms.local.settings import Settings as PlatformSettings
 from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.schemas import PROJECT, schema_line, schemas
-from feature_delivery.bootstrap.variables import read
+from feature_delivery.bootstrap.tools import local_settings
 from feature_delivery.cli.context import user_of_machine
 from feature_delivery.cli.embedded.home import Home, write_private
 from feature_delivery.domain.errors import Misconfigured, Refused
@@ -271,15 +270,7 @@ def metrics_token(home: Path) -> Path:
 
 def local_platform(home: Path) -> LocalPlatform:
     """Return the platform as the tasks of this instance see it."""
-    wanted = read("fence", "fence_open")
-    return LocalPlatform(
-        PlatformSettings(
-            root=home / "environments",
-            instance=instance_id(home),
-            fence=wanted.fence,
-            fence_open=wanted.fence_open,
-        )
-    )
+    return LocalPlatform(local_settings(home, instance_id(home)))
 
 
 def instance_id(home: Path) -> str:

@@ -17,6 +17,7 @@ class Installation:
         here: Where it is now.
         claimed: The id that this process was given (``FEATURE_DELIVERY_INSTANCE``); empty: none.
         accepted: Another id, of a process that speaks for this ledger since an operator said so.
+        contested: Where another control plane of the instance has been found at work; empty: nowhere.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Installation:
     here: str
     claimed: str = ""
     accepted: str = ""
+    contested: str = ""
 
     @property
     def fault(self) -> str:
@@ -32,6 +34,8 @@ class Installation:
             found = f"it is the ledger of instance {self.id}, this is instance {self.claimed}"
         elif self.place != self.here:
             found = f"it is in another database than when instance {self.id} last worked with it"
+        elif self.contested:
+            found = self.contested
         else:
             return ""
         return (

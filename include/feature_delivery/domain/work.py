@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from feature_delivery.domain.judging.findings import Judgement
+from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.watching import Baseline
@@ -67,6 +68,7 @@ class Work:
         preprod: At ``observe``: how the load on the candidate was judged.
         production_address: Where production answers, before a promotion.
         done: The effect is known to have happened already; the task only confirms it.
+        claim: To be left where the project runs before anything is changed there.
     """
 
     permit: int
@@ -96,6 +98,7 @@ class Work:
     preprod: Judgement | None = None
     production_address: str = ""
     done: bool = False
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

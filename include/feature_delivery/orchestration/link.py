@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from feature_delivery.bootstrap.settings import URL_PREFIX
-from feature_delivery.domain.errors import Misconfigured
+from feature_delivery.domain.errors import Misconfigured, Unavailable
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.proofs import seal
 from feature_delivery.ports.runs import RunRef, TaskRef
 
 if TYPE_CHECKING:
@@ -43,11 +45,34 @@ def link(context: Context) -> Iterator[Link]:
     from feature_delivery.bootstrap import tools  # noqa: PLC0415 - tasks need it, DAG files do not
 
     me = str(context["ti"].id)
-    channel = tools.channel(*address())
+    channel = tools.channel(*address(), proof=prove())
     try:
         yield Link(channel=channel, control=tools.control(channel, task_instance=me), task_instance=me)
     finally:
         channel.close()
+
+
+def prove() -> str:
+    """Make a secret up, have its seal written beside the running task instance, and return the secret.
+
+    The seal goes where Airflow keeps the label of a mapped task, which ours have none of: the one text of a task
+    instance that its supervisor alone can write, and no page, command or other task.
+
+    Raises:
+        Unavailable: Airflow did not take it.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError  # noqa: PLC0415 - as above
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+    from airflow.sdk.execution_time.comms import SetRenderedMapIndex  # noqa: PLC0415
+
+    secret = secrets.token_urlsafe(32)
+    try:
+        task_runner.SUPERVISOR_COMMS.send(SetRenderedMapIndex(rendered_map_index=seal(secret)))
+    except AirflowRuntimeError as error:
+        raise Unavailable(
+            "Airflow did not take the seal by which this task shows which one it is. Try again."
+        ) from error
+    return secret
 
 
 def address() -> tuple[str, str]:

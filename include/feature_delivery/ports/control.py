@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from feature_delivery.domain.marks import Claim
     from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.upkeep import Found, ReapPlan
     from feature_delivery.domain.work import GateAnswer, Result, Work
@@ -39,8 +40,25 @@ class Control(Protocol):
     def housekeeping(self) -> Mapping[str, int]:
         """Do what is due: deadlines, stranded runs, reconciliation, the outbox; returns how much of each."""
 
-    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
-        """Return which of the environments on the platform the ledger knows to be over: they may be destroyed."""
+    def claim(self, project: ProjectName) -> Claim:
+        """Return whose environments we look after, and the mark to leave where they are.
+
+        Raises:
+            Unavailable: The ledger may be a copy, or the project is another instance's.
+        """
+
+    def contested(self, project: ProjectName, found: str) -> None:
+        """Tell of a mark that is none of those the claim admits; returns when it is our own of a moment ago.
+
+        Raises:
+            Unavailable: Another control plane works there: everything stops until an operator has looked.
+        """
+
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found], *, left: str = "") -> ReapPlan:
+        """Return which of the environments on the platform the ledger knows to be over: they may be destroyed.
+
+        ``left``: our mark that is there now.
+        """
 
     def reaped(self, project: ProjectName, *, name: str, generation: int) -> None:
         """Write down that an environment was destroyed and found gone."""

@@ -78,6 +78,18 @@ class Books(Protocol):
     def settle(self, instance: str) -> None:
         """Note that the ledger belongs to ``instance``, here, and that whoever works with it now speaks for it."""
 
+    def contest(self, why: str) -> None:
+        """Note that another control plane of the instance works beside this one; ``settle`` ends it."""
+
+    def new_mark(self, project: ProjectName, mark: str) -> Sequence[str]:
+        """Note a mark that is about to be left; returns those that may be found where it is left, newest first."""
+
+    def mark_left(self, project: ProjectName, mark: str) -> None:
+        """Forget the marks before one that has been left."""
+
+    def is_our_mark(self, project: ProjectName, mark: str) -> bool:
+        """Say whether this ledger made a mark up and has not forgotten it."""
+
     def brake(self, project: ProjectName) -> Brake | None:
         """Return the project's brake that is on."""
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from feature_delivery.domain.marks import Claim
     from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
     from feature_delivery.domain.suites import SuiteReport
@@ -142,6 +143,13 @@ class Platform(Protocol):
 
         Raises:
             Refused: The environment is production, or belongs to another instance.
+        """
+
+    def claim(self, project: ProjectName, claim: Claim) -> str:
+        """Leave ``claim``'s mark where all of the project's environments are found, unless another's is there.
+
+        Returns:
+            The mark that is there and that ``claim`` does not admit; empty: ours is there now.
         """
 
     def list(self, project: ProjectName) -> tuple[EnvironmentStatus, ...]:

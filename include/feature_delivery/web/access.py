@@ -11,10 +11,11 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import Depends, Header, Request
 
 from feature_delivery.bootstrap import settings
-from feature_delivery.domain.errors import Misconfigured, Refused
+from feature_delivery.domain.errors import Misconfigured, Refused, Unavailable
 from feature_delivery.domain.names import PersonName, ProjectName
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.proofs import HEADER
 from feature_delivery.domain.ways import CLI_AGENT, Way
 from feature_delivery.web.errors import Unauthorized
 
@@ -34,6 +35,17 @@ def task_token(authorization: Annotated[str, Header(description="``Bearer`` and 
     right = hmac.compare_digest(shown.strip().encode(), wanted.encode())
     if scheme.lower() != "bearer" or not right:
         raise Unauthorized("This is not the task token. Set it as password of the Connection 'feature_delivery'.")
+
+
+def task_proof(secret: Annotated[str, Header(alias=HEADER, max_length=200)] = "") -> str:
+    """Return the secret by which a task shows which one it is.
+
+    Raises:
+        Unavailable: There is none: the worker runs an older version. Temporary, for the next try may run on a new one.
+    """
+    if not secret:
+        raise Unavailable("This task shows no proof of which one it is: its worker runs an older version. Restart it.")
+    return secret
 
 
 async def json_only(request: Request) -> None:

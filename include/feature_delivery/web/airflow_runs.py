@@ -15,6 +15,7 @@ from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
+from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.trigger import handle_event_submit
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.triggers.base import TaskSuccessEvent
@@ -26,6 +27,7 @@ from feature_delivery.domain.errors import NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import SETUPS, TEARDOWNS, Step
 from feature_delivery.domain.project import HOUSEKEEPING
+from feature_delivery.domain.proofs import opens
 from feature_delivery.domain.records import now
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control.status import TaskTimes
@@ -113,6 +115,19 @@ class AirflowRuns:
             TaskInstance.state == TaskInstanceState.RUNNING,
         )
         return self._session.scalar(query) is not None
+
+    def proves(self, task_instance: str, secret: str) -> bool:
+        """Say whether whoever knows ``secret`` is the task instance of that id, which may have been cleared since."""
+        instance = _uuid(task_instance)
+        if instance is None:
+            return False
+        now_there = select(TaskInstance._rendered_map_index).where(TaskInstance.id == instance)  # noqa: SLF001
+        found = self._session.scalar(now_there)
+        if found is None:
+            history = TaskInstanceHistory
+            query = select(history.rendered_map_index).where(history.task_instance_id == instance)
+            found = self._session.scalar(query)
+        return opens(secret, str(found or ""))
 
     def is_alive(self, task_instance: str, *, project: ProjectName | None = None) -> bool:
         """Say whether a task instance of that id is running: of the project's DAG, of housekeeping when none is named.

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.bootstrap.settings import URL_PREFIX
-from feature_delivery.web import answers
+from feature_delivery.web import answers, logins
 from feature_delivery.web.app import create_app
 from feature_delivery.web.workers import wake
 
@@ -48,5 +48,9 @@ def middlewares() -> tuple[dict[str, Any], ...]:
     answers.listen()
     return tuple(
         {"middleware": each, "args": [], "kwargs": {}, "name": f"Feature delivery: {name}"}
-        for each, name in ((AfterHands, "after hands"), (answers.AtAnswers, "at answers"))
+        for each, name in (
+            (AfterHands, "after hands"),
+            (answers.AtAnswers, "at answers"),
+            (logins.AtLogins, "at logins"),
+        )
     )

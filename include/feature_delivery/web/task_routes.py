@@ -1,8 +1,13 @@
-"""What tasks ask: permits, gates, the tracker. The token counts only together with a task that is running."""
+"""What tasks ask: permits, gates, the tracker.
+
+The token counts only together with a task that is running, and with the proof that it is this task that asks: whoever
+has stolen it, a task of another project too, speaks for nobody but themselves.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -10,25 +15,30 @@ from pydantic import BaseModel, Field
 
 from feature_delivery.bootstrap import settings
 from feature_delivery.bootstrap.outside import tracker
-from feature_delivery.domain.errors import Permanent, Refused
+from feature_delivery.domain.errors import Permanent, Refused, Unavailable
+from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import ProjectName, feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.upkeep import Found, ReapPlan
 from feature_delivery.domain.work import GateAnswer, Result, Work
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.ports.tracker import Issue, IssueState, Tracker
+from feature_delivery.services.control import marks
 from feature_delivery.services.control.errands import for_issue
 from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.reap import plan_reaping, reaped
 from feature_delivery.services.control.results import FACTS, apply_result
 from feature_delivery.web import native, rounds
-from feature_delivery.web.access import task_token
+from feature_delivery.web.access import task_proof, task_token
 from feature_delivery.web.checked import checked
 from feature_delivery.web.errors import problems
 from feature_delivery.web.transaction import WebUnit, begin, session
 
 router = APIRouter(prefix="/tasks", tags=["tasks"], dependencies=[Depends(task_token)])
 RESPONSES = problems(401, 403, 404, 409)
+
+
+Proof = Annotated[str, Depends(task_proof)]
 
 
 class TaskClaim(BaseModel):
@@ -77,48 +87,55 @@ class HousekeepingBody(BaseModel):
 
 
 @router.post("/permits", responses=RESPONSES)
-def permit(task: TaskClaim) -> Work:
+def permit(task: TaskClaim, proof: Proof) -> Work:
     """Take the permit for the running task's effect."""
     project = settings.project(task.project)
     try:
-        with begin() as unit:
+        with _begin(task.task_instance, proof) as unit:
             return take_permit(unit, project, task.ref())
     except Permanent as refusal:
-        with suppress(Permanent), begin() as unit:
+        with suppress(Permanent), _begin(task.task_instance, proof) as unit:
             note_refusal(unit, project, task.ref(), str(refusal))
         raise
 
 
 @router.post("/permits/{permit_id}/results", responses=RESPONSES)
-def result(permit_id: int, body: ResultBody) -> ProblemAnswer:
+def result(permit_id: int, body: ResultBody, proof: Proof) -> ProblemAnswer:
     """Report what a permitted step found or did; the same again changes nothing."""
     project = settings.project(body.task.project)
-    with begin() as unit:
+    with _begin(body.task.task_instance, proof) as unit:
         # What moved production has happened, even if its task was cleared meanwhile.
         _must_run(body.task.step in FACTS or unit.runs.is_running(body.task.ref()), body.task)
         return ProblemAnswer(problem=apply_result(unit, project, body.task.ref(), permit_id, checked(body.result)))
 
 
 @router.post("/gates", responses=RESPONSES)
-def gate(body: GateBody) -> GateAnswer:
+def gate(body: GateBody, proof: Proof) -> GateAnswer:
     """Ask at a gate: go on, skip, or park."""
     project = settings.project(body.task.project)
-    with begin() as unit:
+    with _begin(body.task.task_instance, proof) as unit:
         return native.ask(unit, project, body.task.ref(), body.event)
 
 
 @router.post("/housekeeping", responses=RESPONSES)
-def housekeeping(body: HousekeepingBody) -> dict[str, int]:
+def housekeeping(body: HousekeepingBody, proof: Proof) -> dict[str, int]:
     """Do one round of everything the control plane does by itself; returns how much there was to do."""
-    with begin() as unit:
+    with _begin(body.task_instance, proof) as unit:
         _must_live(unit, body.task_instance)
     return rounds.housekeeping()
 
 
 class ReaperBody(HousekeepingBody):
-    """What the platform lists."""
+    """What the platform lists; ``left``: our mark that is there now."""
 
     found: list[Found]
+    left: str = Field(default="", max_length=64)
+
+
+class ContestedBody(HousekeepingBody):
+    """A running task of the project, or of housekeeping, and the mark that it found where the project runs."""
+
+    found: str = Field(max_length=64)
 
 
 class ReapedBody(HousekeepingBody):
@@ -129,19 +146,43 @@ class ReapedBody(HousekeepingBody):
 
 
 @router.post("/reaper/{project}/plan", responses=RESPONSES)
-def plan(project: str, body: ReaperBody) -> ReapPlan:
+def plan(project: str, body: ReaperBody, proof: Proof) -> ReapPlan:
     """Say what of the platform's listing may be destroyed."""
     config = settings.project(project)
-    with begin() as unit:
+    with _begin(body.task_instance, proof) as unit:
         _must_live(unit, body.task_instance)
+        if body.left:
+            marks.left(unit, config.name, body.left)
         return plan_reaping(unit, config, body.found)
 
 
+@router.post("/reaper/{project}/claim", responses=RESPONSES)
+def claim(project: str, body: HousekeepingBody, proof: Proof) -> Claim:
+    """Say whose environments are looked after, and which mark to leave where they are."""
+    config = settings.project(project)
+    with _begin(body.task_instance, proof) as unit:
+        _must_live(unit, body.task_instance)
+        return marks.claim(unit, config.name)
+
+
+@router.post("/marks/{project}/contested", responses=RESPONSES)
+def contested(project: str, body: ContestedBody, proof: Proof) -> Nothing:
+    """Hear of a mark that nobody expected: everything stops, unless it is our own."""
+    config = settings.project(project)
+    with _begin(body.task_instance, proof) as unit:
+        if not unit.runs.is_alive(body.task_instance):
+            _must_live(unit, body.task_instance, project=config.name)
+        why = marks.contested(unit, config.name, body.found)
+    if why:
+        raise Unavailable(why)
+    return Nothing()
+
+
 @router.post("/reaper/{project}/reaped", responses=RESPONSES)
-def gone(project: str, body: ReapedBody) -> Nothing:
+def gone(project: str, body: ReapedBody, proof: Proof) -> Nothing:
     """Write down that an environment was destroyed and found gone."""
     config = settings.project(project)
-    with begin() as unit:
+    with _begin(body.task_instance, proof) as unit:
         _must_live(unit, body.task_instance)
         reaped(unit, config, body.name, body.generation)
     return Nothing()
@@ -176,39 +217,52 @@ class MoveBody(IssueBody):
 
 
 @router.post("/tracker/{project}/issues/find", responses=RESPONSES)
-def find_issue(project: str, body: IssueBody) -> Issue | None:
+def find_issue(project: str, body: IssueBody, proof: Proof) -> Issue | None:
     """Find an issue of the tracker."""
-    return _tracker(project, body).find(feature_key(body.key))
+    return _tracker(project, body, proof).find(feature_key(body.key))
 
 
 @router.post("/tracker/{project}/issues/create", responses=RESPONSES)
-def create_issue(project: str, body: NewIssueBody) -> Issue:
+def create_issue(project: str, body: NewIssueBody, proof: Proof) -> Issue:
     """Find an issue of the tracker, or create it."""
-    return _tracker(project, body).create(
+    return _tracker(project, body, proof).create(
         feature_key(body.key), title=body.title, description=body.description, reporter=body.reporter
     )
 
 
 @router.post("/tracker/{project}/issues/comment", responses=RESPONSES)
-def comment_issue(project: str, body: CommentBody) -> Nothing:
+def comment_issue(project: str, body: CommentBody, proof: Proof) -> Nothing:
     """Write a comment; the same marker again changes nothing."""
     text = for_issue(settings.project(project), body.text)
-    _tracker(project, body).comment(feature_key(body.key), text, marker=body.marker)
+    _tracker(project, body, proof).comment(feature_key(body.key), text, marker=body.marker)
     return Nothing()
 
 
 @router.post("/tracker/{project}/issues/move", responses=RESPONSES)
-def move_issue(project: str, body: MoveBody) -> Nothing:
+def move_issue(project: str, body: MoveBody, proof: Proof) -> Nothing:
     """Bring an issue to a state."""
-    _tracker(project, body).move(feature_key(body.key), body.state)
+    _tracker(project, body, proof).move(feature_key(body.key), body.state)
     return Nothing()
 
 
-def _tracker(project: str, body: IssueBody) -> Tracker:
+def _tracker(project: str, body: IssueBody, proof: str) -> Tracker:
     config = settings.project(project)
-    with begin() as unit:
+    with _begin(body.task_instance, proof) as unit:
         _must_live(unit, body.task_instance, project=config.name)
     return tracker(config, session)
+
+
+@contextmanager
+def _begin(task_instance: str, proof: str) -> Iterator[WebUnit]:
+    """Open a transaction for the task instance that asks.
+
+    Raises:
+        Refused: It is another one, or none.
+    """
+    with begin() as unit:
+        if not unit.runs.proves(task_instance, proof):
+            raise Refused("This is not the task that it says it is: Airflow knows of no such proof.")
+        yield unit
 
 
 def _must_live(unit: WebUnit, task_instance: str, *, project: ProjectName | None = None) -> None:

@@ -24,7 +24,8 @@ class FakeControl(Permits):
     asked: list[tuple[str, ...]] = field(default_factory=list)
     gone: list[tuple[str, int]] = field(default_factory=list)
 
-    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found], *, left: str = "") -> ReapPlan:
+        assert left
         self.asked.append(tuple(one.name for one in found))
         doomed = [
             Doomed(name=one.name, kind=one.kind, key=one.key, generation=9) for one in found if one.name in self.over

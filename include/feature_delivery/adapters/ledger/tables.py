@@ -96,7 +96,10 @@ instance = Table(
     # Where the ledger was when somebody said whose it is: a copy is found by it.
     short("place", 80),
     short("accepted", 12),
+    text("contested"),
 )
+
+mark = table("fd_mark", ident(), short("project", KEY), short("mark", 16), Index("ix_fd_mark_project", "project"))
 
 project = Table(
     "fd_project",

@@ -19,7 +19,17 @@ from feature_delivery.services.control.board import Stage, stage_of
 from feature_delivery.services.control.figures import DORA_SPAN, dora
 from feature_delivery.services.control.looks import Marks
 from feature_delivery.services.control.sides import HOST, MESSENGER, TRACKER, side_of
-from feature_delivery.services.control.tallies import BUCKETS, DECISIONS, DEPLOYMENTS, RESULTS, STEPS, WEBHOOKS
+from feature_delivery.services.control.tallies import (
+    BUCKETS,
+    DECISIONS,
+    DEPLOYMENTS,
+    KNOWN,
+    LOGINS,
+    RESULTS,
+    STEPS,
+    UNKNOWN,
+    WEBHOOKS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -229,6 +239,7 @@ def _from_tallies(tallies: Iterable[Tally], projects: Mapping[ProjectName, Proje
         for host in sorted({project.host.kind, project.tracker.kind, OWN_DIALECT} - {"local"})
         for result in RESULTS
     }
+    logins = {(name, whose): 0 for name in projects for whose in (KNOWN, UNKNOWN)}
     deployments, decisions = [], []
     buckets: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
     totals: dict[tuple[str, ...], float] = defaultdict(float)
@@ -240,6 +251,8 @@ def _from_tallies(tallies: Iterable[Tally], projects: Mapping[ProjectName, Proje
             deployments.append((labels, tally.count))
         elif tally.name == DECISIONS:
             decisions.append(((tally.project, tally.first, *tally.second.split(" ", 1)), tally.count))
+        elif tally.name == LOGINS:
+            logins[tally.project, tally.first] = tally.count
         elif tally.name == STEPS and tally.place <= len(BUCKETS):
             totals[labels] += tally.total
             for place in range(tally.place, len(BUCKETS) + 1):
@@ -248,6 +261,8 @@ def _from_tallies(tallies: Iterable[Tally], projects: Mapping[ProjectName, Proje
     text = "Deployments, by kind of environment."
     yield _counter("deployments", text, "project environment outcome", deployments)
     yield _counter("decisions", "What people said at gates.", "project gate kind answer", decisions)
+    text = "Logins that Airflow has refused, by whether the name is that of somebody of the project."
+    yield _counter("logins_refused", text, "project name", logins.items())
     steps = tuple(Sample(labels, totals[labels], tuple(found)) for labels, found in sorted(buckets.items()))
     text = "How long steps took, from their permit to their result."
     yield Family("step_duration_seconds", text, ("project", "step", "outcome"), steps, Kind.HISTOGRAM)

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from feature_delivery.domain.records import PermitRecord
     from feature_delivery.ports.ledger import Books
 
-STEPS, WEBHOOKS, DECISIONS, DEPLOYMENTS = "steps", "webhooks", "decisions", "deployments"
+STEPS, WEBHOOKS, DECISIONS, DEPLOYMENTS, LOGINS = "steps", "webhooks", "decisions", "deployments", "logins"
 """Names of the tallies. Steps: by step and outcome, in buckets. Webhooks: by the host's dialect and the result.
-Decisions: by gate and what was said, with ``counted`` or ``refused``. Deployments: by environment and outcome."""
+Decisions: by gate and what was said, with ``counted`` or ``refused``. Deployments: by environment and outcome.
+Logins: refused ones, by whether the name is that of somebody of the project."""
 
 COUNTED, NOT_COUNTED = "counted", "refused"
 
@@ -24,6 +25,7 @@ BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 """Upper bounds of the histogram of step durations, in seconds; what is stored is the place of the bucket."""
 
 REFUSED, PROCESSED, FAILED, IGNORED = "refused", "processed", "failed", "ignored"
+KNOWN, UNKNOWN = "known", "unknown"
 RESULTS = (FAILED, IGNORED, PROCESSED, REFUSED)
 """What became of a webhook."""
 
@@ -51,3 +53,10 @@ def decided(books: Books, project: ProjectName, gate: Step, kind: DecisionKind, 
 def deployed(books: Books, project: ProjectName, kind: str, outcome: str) -> None:
     """Count a deployment."""
     books.tally(project, DEPLOYMENTS, kind, outcome)
+
+
+def logins_refused(books: Books, project: ProjectName, *, known: int, unknown: int) -> None:
+    """Count refused logins, with the name of somebody of the project and with any other."""
+    for whose, count in ((KNOWN, known), (UNKNOWN, unknown)):
+        if count:
+            books.tally(project, LOGINS, whose, REFUSED, count=count)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Permanent
-from feature_delivery.services.control import deadlines, gates, permits, reap, results
+from feature_delivery.domain.errors import Permanent, Unavailable
+from feature_delivery.services.control import deadlines, gates, marks, permits, reap, results
 
 if TYPE_CHECKING:
+    from feature_delivery.domain.marks import Claim
     from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.domain.upkeep import Found, ReapPlan
@@ -57,10 +58,24 @@ class DirectControl:
         """There is nothing to look after: whoever works directly does so while nothing else runs."""
         return {}
 
-    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
+    def claim(self, project: ProjectName) -> Claim:
+        """See ``Control.claim``."""
+        with self._begin() as unit:
+            return marks.claim(unit, project)
+
+    def contested(self, project: ProjectName, found: str) -> None:
+        """See ``Control.contested``."""
+        with self._begin() as unit:
+            why = marks.contested(unit, project, found)
+        if why:
+            raise Unavailable(why)
+
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found], *, left: str = "") -> ReapPlan:
         """See ``Control.plan_reaping``."""
         config = self._project(project)
         with self._begin() as unit:
+            if left:
+                marks.left(unit, project, left)
             return reap.plan_reaping(unit, config, found)
 
     def reaped(self, project: ProjectName, *, name: str, generation: int) -> None:

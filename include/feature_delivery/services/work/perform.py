@@ -11,6 +11,7 @@ from feature_delivery.domain.errors import Error, Permanent, Refused, Temporary
 from feature_delivery.domain.process import GATES, Step
 from feature_delivery.domain.work import Done, Failed, Result, Work
 from feature_delivery.services.work import candidates, closing, environments, intake, load, production, suites
+from feature_delivery.services.work.claiming import claim_for
 from feature_delivery.services.work.job import Job, Tools
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def carry_out(
     work = control.take_permit(task)
     reports = _Reports(control, task, work.permit)
     try:
+        claim_for(control, tools, work)
         result = perform(work, tools, report=reports, say=say, watched=watched)
     except Temporary as error:
         if last_try and task.step not in UNSURE:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.upkeep import Doomed, Found
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, EnvironmentStatus
+from feature_delivery.services.work.claiming import claim_place
 
 if TYPE_CHECKING:
     from feature_delivery.domain.names import ProjectName
@@ -27,16 +28,17 @@ def reap(
     Called again it goes on where it stood: what is left is listed anew.
 
     Args:
-        control: Says what may go, and whose installation this is.
+        control: Says what may go, whose installation this is, and stops where another one of the same id works.
         project: Whose environments.
         platform_of: Makes the project's platform for an installation.
         say: One line for the task log.
     """
-    platform = platform_of(control.plan_reaping(project, ()).instance)
+    claim = control.claim(project)
+    platform = platform_of(claim.instance)
+    claim_place(control, project, platform, claim)
     listing = platform.list(project)
-    if not listing:
-        return ()
-    plan = control.plan_reaping(project, [_found(status.ref, foreign=status.foreign) for status in listing])
+    found = [_found(status.ref, foreign=status.foreign) for status in listing]
+    plan = control.plan_reaping(project, found, left=claim.fresh)
     for line in plan.report:
         say(line)
     failures = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.kubernetes import provisioning, record, rights
+from feature_delivery.adapters.platforms.kubernetes import marks, provisioning, record, rights
 from feature_delivery.adapters.platforms.kubernetes.deployment import Deployment
 from feature_delivery.adapters.platforms.kubernetes.names import (
     ENVIRONMENT,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.kubernetes.settings import Settings
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
     from feature_delivery.domain.finding import Finding
+    from feature_delivery.domain.marks import Claim
     from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
     from feature_delivery.domain.suites import SuiteReport
     from feature_delivery.ports.platform import Release
@@ -119,6 +120,11 @@ class KubernetesPlatform:
         if place.namespace == self.settings.config.production_namespace:
             raise Refused(f"Did not destroy {place.title}: its namespace is production's, and that is never torn down.")
         provisioning.destroy(place)
+
+    def claim(self, project: ProjectName, claim: Claim) -> str:
+        """Leave our mark in production's namespace, unless another's is there; nothing is shared without one."""
+        namespace = self.settings.config.production_namespace
+        return marks.leave(self._production, namespace, project, claim) if namespace else ""
 
     def list(self, project: ProjectName) -> tuple[EnvironmentStatus, ...]:
         """Return every environment of the project found on the clusters, foreign ones marked."""

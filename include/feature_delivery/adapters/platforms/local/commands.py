@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,14 @@ import psutil
 
 from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.adapters.platforms.local import processes
+from feature_delivery.adapters.platforms.local.guarding import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import timedelta
     from pathlib import Path
 
+    from feature_delivery.adapters.platforms.local.settings import Limits
     from feature_delivery.domain.plan import Command
 
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
@@ -34,13 +38,22 @@ _KEPT_LINES = 12
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended. ``code`` is ``None`` when it ran out of time; negative when a signal ended it."""
+    """How a command ended.
+
+    Attributes:
+        code: ``None`` when it was killed by us; negative when a signal ended it.
+        ending: Its last lines.
+        used: What it used too much of; empty: when we killed it, its time was over.
+    """
 
     code: int | None
     ending: tuple[str, ...]
+    used: str = ""
 
     def because(self, allowed: timedelta) -> str:
         """Return how it ended, as the middle of a sentence."""
+        if self.used:
+            return f"used {self.used} and was killed"
         if self.code is None:
             return f"did not end within {allowed.total_seconds():g} seconds and was killed"
         return f"was ended by signal {-self.code}" if self.code < 0 else f"exited with {self.code}"
@@ -54,8 +67,17 @@ class Outcome:
 class Running:
     """A started command. Always ``finish`` it: that is what stops everything it has started."""
 
-    def __init__(self, command: Command, *, variables: Mapping[str, str], directory: Path, log: Path) -> None:
+    def __init__(
+        self,
+        command: Command,
+        *,
+        variables: Mapping[str, str],
+        directory: Path,
+        log: Path,
+        limits: Limits | None = None,
+    ) -> None:
         """Start ``command``; one that cannot be started ends with 127 and says so, as a shell would have it."""
+        self._guard = Guard(limits) if limits is not None else None
         self._home = variables[processes.MARK_HOME]
         self._role = variables[processes.MARK_ROLE]
         # Opened first: what cannot be written down is not started.
@@ -90,31 +112,41 @@ class Running:
             return Outcome(NOT_STARTED, lines.ending)
         assert process.stdout is not None
         try:
-            in_time = _follow(process, lines, end=time.monotonic() + timeout.total_seconds())
+            in_time = _follow(process, lines, self._too_much, end=time.monotonic() + timeout.total_seconds())
             self._stop(process)
             _drain(process.stdout.fileno(), lines)
         finally:
             self._stop(process)
             process.stdout.close()
             lines.close()
-        return Outcome(process.returncode if in_time else None, lines.ending)
+        used = self._guard.found if self._guard is not None else ""
+        return Outcome(process.returncode if in_time and not used else None, lines.ending, used)
+
+    def _too_much(self, leader: int) -> bool:
+        """Say whether the command uses more than it may; its group is killed at once, for it may be growing."""
+        if self._guard is None or not self._guard.is_passed(lambda: self._remaining(leader)):
+            return False
+        with suppress(OSError):
+            os.killpg(leader, signal.SIGKILL)
+        return True
+
+    def _remaining(self, leader: int) -> list[psutil.Process]:
+        # The leader is not reaped before the end, so its id cannot mean another session yet.
+        return [*processes.members(self._home, self._role), *processes.session(leader)]
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
         """Stop the command, its session, its descendants and everything that inherited its marks."""
         if process.returncode is not None:
             return
-
-        def remaining() -> list[psutil.Process]:
-            marked = processes.members(self._home, self._role)
-            # The leader is not reaped before the end, so its id cannot mean another session yet.
-            return [*marked, *processes.session(process.pid)]
-
-        processes.stop(remaining, grace_seconds=_GRACE_SECONDS)
+        processes.stop(lambda: self._remaining(process.pid), grace_seconds=_GRACE_SECONDS)
         process.wait()
 
 
-def _follow(process: subprocess.Popen[bytes], lines: _Lines, *, end: float) -> bool:
-    """Read until the process has ended (a child that keeps the pipe open does not count); ``False``: out of time."""
+def _follow(process: subprocess.Popen[bytes], lines: _Lines, too_much: Callable[[int], bool], *, end: float) -> bool:
+    """Read until the process has ended (a child that keeps the pipe open does not count); ``False``: out of time.
+
+    ``too_much``: asked now and then whether to end it, by its id.
+    """
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     os.set_blocking(descriptor, False)
@@ -125,6 +157,8 @@ def _follow(process: subprocess.Popen[bytes], lines: _Lines, *, end: float) -> b
             left = end - time.monotonic()
             if left <= 0:
                 return False
+            if too_much(process.pid):
+                return True
             if not is_open:
                 time.sleep(min(left, _LOOK_SECONDS))
             elif selector.select(min(left, _LOOK_SECONDS)):

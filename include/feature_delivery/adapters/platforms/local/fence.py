@@ -6,7 +6,9 @@ memory or the environment of any other process, not even by signals where the ke
 inherits the fence, and nobody can step out of it. Root loses the rights that would lead around it.
 
 Rules: ``write:PATH`` and ``read:PATH`` are there for the command, ``hidden:PATH`` is a tree that stays closed even
-where programs lie around it, ``required`` refuses to run on a kernel that cannot fence.
+where programs lie around it, ``required`` refuses to run on a kernel that cannot fence. ``memory:BYTES`` and
+``file:BYTES`` bound each process and each file, ``processes:NUMBER`` what may come to those that run, ``nice:NUMBER``
+lets others go first. ``port:FROM-TO`` are the only ports that may be connected to by TCP; without one, all are open.
 
 Each command of a shop starts with this program, so it imports little: ``json`` alone would double what it costs.
 """
@@ -54,8 +56,18 @@ _KEPT_BY_ROOT = frozenset({0, 1, 3, 4, 5, 6, 7, 10})
 """chown, dac_override, fowner, fsetid, kill, setgid, setuid, net_bind_service."""
 
 _CAPABILITIES = 64
-_MORE_TASKS = 2048
-"""So many threads may come to those that the machine runs already. The kernel does not count root's."""
+
+_PORT, _CONNECT_TCP = 2, 1 << 1
+_SET_FILTER, _FILTER = 22, 2
+_FAST_OPEN, _MULTIPATH_TCP, _SMC = 0x20000000, 262, 43
+_CALLS = {
+    "x86_64": (0xC000003E, 41, 44, 46, 307),
+    "aarch64": (0xC00000B7, 198, 206, 211, 269),
+}
+"""Per machine: how it is called by the kernel, and its calls socket, sendto, sendmsg and sendmmsg."""
+_RINGS, _FOREIGN_CALLS = 425, 0x40000000
+_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
+_NO_SUCH_CALL, _NO_SUCH_PROTOCOL, _NOT_SUPPORTED = 38, 93, 95
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -65,13 +77,21 @@ def version() -> int:
     return int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)))
 
 
+def can_close_ports() -> bool:
+    """Say whether ports can be closed here: Landlock knows them from version 4 on, and the ways around must be shut."""
+    return version() >= 4 and os.uname().machine in _CALLS
+
+
 def main(rules: "list[str]", command: "list[str]") -> None:
     """Fence this process in and become ``command``."""
     found = version()
     if found < 1 and "required" in rules:
         _say("Did not start: this kernel cannot fence the code of a branch in (no Landlock).")
         sys.exit(126)
-    _limit()
+    if "required" in rules and _values(rules, "port") and not can_close_ports():
+        _say("Did not start: this kernel cannot close ports to the code of a branch.")
+        sys.exit(126)
+    _limit(rules)
     if found >= 1:
         try:
             _enclose(rules, found)
@@ -89,43 +109,109 @@ def _say(sentence: str) -> None:
     os.write(2, f"{sentence}\n".encode())
 
 
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        with open("/proc/loadavg", encoding="ascii") as file:
-            wanted = int(file.read().split()[3].partition("/")[2]) + _MORE_TASKS
-        _soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
-    except (OSError, ValueError, IndexError):
-        pass  # a kernel without them, or a limit that is lower already
+def _limit(rules: "list[str]") -> None:
+    _bound(resource.RLIMIT_CORE, 0)
+    for number in _values(rules, "memory"):
+        # Not the address space: Node, Java, Go and browsers reserve far more of it than they ever use.
+        _bound(resource.RLIMIT_DATA, int(number))
+    for number in _values(rules, "file"):
+        _bound(resource.RLIMIT_FSIZE, int(number))
+    for number in _values(rules, "processes"):
+        try:
+            with open("/proc/loadavg", encoding="ascii") as file:
+                _bound(resource.RLIMIT_NPROC, int(file.read().split()[3].partition("/")[2]) + int(number))
+        except (OSError, ValueError, IndexError):
+            pass  # a kernel that does not tell how many there are
+    for number in _values(rules, "nice"):
+        os.nice(int(number))
     if os.geteuid() == 0:
         for capability in set(range(_CAPABILITIES)) - _KEPT_BY_ROOT:
             _libc.prctl(_DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)  # unknown, or gone already: no matter
 
 
+def _bound(what: int, most: int) -> None:
+    _soft, hard = resource.getrlimit(what)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (most, most))
+
+
 def _enclose(rules: "list[str]", found: int) -> None:
     handled = (1 << _KNOWN.get(found, _NEWEST)) - 1
-    wanted = struct.pack("=QQQ", handled, 0, _SCOPES if found >= 6 else 0)
-    ruleset = _libc.syscall(_CREATE, wanted, ctypes.c_size_t(24 if found >= 6 else 8), ctypes.c_uint32(0))
+    ports = _values(rules, "port") if can_close_ports() else []
+    wanted = struct.pack("=QQQ", handled, _CONNECT_TCP if ports else 0, _SCOPES if found >= 6 else 0)
+    size = 24 if found >= 6 else 16 if found >= 4 else 8
+    ruleset = _libc.syscall(_CREATE, wanted, ctypes.c_size_t(size), ctypes.c_uint32(0))
     if ruleset < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    hidden = [*_SECRETS, *_paths(rules, "hidden")]
+    hidden = [*_SECRETS, *_values(rules, "hidden")]
     for path in [*_PROGRAMS, sys.base_prefix, *_beside_programs()]:
         for part in _open_parts(path, hidden):
             _add(ruleset, part, _READ & handled)
     for name in _DEVICES:
         _add(ruleset, f"/dev/{name}", handled & ~_EXECUTE)
-    for path in _paths(rules, "read"):
+    for path in _values(rules, "read"):
         _add(ruleset, path, _READ & handled)
-    for path in _paths(rules, "write"):
+    for path in _values(rules, "write"):
         _add(ruleset, path, handled)
+    for span in ports:
+        _open_ports(ruleset, span)
     if _libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or _libc.syscall(_RESTRICT, ruleset, ctypes.c_uint32(0)):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     os.close(ruleset)
+    if ports:
+        _shut_ways_around_ports()
 
 
-def _paths(rules: "list[str]", kind: str) -> "list[str]":
+def _open_ports(ruleset: int, span: str) -> None:
+    first, _, last = span.partition("-")
+    rule = ctypes.create_string_buffer(struct.pack("=QQ", _CONNECT_TCP, 0), 16)
+    number = ctypes.c_uint64.from_buffer(rule, 8)
+    kind, none = ctypes.c_int(_PORT), ctypes.c_uint32(0)
+    for port in range(int(first), int(last or first) + 1):
+        number.value = port
+        if _libc.syscall(_ADD, ruleset, kind, rule, none):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _shut_ways_around_ports() -> None:
+    """Forbid what connects without asking Landlock: Multipath TCP, SMC, data that opens a connection, rings of calls.
+
+    Programs take the ordinary way then: each answer is one that a kernel without it gives.
+    """
+    machine, socket, sendto, sendmsg, sendmmsg = _CALLS[os.uname().machine]
+    load, equal, least, any_of, end = 0x20, 0x15, 0x35, 0x45, 0x06
+    steps = (
+        (load, 0, 0, 4),
+        (equal, 0, 20, machine),
+        (load, 0, 0, 0),
+        (least, 18, 0, _FOREIGN_CALLS),
+        (equal, 17, 0, _RINGS),
+        (equal, 4, 0, socket),
+        (equal, 8, 0, sendto),
+        (equal, 9, 0, sendmsg),
+        (equal, 6, 0, sendmmsg),
+        (end, 0, 0, _ALLOW),
+        (load, 0, 0, 16),  # the family of a socket, then its protocol
+        (equal, 8, 0, _SMC),
+        (load, 0, 0, 32),
+        (equal, 6, 0, _MULTIPATH_TCP),
+        (end, 0, 0, _ALLOW),
+        (load, 0, 0, 40),  # the flags of sendto and sendmmsg
+        (any_of, 4, 2, _FAST_OPEN),
+        (load, 0, 0, 32),  # those of sendmsg
+        (any_of, 2, 0, _FAST_OPEN),
+        (end, 0, 0, _ALLOW),
+        (end, 0, 0, _ERROR | _NO_SUCH_PROTOCOL),
+        (end, 0, 0, _ERROR | _NOT_SUPPORTED),
+        (end, 0, 0, _ERROR | _NO_SUCH_CALL),
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = struct.pack("@HP", len(steps), ctypes.addressof(code))
+    if _libc.prctl(_SET_FILTER, _FILTER, program, 0, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _values(rules: "list[str]", kind: str) -> "list[str]":
     return [rule[len(kind) + 1 :] for rule in rules if rule.startswith(f"{kind}:")]
 
 

@@ -6,6 +6,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.adapters.platforms.local.processes import base_interpreter
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from feature_delivery.adapters.platforms.local.layout import Layout
-    from feature_delivery.adapters.platforms.local.settings import Settings
+    from feature_delivery.adapters.platforms.local.settings import Limits, Settings
     from feature_delivery.adapters.platforms.local.state import ReleaseRecord
+
+_STANDS_BACK = 5
+"""How nice what nobody's browser waits for is: Airflow's own processes and the shops come first."""
 
 _PROGRAM = Path(fence.__file__)
 _OURS = ("AIRFLOW_HOME", "FEATURE_DELIVERY_HOME", "FEATURE_DELIVERY_PROJECTS")
@@ -45,6 +49,7 @@ def fenced(
     variables: Mapping[str, str],
     directory: Path,
     installs: bool = False,
+    serves: bool = False,
 ) -> tuple[str, ...]:
     """Return ``command`` as it is started behind the fence; as it is where the operator wants none.
 
@@ -56,6 +61,7 @@ def fenced(
         variables: Its whole environment; certificates and the like that it names may be read.
         directory: Where it runs: a checkout, or a suite's copy of one.
         installs: It fills the virtual environment, and may use the package managers' caches.
+        serves: People wait for its answers: it stands back for nobody.
     """
     if settings.fence == "off":
         return tuple(command)
@@ -69,8 +75,24 @@ def fenced(
         ),
         *_rules("hidden", [layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]),
         *(["required"] if settings.fence == "required" else []),
+        *_limits(settings.limits, variables),
+        *([] if serves else [f"nice:{_STANDS_BACK}"]),
     ]
     return (base_interpreter(), "-I", "-S", str(_PROGRAM), *rules, "--", *command)
+
+
+def _limits(limits: Limits, variables: Mapping[str, str]) -> list[str]:
+    """Return the rules of what a command may use; the environment's own ports are open in any case."""
+    found = [
+        f"memory:{limits.memory_bytes}",
+        f"file:{limits.file_bytes}",
+        f"processes:{limits.processes}",
+    ]
+    if limits.ports:
+        own = {urlsplit(variables.get("BASE_URL", "")).port, int(variables.get("PORT") or 0)}
+        found += [f"port:{first}-{last}" for first, last in limits.ports]
+        found += [f"port:{port}" for port in own if port]
+    return found
 
 
 def _rules(kind: str, paths: Iterable[Path]) -> list[str]:

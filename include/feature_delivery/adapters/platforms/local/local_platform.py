@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.local import forwarding, health, processes
+from feature_delivery.adapters.platforms.local import forwarding, health, marks, processes
 from feature_delivery.adapters.platforms.local.deployment import Deployment, revive
 from feature_delivery.adapters.platforms.local.layout import FRESH_STATE, layout_of, remove_tree, sweep_staging
 from feature_delivery.adapters.platforms.local.place import Place
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from feature_delivery.adapters.platforms.local.settings import Settings
+    from feature_delivery.domain.marks import Claim
     from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
     from feature_delivery.domain.suites import SuiteReport
     from feature_delivery.ports.platform import Release
@@ -110,6 +111,15 @@ class LocalPlatform:
             sweep_staging(place.layout)
             with suppress(OSError):
                 place.layout.directory.parent.rmdir()
+
+    def claim(self, project: ProjectName, claim: Claim) -> str:
+        """Leave our mark in the root, unless another's is there."""
+        try:
+            seconds = self.settings.lock_timeout.total_seconds()
+            return marks.leave(self.settings.root, project, claim, timeout_seconds=seconds)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Unavailable(f"Could not leave a mark in {str(self.settings.root)!r}: {reason}. Try again.") from error
 
     def list(self, project: ProjectName) -> tuple[EnvironmentStatus, ...]:
         """Return every environment of the project found on this machine, foreign ones marked."""

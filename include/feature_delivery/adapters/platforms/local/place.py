@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from feature_delivery.adapters.platforms.local.settings import Settings
+    from feature_delivery.adapters.platforms.local.settings import Limits, Settings
     from feature_delivery.domain.plan import Command
     from feature_delivery.ports.platform import EnvironmentRef
 
@@ -49,6 +49,11 @@ class Place:
         self.layout: Layout = layout_of(settings.root, ref.project, ref.name)
         self.title = f"{ref.project}/{ref.name}"
         self.home = str(self.layout.directory)
+
+    @property
+    def limits(self) -> Limits | None:
+        """What a command may use; ``None`` where the operator wants no fence."""
+        return None if self.settings.fence == "off" else self.settings.limits
 
     @contextmanager
     def locked(self, *, create: bool = False) -> Iterator[bool]:
@@ -103,7 +108,7 @@ class Place:
             extra={"PORT": str(release.port)},
         )
         checkout = self.layout.releases / release.name
-        command = self.fenced(release.plan.start, release, variables, checkout)
+        command = self.fenced(release.plan.start, release, variables, checkout, serves=True)
         return processes.launch(command, variables=variables, directory=checkout, log=log)
 
     def fenced(
@@ -114,6 +119,7 @@ class Place:
         directory: Path,
         *,
         installs: bool = False,
+        serves: bool = False,
     ) -> tuple[str, ...]:
         """Return ``command`` as it is started: behind a fence around what belongs to the environment."""
         return fenced(
@@ -124,6 +130,7 @@ class Place:
             variables=variables,
             directory=directory,
             installs=installs,
+            serves=serves,
         )
 
     def run(
@@ -143,7 +150,7 @@ class Place:
             variables = variables_for(self.layout, record, release, role=role, extra=extra)
             checkout = self.layout.releases / release.name
             behind = self.fenced(command, release, variables, checkout, installs=role.startswith("install:"))
-            running = Running(behind, variables=variables, directory=checkout, log=log)
+            running = Running(behind, variables=variables, directory=checkout, log=log, limits=self.limits)
         outcome = running.finish(timeout=timeout, say=say)
         with self.changing(launch=launch):
             return outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,36 @@ def users_npm_cache() -> Path:
 
 
 Fence = Literal["auto", "required", "off"]
+MOST_PROCESSES = 2048
+MOST_BYTES_OF_A_FILE = 8 << 30
+_SHARE_OF_MEMORY = 0.75
+_LIMITS_OF_CONTAINERS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def most_memory() -> int:
+    """Return three quarters of the memory of the machine or container: one suite must not take Airflow along."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in _LIMITS_OF_CONTAINERS:
+        with suppress(OSError, ValueError):
+            total = min(total, int(file.read_text("ascii")))
+    return int(total * _SHARE_OF_MEMORY)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one command of a shop may use of this machine, with all that it starts.
+
+    Attributes:
+        memory_bytes: Of all its processes together; no single one may have more either.
+        processes: Threads count, too; so many may come to those that the machine runs already.
+        file_bytes: Of a single file.
+        ports: The only ports that may be connected to by TCP, besides the environment's own, from and to; empty: all.
+    """
+
+    memory_bytes: int = field(default_factory=most_memory)
+    processes: int = MOST_PROCESSES
+    file_bytes: int = MOST_BYTES_OF_A_FILE
+    ports: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +72,7 @@ class Settings:
         npm_cache: The same for npm: each environment has a ``$HOME`` of its own, which would be empty.
         fence: Whether the code of branches is kept from what is not theirs (``fencing.py``).
         fence_open: More places that it may read and write.
+        limits: What it may use of the machine; nothing is limited where there is no fence.
         install_variables: Given to installs only, such as the address of a private registry.
         install_timeout: For each install command and each migration.
         drain_timeout: How long a release that was switched away from may finish its last requests.
@@ -55,6 +87,7 @@ class Settings:
     npm_cache: Path = field(default_factory=users_npm_cache)
     fence: Fence = "auto"
     fence_open: tuple[Path, ...] = ()
+    limits: Limits = field(default_factory=Limits)
     install_variables: Mapping[str, str] = field(default_factory=dict)
     install_timeout: timedelta = timedelta(minutes=15)
     drain_timeout: timedelta = timedelta(seconds=10)

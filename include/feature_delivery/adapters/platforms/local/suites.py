@@ -116,7 +116,13 @@ class SuiteRun:
                     temporary=temporary,
                 )
                 command = self.place.fenced(self.suite.command, release, variables, self.directory)
-                return Running(command, variables=variables, directory=self.directory, log=self.log)
+                return Running(
+                    command,
+                    variables=variables,
+                    directory=self.directory,
+                    log=self.log,
+                    limits=self.place.limits,
+                )
         finally:
             drop_staging(self.place.layout, staging)
 
