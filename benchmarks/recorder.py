@@ -87,8 +87,7 @@ class Stage:
     def deploy(self, shop: Running, change: Mapping[str, str]) -> tuple[float, float]:
         """Start a shop anew; returns when the version before stopped answering, and when the new one answered."""
         stopped = time.time()
-        if shop.process is not None:
-            end(shop.process)
+        _end(shop)
         data = self.scratch / shop.name
         own = {
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -140,6 +139,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait(5)
 
 
+def _end(shop: Running) -> None:
+    if shop.process is not None:
+        end(shop.process)
+
+
 def until_answers(url: str, name: str) -> None:
     """Wait until a server answers.
 
@@ -174,7 +178,7 @@ def stage(regimes: Sequence[Regime], *, first_port: int) -> Iterator[Stage]:
         for shop in found.shops:
             _prepare(found, shop)
             found.deploy(shop, {})
-            stack.callback(lambda shop=shop: end(shop.process))
+            stack.callback(_end, shop)
         stack.enter_context(_levels(found))
         stack.enter_context(_customers(found))
         stack.enter_context(_prometheus(found, first_port))
