@@ -66,6 +66,7 @@ class Work:
         baseline: Production before the promotion, where it was measured and is to be compared with.
         preprod: At ``observe``: how the load on the candidate was judged.
         production_address: Where production answers, before a promotion.
+        bad_times: Before a promotion: since and until when production ran what was rolled back, epoch seconds.
         done: The effect is known to have happened already; the task only confirms it.
     """
 
@@ -95,6 +96,7 @@ class Work:
     baseline: Baseline | None = None
     preprod: Judgement | None = None
     production_address: str = ""
+    bad_times: tuple[tuple[float, float], ...] = ()
     done: bool = False
 
 
