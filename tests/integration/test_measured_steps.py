@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -97,9 +98,12 @@ def test_a_version_that_was_rolled_back_is_no_part_of_what_the_next_release_is_c
 ) -> None:
     bad = (DEPLOYED - 2400, DEPLOYED - 900)
     measuring = monitored(bench, latency=0.13)
+
+    def worse(usual: Callable[[float], float]) -> Callable[[float], float]:
+        return lambda at: usual(at) * (1.4 if bad[0] < at <= bad[1] else 1.0)
+
     for name in ("took_seconds_sum", "took_seconds_bucket"):
-        usual = measuring.answers[name]
-        measuring.answers[name] = lambda at, usual=usual: usual(at) * (1.4 if bad[0] < at <= bad[1] else 1.0)
+        measuring.answers[name] = worse(measuring.answers[name])
     promotion, baseline = promoted(bench, bad_times=(bad,) if known else ())
     latency = baseline.metrics[LATENCY.name]
     assert len(latency) in {119, 120}, "an hour all the same: from before the bad version"
