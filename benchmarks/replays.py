@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from recording import Deployed, Points, Recording
 from regimes import BASELINE_SECONDS, WINDOW_SECONDS
@@ -20,6 +21,7 @@ from feature_delivery.adapters.rank_test import mann_whitney
 from feature_delivery.domain.judging.judge import Evidence, judge
 from feature_delivery.domain.judging.rules import ERRORS, LATENCY, SLOWEST, MetricRule
 from feature_delivery.domain.judging.series import Series, series, shares
+from feature_delivery.services.shop_metrics import RANGE_STEPS
 
 RULES = (ERRORS, LATENCY, SLOWEST)
 WARM_UP_SHARE = 0.1
@@ -68,15 +70,9 @@ def replayed(recorded: Recording, release: Release, rng: random.Random) -> Count
 def lived(recorded: Recording) -> Iterator[tuple[Deployed, str]]:
     """Give each release of a recording with the judge's outcome.
 
-    While a worse version ran, it was rolled back in life, and no part of a baseline: it is left out there.
+    The next release took the bad one back: the time between is part of no baseline, as after a rollback in life.
     """
-    worse = [one for one in recorded.deployed if not one.equal]
-    ends = [*recorded.deployed[1:], None]
-    spoilt = [
-        (one.stopped, after.at if after else math.inf)
-        for one, after in zip(recorded.deployed, ends, strict=True)
-        if one in worse
-    ]
+    spoilt = [(one.stopped, after.at) for one, after in pairwise(recorded.deployed) if not one.equal]
     step = recorded.step_seconds
     for one in recorded.deployed:
         began = math.ceil(one.at / step) * step  # a sample that begins in the version before is none of this one's
@@ -92,7 +88,7 @@ def _cut(recorded: Recording, since: float, until: float, spoilt: Sequence[tuple
     def sound(time: float) -> bool:
         begins = time - step
         inside = begins >= since - 1e-6 and time <= until + 1e-6
-        return inside and not any(begins < end and time > begin for begin, end in spoilt)
+        return inside and not any(time - step * RANGE_STEPS < end and time > begin for begin, end in spoilt)
 
     return {name: [point for point in recorded.points(name) if sound(point[0])] for name in recorded.parts}
 
