@@ -1,36 +1,35 @@
 """How often the judge is wrong: false alarms among equal releases, regressions it misses.
 
-A shop is simulated in steps of 30 seconds: traffic shaped like a day, latency that follows it, noise whose neighbours
-resemble each other, errors that come in clouds, outliers, and a spike after each deploy. Besides, stretches of a series
-that was recorded from a real shop are played back against each other.
+Three ways. A shop is simulated in steps of 30 seconds: traffic shaped like a day, latency that follows it, noise whose
+neighbours resemble each other, errors that come in clouds, outliers, and a spike after each deploy. Recordings of shops
+are played back, and the releases in them, really worse ones among them, are judged as they were (``replays.py``). The
+shops that were looked at while the rules were chosen are shown apart from the others, without a goal.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from figures import Figure
+from recording import Points, Recording, recordings
+from replays import RULES, Release, evidence, lived, poisson, replayed
 
 from feature_delivery.adapters.rank_test import mann_whitney
 from feature_delivery.domain.judging.judge import Evidence, judge
-from feature_delivery.domain.judging.rules import ERRORS, LATENCY, SLOWEST
-from feature_delivery.domain.judging.series import Series, series, shares
+from feature_delivery.domain.judging.series import series, shares
 
 STEP = 30.0
-BASELINE, WINDOW, WARM_UP = 3600.0, 600.0, 60.0
-RECORDED = Path(__file__).resolve().parents[1] / "tests" / "data" / "recorded_shop.json.gz"
-
-TIMES = 20.0
-"""The recorded shop answers in 3 ms, where a quarter more is nobody's concern: played back as one of 60 ms."""
-
-Points = list[tuple[float, float]]
+BASELINE, WINDOW = 3600.0, 600.0
+FALSE_ALARMS, MISSED = 0.02, 0.05
+KINDS = (
+    ("equal", Release()),
+    ("latency +25 %", Release(slower=1.25)),
+    ("errors +2 points", Release(more_errors=0.02)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +49,6 @@ class Shop:
     errors: float
     memory: float
     noise: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Release:
-    """What a release changes."""
-
-    slower: float = 1.0
-    more_errors: float = 0.0
 
 
 def shop(rng: random.Random) -> Shop:
@@ -85,7 +76,7 @@ def simulate(found: Shop, release: Release, rng: random.Random) -> list[Evidence
         time = (step + 1) * STEP
         after = time > deployed
         busy = 1 + 0.6 * math.sin(2 * math.pi * (hour + time) / 86400)
-        count = _poisson(found.rate * busy * STEP * math.exp(rng.gauss(0, 0.1)), rng)
+        count = poisson(found.rate * busy * STEP * math.exp(rng.gauss(0, 0.1)), rng)
         slow = found.memory * slow + rng.gauss(0, found.noise) * innovation
         cloud = found.memory * cloud + rng.gauss(0, 0.5) * innovation
         spike = math.exp(-(time - deployed) / 20) if after else 0.0
@@ -95,41 +86,22 @@ def simulate(found: Shop, release: Release, rng: random.Random) -> list[Evidence
         wrong = min(1.0, found.errors * math.exp(cloud) + (release.more_errors if after else 0.0) + 0.1 * spike)
         each = max(count, 1)
         requests.append((time, float(count)))
-        failed.append((time, float(min(count, _poisson(count * wrong, rng)))))
+        failed.append((time, float(min(count, poisson(count * wrong, rng)))))
         latency.append((time, level * math.exp(rng.gauss(0, 1.0 / math.sqrt(each)))))
         slowest.append((time, 2.5 * level * math.exp(rng.gauss(0, 2.0 / math.sqrt(each)))))
-    return evidence(shares(failed, requests), series(latency), series(slowest), deployed)
-
-
-def evidence(errors: Series, latency: Series, slowest: Series, deployed: float) -> list[Evidence]:
-    """Return the shop's usual metrics, cut at the deploy."""
-    found = []
-    for rule, measured in ((ERRORS, errors), (LATENCY, latency), (SLOWEST, slowest)):
-        after = measured.since(deployed + STEP / 2)
-        before = Series(*(part[: len(measured) - len(after)] for part in (measured.times, measured.values)))
-        before = replace(before, weights=measured.weights[: len(before)])
-        found.append(
-            Evidence(
-                rule=rule,
-                before=before,
-                after=after,
-                counts_from=deployed + WARM_UP + STEP / 2,
-                expected=int((WINDOW - WARM_UP) / STEP),
-                expected_before=int(BASELINE / STEP),
-                least_requests=100.0,
-            )
+    measured = (shares(failed, requests), series(latency), series(slowest))
+    return [
+        evidence(
+            rule,
+            whole.part(0, len(whole) - len(whole.since(deployed + STEP / 2))),
+            whole.since(deployed + STEP / 2),
+            began=deployed,
+            step=STEP,
+            window=WINDOW,
+            baseline=BASELINE,
         )
-    return found
-
-
-def _poisson(mean: float, rng: random.Random) -> int:
-    if mean > 50:
-        return max(0, round(rng.gauss(mean, math.sqrt(mean))))
-    limit, product, count = math.exp(-mean), rng.random(), 0
-    while product > limit:
-        product *= rng.random()
-        count += 1
-    return count
+        for rule, whole in zip(RULES, measured, strict=True)
+    ]
 
 
 def outcomes(release: Release, *, times: int, seed: int) -> Counter[str]:
@@ -141,73 +113,49 @@ def outcomes(release: Release, *, times: int, seed: int) -> Counter[str]:
     return found
 
 
-def replays(release: Release, *, times: int, seed: int) -> Counter[str]:
-    """Return the outcomes for stretches of a recorded series: the shop did not change, what is added did."""
-    recorded = json.loads(gzip.decompress(RECORDED.read_bytes()))
-    scale = STEP / recorded["step_seconds"]  # one sample of the record stands for one step
-    parts = {
-        name: [(time * scale, value) for time, value in points] for name, points in recorded.items() if ":" in name
-    }
-    whole = int((BASELINE + WINDOW) / STEP)
-    rng = random.Random(seed)  # noqa: S311 - no secret
-    found: Counter[str] = Counter()
-    for _ in range(times):
-        cut = {
-            name: _stretch(points, rng_start, whole) for rng_start in [rng.random()] for name, points in parts.items()
-        }
-        failed = [
-            (time, float(_poisson(count * release.more_errors, rng)) if time > BASELINE else 0.0)
-            for time, count in cut["errors:of"]
-        ]
-        latency, slowest = (
-            series([(time, TIMES * value * (release.slower if time > BASELINE else 1.0)) for time, value in cut[name]])
-            for name in ("latency:query", "slowest twentieth:query")
-        )
-        measured = evidence(shares(failed, cut["errors:of"]), latency, slowest, BASELINE)
-        found[judge(measured, mann_whitney).outcome] += 1
-    return found
-
-
-def _stretch(points: Points, where: float, count: int) -> Points:
-    begin = int(where * (len(points) - count))
-    return [((place + 1) * STEP, value) for place, (_, value) in enumerate(points[begin : begin + count])]
+Counted = dict[str, Counter[str]]
+"""Outcomes, by what the release changes."""
 
 
 def measure(*, releases: int = 1000) -> list[Figure]:
     """Return how often the judge is wrong, as shares of all releases."""
-    return [
-        *_figures("simulated", outcomes, releases),
-        *_figures("replayed", replays, releases // 2),
-    ]
+    simulated = {name: outcomes(release, times=releases, seed=seed) for seed, (name, release) in enumerate(KINDS)}
+    found = _figures("simulated", simulated, goals=True)
+    known = recordings()
+    for tuned, words in ((False, ""), (True, ", shops tuned on")):
+        chosen = [one for one in known if one.tuned_on is tuned]
+        found += _figures(f"replayed{words}", _replays(chosen), goals=not tuned)
+        found += _figures(f"live{words}", _live(chosen), goals=not tuned)
+    return found
 
 
-def _figures(kind: str, judged: Callable[..., Counter[str]], times: int) -> list[Figure]:
-    found = {
-        name: judged(release, times=times, seed=seed)
-        for seed, (name, release) in enumerate(
-            (
-                ("equal", Release()),
-                ("latency +25 %", Release(slower=1.25)),
-                ("errors +2 points", Release(more_errors=0.02)),
-            )
+def _replays(known: Sequence[Recording]) -> Counted:
+    still = [one for one in known if all(release.equal for release in one.deployed)]
+    rng = random.Random(0)  # noqa: S311 - no secret
+    return {name: sum((replayed(one, release, rng) for one in still), Counter()) for name, release in KINDS}
+
+
+def _live(known: Sequence[Recording]) -> Counted:
+    found: Counted = {name: Counter() for name, _ in KINDS}
+    names = {(release.slower, release.more_errors): name for name, release in KINDS}
+    for one in known:
+        for deployed, outcome in lived(one):
+            found[names[deployed.slower, deployed.more_errors]][outcome] += 1
+    return found
+
+
+def _figures(kind: str, counted: Counted, *, goals: bool) -> list[Figure]:
+    found = []
+    for name, outcome in counted.items():
+        whole, failed = outcome.total(), outcome["fail"]
+        told = ", ".join(f"{count} {said}" for said, count in outcome.most_common())
+        # Whatever does not fail is missed, although people would be asked about an inconclusive one.
+        wrong, words, goal = (
+            (failed, "false alarms among equal releases", FALSE_ALARMS)
+            if name == "equal"
+            else (whole - failed, f"missed: {name}", MISSED)
         )
-    }
-
-    def figure(name: str, words: str, outcome_counts: Callable[[Counter[str]], int], goal: float | None) -> Figure:
-        told = ", ".join(f"{count} {outcome}" for outcome, count in found[name].most_common())
-        share = outcome_counts(found[name]) / times
-        return Figure("judge", f"{words}, {kind}", share, unit="share", goal=goal, note=f"of {times}: {told}")
-
-    return [
-        figure("equal", "false alarms among equal releases", lambda seen: seen["fail"], 0.02),
-        # Whatever does not fail is missed here, although people would be asked about an inconclusive one.
-        # The recorded shop shared two cores with others: its own latency doubled for minutes and fell again, so that a
-        # quarter more is not to be told from that. Shown as it is, without a goal.
-        figure(
-            "latency +25 %",
-            "missed: latency +25 %",
-            lambda seen: times - seen["fail"],
-            0.05 if judged is outcomes else None,
-        ),
-        figure("errors +2 points", "missed: errors +2 points", lambda seen: times - seen["fail"], 0.05),
-    ]
+        share = wrong / whole if whole else math.nan
+        note = f"of {whole}: {told}"
+        found.append(Figure("judge", f"{words}, {kind}", share, unit="share", goal=goal if goals else None, note=note))
+    return found

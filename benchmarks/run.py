@@ -11,27 +11,42 @@ python benchmarks/run.py --json figures.json              for programs, too
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
-import dag_import
-import judge
-import metrics
-import scale
-import startup
 from figures import Figure, report, show
 from rich.console import Console
 
-Measure = Callable[[], list[Figure]]
-ON_A_STAGE = ("delivery", "store", "webhooks", "board", "waiting")
-ALONE = ("import", "metrics", "startup", "judge")
-ON_REQUEST = ("real_shop", "scale", "load")
+Table = Mapping[str, Mapping[str, Callable[[argparse.Namespace], object]]]
+"""Benchmarks by name, with the arguments of their ``measure`` and where these come from."""
+
+ROUNDS, PORT = attrgetter("rounds"), attrgetter("port")
+ALONE: Table = {"import": {"rounds": ROUNDS}, "metrics": {"rounds": ROUNDS}, "startup": {"port": PORT}, "judge": {}}
+ON_REQUEST: Table = {
+    "real_shop": {"port": PORT, "rounds": ROUNDS},
+    "scale": {"rounds": ROUNDS},
+    "load": {"number": attrgetter("deliveries")},
+}
 """Needs a package index, and minutes for each release; minutes to write the rows; root, Debian's programs, an hour."""
+
+ON_A_STAGE: Table = {
+    "delivery": {"rounds": ROUNDS},
+    "store": {"rounds": ROUNDS},
+    "webhooks": {"number": attrgetter("webhooks")},
+    "board": {"rounds": ROUNDS},
+    "waiting": {"rounds": ROUNDS, "levels": lambda asked: sorted(asked.waiting), "real": attrgetter("real")},
+}
+"""On one running instance; the one that fills its tables is the last."""
+
+MODULES = {"import": "dag_import"}
+"""The others are called as their modules."""
 
 
 def main() -> int:
@@ -40,34 +55,9 @@ def main() -> int:
     # Whoever ends us wants the instance stopped and its directory gone, too.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     console = Console(width=None if sys.stdout.isatty() else 160)
-    figures: list[Figure] = []
     busy = os.getloadavg()[0]
     wanted = asked.benchmarks or [*ALONE, *ON_A_STAGE]
-    if "import" in wanted:
-        console.print("import …")
-        figures += dag_import.measure(rounds=asked.rounds)
-    if "metrics" in wanted:
-        console.print("metrics …")
-        figures += metrics.measure(rounds=asked.rounds)
-    if "startup" in wanted:
-        console.print("startup …")
-        figures += startup.measure(port=asked.port)
-    if "judge" in wanted:
-        console.print("judge …")
-        figures += judge.measure()
-    if "real_shop" in wanted:
-        import real_shop  # noqa: PLC0415 - the others do not need Airflow
-
-        console.print("real_shop …")
-        figures += real_shop.measure(port=asked.port, rounds=asked.rounds)
-    if "scale" in wanted:
-        console.print("scale …")
-        figures += scale.measure(rounds=asked.rounds)
-    if "load" in wanted:
-        import load  # noqa: PLC0415 - the others do not need the tests' support
-
-        console.print("load …")
-        figures += load.measure(number=asked.deliveries)
+    figures = _measured({**ALONE, **ON_REQUEST}, wanted, asked, console)
     if any(name in ON_A_STAGE for name in wanted):
         figures += _on_a_stage(wanted, asked, console)
     console.print()
@@ -93,33 +83,28 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _on_a_stage(wanted: list[str], asked: argparse.Namespace, console: Console) -> list[Figure]:
-    """Run what needs a running instance on one instance, the one that fills its tables last."""
-    import board  # noqa: PLC0415
-    import delivery  # noqa: PLC0415 - the others do not need Airflow
-    import stage  # noqa: PLC0415
-    import store  # noqa: PLC0415
-    import waiting  # noqa: PLC0415
-    import webhooks  # noqa: PLC0415
-
+def _measured(
+    table: Table, wanted: Sequence[str], asked: argparse.Namespace, console: Console, *on: object
+) -> list[Figure]:
+    """Run those of a table that are wanted; ``on``: what they need besides the arguments."""
     figures: list[Figure] = []
+    for name, arguments in table.items():
+        if name in wanted:
+            console.print(f"{name} …")
+            # Imported now: not all of them need Airflow, or the tests' support.
+            module = importlib.import_module(MODULES.get(name, name))
+            figures += module.measure(*on, **{key: value(asked) for key, value in arguments.items()})
+    return figures
+
+
+def _on_a_stage(wanted: Sequence[str], asked: argparse.Namespace, console: Console) -> list[Figure]:
+    """Run what needs a running instance on one instance."""
+    import stage  # noqa: PLC0415 - the others do not need Airflow
+
     with tempfile.TemporaryDirectory(prefix="fd-bench-") as scratch:
         console.print("starting Airflow …")
         with stage.running(Path(scratch) / "home", port=asked.port) as now:
-            measures: dict[str, Measure] = {
-                "delivery": lambda: delivery.measure(now, rounds=asked.rounds),
-                "store": lambda: store.measure(now, rounds=asked.rounds),
-                "webhooks": lambda: webhooks.measure(now, number=asked.webhooks),
-                "board": lambda: board.measure(now, rounds=asked.rounds),
-                "waiting": lambda: waiting.measure(
-                    now, rounds=asked.rounds, levels=sorted(asked.waiting), real=asked.real
-                ),
-            }
-            for name, measure in measures.items():
-                if name in wanted:
-                    console.print(f"{name} …")
-                    figures += measure()
-    return figures
+            return _measured(ON_A_STAGE, wanted, asked, console, now)
 
 
 if __name__ == "__main__":

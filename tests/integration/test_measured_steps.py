@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -49,12 +50,12 @@ def monitored(bench: Bench, *, latency: float = 0.1, errors: float = 0.0) -> Fak
     return bench.measuring
 
 
-def promoted(bench: Bench) -> tuple[PromotionWork, Baseline]:
+def promoted(bench: Bench, **work: Any) -> tuple[PromotionWork, Baseline]:
     before = bench.world.head(PRODUCTION)
     bench.world.commit(BRANCH, {"cards.py": "cards = 1\n"}, on=before)
     candidate = bench.candidate()
     promotion = PromotionWork(before=before, candidate=candidate.commit, restored=None)
-    bench.run(Step.PROMOTE, candidate=candidate, promotion=promotion, production_address="http://shop.test")
+    bench.run(Step.PROMOTE, candidate=candidate, promotion=promotion, production_address="http://shop.test", **work)
     (taken,) = [one for one in bench.reported if isinstance(one, BaselineTaken)]
     bench.probe.time = max(bench.probe.time, DEPLOYED)
     return promotion, taken.baseline
@@ -89,6 +90,25 @@ def test_a_slow_release_fails_at_the_end_of_the_window(bench: Bench) -> None:
     said = observed(bench, *promoted(bench))
     assert said.outcome == "fail"
     assert not said.judgement.breach
+
+
+@pytest.mark.parametrize(("known", "outcome"), [(True, "fail"), (False, "inconclusive")])
+def test_a_version_that_was_rolled_back_is_no_part_of_what_the_next_release_is_compared_with(
+    bench: Bench, *, known: bool, outcome: str
+) -> None:
+    bad = (DEPLOYED - 2400, DEPLOYED - 900)
+    measuring = monitored(bench, latency=0.13)
+
+    def worse(usual: Callable[[float], float]) -> Callable[[float], float]:
+        return lambda at: usual(at) * (1.4 if bad[0] < at <= bad[1] else 1.0)
+
+    for name in ("took_seconds_sum", "took_seconds_bucket"):
+        measuring.answers[name] = worse(measuring.answers[name])
+    promotion, baseline = promoted(bench, bad_times=(bad,) if known else ())
+    latency = baseline.metrics[LATENCY.name]
+    assert len(latency) in {119, 120}, "an hour all the same: from before the bad version"
+    assert (max(latency.values) < 0.11) is known
+    assert observed(bench, promotion, baseline).outcome == outcome
 
 
 def test_a_failing_release_ends_the_watch_long_before_its_end(bench: Bench) -> None:

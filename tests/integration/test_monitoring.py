@@ -33,6 +33,8 @@ from feature_delivery.domain.records import (
     PromotionState,
     now,
 )
+from feature_delivery.domain.watching import ShopMetrics
+from feature_delivery.services import shop_metrics
 from tests.support.board_world import DAY, HOUR, MINUTE, Planted, end, plant
 from tests.support.monitored import SHOP, TOKEN, LiveShop, Watched, place_environments, sound
 from tests.support.prometheus import (
@@ -58,6 +60,31 @@ def test_the_rules_pass_their_own_cases() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("SUCCESS") == len(files) == 3
+
+
+def test_what_happens_between_two_samples_is_in_one_of_them(tmp_path: Path) -> None:
+    """Two scrapes to a sample, the fewest allowed; what comes between one's last and the next one's first is counted.
+
+    Scrapes are at 0 s, 15 s and so on, samples at 65 s, 95 s, 125 s; an error is counted between 60 s and 75 s.
+    """
+    needs_prometheus()
+    names = ShopMetrics(requests="hits_total", errors='hits_total{ok="no"}')
+    (errors,) = shop_metrics.queries(names)
+    asked = shop_metrics.filled(errors.query, labels={}, step_seconds=30)
+    scraped = {"series": 'hits_total{ok="no"}', "values": "3+0x4 4+0x6"}
+    samples = [
+        {"expr": asked, "eval_time": f"{at}s", "exp_samples": [{"labels": "{}", "value": value}]}
+        for at, value in ((65, 0), (95, 1), (125, 0))
+    ]
+    case = {
+        "evaluation_interval": "15s",
+        "tests": [{"interval": "15s", "input_series": [scraped], "promql_expr_test": samples}],
+    }
+    (tmp_path / "case.yml").write_text(json.dumps(case))
+    tool = subprocess.run(
+        ["promtool", "test", "rules", "case.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert tool.returncode == 0, tool.stdout + tool.stderr
 
 
 def test_the_configurations_are_accepted(tmp_path: Path) -> None:

@@ -148,6 +148,25 @@ def test_files_that_were_rolled_back_are_not_promoted_again(world: World) -> Non
     assert rolled_back_before(world.books, world.project, promotion.tree) == "", "kept once since, they are good again"
 
 
+def test_what_is_promoted_next_is_told_when_production_was_bad(world: World) -> None:
+    feature = in_production(world)
+    assert world.granted_work[Step.PROMOTE].bad_times == ()
+    assert world.decide(feature, "olga", Step.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
+    world.run()
+    promotion = world.books.promotion(feature)
+    assert promotion is not None
+    assert promotion.moved_at is not None
+    assert promotion.ended_at is not None
+    assert feature.branch is not None
+    world.push(feature.branch, content="better")
+    world.observe(feature)
+    bring(world, "SHOP-1", Step.WAIT_FOR_CONFIRMATION)
+    world.decide(feature, "max", Step.WAIT_FOR_CONFIRMATION, DecisionKind.APPROVE)
+    world.run()
+    bad = (promotion.moved_at.timestamp(), promotion.ended_at.timestamp())
+    assert world.granted_work[Step.PROMOTE].bad_times == (bad,)
+
+
 def test_a_regression_under_load_stops_nothing_and_is_shown_on_the_request(world: World, measuring: Install) -> None:
     measuring(BREACH)
     feature = in_production(world)

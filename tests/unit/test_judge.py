@@ -317,6 +317,11 @@ class TestSeries:
     def test_a_whole_of_nothing_has_no_share(self) -> None:
         assert len(shares([(1.0, 0.0)], [(1.0, 0.0)])) == 0
 
+    def test_what_touches_a_stretch_is_left_out_with_its_weight(self) -> None:
+        counted = Series((30.0, 60.0, 90.0, 120.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0))
+        assert counted.outside([(40.0, 61.0)], covers=30) == Series((30.0, 120.0), (1.0, 4.0), (10.0, 40.0))
+        assert counted.outside([], covers=30) == counted
+
     def test_neighbours_that_resemble_each_other_are_put_together(self) -> None:
         calm = series(list(enumerate(noisy(1.0, 200, 5, memory=0.0))))
         sticky = series(list(enumerate(noisy(1.0, 200, 5, memory=0.8))))

@@ -10,11 +10,13 @@ from store.shop import Shop
 
 COOKIE = "cart"
 HERE = Path(__file__).parent
+# One list for good: Bottle keeps compiled templates by the identity of their lookup.
+LOOKUP = [str(HERE / "templates")]
 
 
 def render(template: str, **values) -> str:
     """Fill a template. ``{{value}}`` is escaped, ``{{!value}}`` is HTML already."""
-    return bottle.template(template, template_lookup=[str(HERE / "templates")], **values)
+    return bottle.template(template, template_lookup=LOOKUP, **values)
 
 
 def error_page(status: int, text: str) -> str:

@@ -15,7 +15,7 @@ class Query:
 
     Attributes:
         rule: How it is judged.
-        query: PromQL that gives one series; ``$labels`` and ``$step`` are filled in.
+        query: PromQL that gives one series; ``$labels``, ``$step``, ``$range`` and ``$seconds`` are filled in.
         of: PromQL of the whole that ``query`` counts a part of; empty: ``query`` gives the values themselves.
     """
 

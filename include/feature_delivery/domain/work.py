@@ -67,6 +67,7 @@ class Work:
         baseline: Production before the promotion, where it was measured and is to be compared with.
         preprod: At ``observe``: how the load on the candidate was judged.
         production_address: Where production answers, before a promotion.
+        bad_times: Before a promotion: since and until when production ran what was rolled back, epoch seconds.
         done: The effect is known to have happened already; the task only confirms it.
         claim: To be left where the project runs before anything is changed there.
     """
@@ -97,6 +98,7 @@ class Work:
     baseline: Baseline | None = None
     preprod: Judgement | None = None
     production_address: str = ""
+    bad_times: tuple[tuple[float, float], ...] = ()
     done: bool = False
     claim: Claim | None = None
 

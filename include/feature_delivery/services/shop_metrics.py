@@ -30,6 +30,11 @@ PROBE_SUCCESS, PROBE_DURATION = "probe_success", "probe_duration_seconds"
 WANTED = (*(f"{name}_count" for name in DURATIONS), *REQUESTS, PROBE_SUCCESS, PROBE_DURATION)
 """What is looked for when nobody says what the metrics are called."""
 
+RANGE_STEPS = 1.5
+"""A sample is the rate of its step and of half a step before. Two scrapes fall into a step of twice their interval; a
+rate knows what happened between them, and what happened until the next step's first would be in no sample: half of all.
+Half a step more reaches the scrape before (the rule of Grafana's ``$__rate_interval``)."""
+
 _SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*\Z", re.DOTALL)
 
 
@@ -86,23 +91,21 @@ def queries(names: ShopMetrics, *, matcher: str = "") -> tuple[Query, ...]:
     ``matcher``: stands in every selector, see ``customers_only``.
     """
     found = []
+
+    def counted(metric: str) -> str:
+        return f"sum(rate({selector(metric, matcher)}[$range])) * $seconds"
+
     requests = names.requests or (f"{names.duration}_count" if names.duration else "")
     if requests and names.errors:
-        found.append(
-            Query(
-                rule=ERRORS,
-                query=f"sum(increase({selector(names.errors, matcher)}[$step]))",
-                of=f"sum(increase({selector(requests, matcher)}[$step]))",
-            )
-        )
+        found.append(Query(rule=ERRORS, query=counted(names.errors), of=counted(requests)))
     if names.duration:
         total, count = selector(f"{names.duration}_sum", matcher), selector(f"{names.duration}_count", matcher)
         found.append(
-            Query(rule=LATENCY, query=f"sum(rate({total}[$step])) / (sum(rate({count}[$step])) > 0)"),
+            Query(rule=LATENCY, query=f"sum(rate({total}[$range])) / (sum(rate({count}[$range])) > 0)"),
         )
         bucket = selector(f"{names.duration}_bucket", matcher)
         found.append(
-            Query(rule=SLOWEST, query=f"histogram_quantile(0.95, sum by (le) (rate({bucket}[$step])))"),
+            Query(rule=SLOWEST, query=f"histogram_quantile(0.95, sum by (le) (rate({bucket}[$range])))"),
         )
     return tuple(found)
 
@@ -118,8 +121,12 @@ def probe_queries(known: Iterable[Mapping[str, str]]) -> tuple[Query, ...]:
 
 
 def filled(query: str, *, labels: Mapping[str, str], step_seconds: float) -> str:
-    """Return a query with its labels and its step filled in."""
-    milliseconds = max(1, round(step_seconds * 1000))
-    step = f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
-    text = query.replace("$step", step).replace("$labels", matchers(labels))
+    """Return a query with its labels, its ``$step``, its ``$range`` and its ``$seconds`` (a step's) filled in."""
+    text = query.replace("$step", _duration(step_seconds)).replace("$range", _duration(step_seconds * RANGE_STEPS))
+    text = text.replace("$seconds", f"{step_seconds:g}").replace("$labels", matchers(labels))
     return text.replace("{,", "{")
+
+
+def _duration(seconds: float) -> str:
+    milliseconds = max(1, round(seconds * 1000))
+    return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"

@@ -61,7 +61,7 @@ def test_the_names_of_delivery_yaml_may_have_matchers_of_their_own() -> None:
     (errors,) = queries(names)
     assert errors.rule is ERRORS
     text = filled(errors.query, labels={"project": "shop"}, step_seconds=30)
-    assert text == 'sum(increase(hits_total{project="shop",ok="no"}[30s]))'
+    assert text == 'sum(rate(hits_total{project="shop",ok="no"}[45s])) * 30'
 
 
 def test_who_scrapes_and_probes_is_no_customer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
@@ -32,12 +33,7 @@ class Series:
 
     def since(self, moment: float) -> Series:
         """Return what was measured at ``moment`` or later."""
-        kept = [place for place, time in enumerate(self.times) if time >= moment]
-        return Series(
-            tuple(self.times[place] for place in kept),
-            tuple(self.values[place] for place in kept),
-            tuple(self.weights[place] for place in kept) if self.weights else (),
-        )
+        return self._only([place for place, time in enumerate(self.times) if time >= moment])
 
     @property
     def requests(self) -> float | None:
@@ -59,6 +55,23 @@ class Series:
     def part(self, begin: int, end: int) -> Series:
         """Return the measurements from one place to before another."""
         return Series(self.times[begin:end], self.values[begin:end], self.weights[begin:end])
+
+    def outside(self, stretches: Sequence[tuple[float, float]], *, covers: float) -> Series:
+        """Return the measurements, each of the ``covers`` seconds before its time, that touch none of the stretches."""
+        return self._only(
+            [
+                place
+                for place, time in enumerate(self.times)
+                if not any(time - covers < end and time > begin for begin, end in stretches)
+            ]
+        )
+
+    def _only(self, kept: Sequence[int]) -> Series:
+        return Series(
+            tuple(self.times[place] for place in kept),
+            tuple(self.values[place] for place in kept),
+            tuple(self.weights[place] for place in kept) if self.weights else (),
+        )
 
     def without(self, place: int) -> Series:
         """Return it without one measurement."""

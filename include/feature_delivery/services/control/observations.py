@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from feature_delivery.domain.judging.findings import Judgement
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Observation
+from feature_delivery.domain.records import Observation, PromotionState
 from feature_delivery.domain.watching import Baseline
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from feature_delivery.domain.work import Observed
     from feature_delivery.ports.ledger import Books
     from feature_delivery.services.control.scene import Scene
+
+MOST_BAD_TIMES = 20
 
 
 @cache
@@ -70,6 +72,16 @@ def baseline_of(scene: Scene) -> Baseline | None:
             return measured(books.load_in_production(scene.project.name))
         case _:
             return None
+
+
+def bad_times(scene: Scene) -> tuple[tuple[float, float], ...]:
+    """Return from when to when production ran what was rolled back, the newest that matter to a baseline, in order."""
+    rolled_back = [
+        (promotion.moved_at.timestamp(), promotion.ended_at.timestamp())
+        for promotion in scene.unit.books.promotions(scene.project.name)
+        if promotion.state is PromotionState.ROLLED_BACK and promotion.moved_at and promotion.ended_at
+    ]
+    return tuple(rolled_back[-MOST_BAD_TIMES:])
 
 
 def measured(found: Observation | None) -> Baseline | None:

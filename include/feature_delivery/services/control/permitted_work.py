@@ -17,7 +17,7 @@ from feature_delivery.domain.records import (
 from feature_delivery.domain.work import CandidateWork, EnvironmentWork, PastWork, PromotionWork, Work
 from feature_delivery.services.control import marks
 from feature_delivery.services.control.baseline import executed_in_production
-from feature_delivery.services.control.observations import baseline_of, judgement
+from feature_delivery.services.control.observations import bad_times, baseline_of, judgement
 from feature_delivery.services.control.scene import (
     Scene,
 )
@@ -83,6 +83,7 @@ def work_of(scene: Scene, permit: PermitRecord, environment: Environment | None)
         baseline=baseline_of(scene),
         preprod=judgement(books, scene.feature, Step.TEST_LOAD) if step is Step.OBSERVE_PRODUCTION else None,
         production_address=_production_address(scene) if step is Step.PROMOTE else "",
+        bad_times=bad_times(scene) if step is Step.PROMOTE else (),
         done=done_already(step, promotion),
         claim=marks.new_claim(books, scene.project.name) if step in marks.CLAIMED else None,
     )

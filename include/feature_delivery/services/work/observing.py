@@ -18,6 +18,7 @@ from feature_delivery.domain.judging.series import Series, series, shares
 from feature_delivery.domain.watching import Baseline, Glance, Query, Seen, WatchPlan
 from feature_delivery.domain.work import BaselineTaken, Observed
 from feature_delivery.services.shop_metrics import (
+    RANGE_STEPS,
     customers_only,
     filled,
     probe_queries,
@@ -28,6 +29,7 @@ from feature_delivery.services.shop_metrics import (
 from feature_delivery.services.work.job import DELIVERY_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from feature_delivery.domain.judging.findings import Judgement
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 BASELINE_LOOKS = 12
 LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS = 5.0, 0.2
 LOOKS = 20
+LONGEST_LOOK_BACK_SECONDS = 86400.0
 
 
 def take_baseline(job: Job) -> BaselineTaken:
@@ -82,13 +85,33 @@ def _measured(job: Job, source: Measuring, *, until: float) -> Baseline | None:
     asked = _queries(job, source, since=until - whole, until=until)
     if not asked:
         return None
+    bad = job.work.bad_times
+    since = baseline_since(until, whole, bad)
+    if since < until - whole:
+        job.say(f"Before: {until - whole - since:.0f} seconds with a version that was rolled back are left out")
     found = {
-        one.rule.name: measure(one, source, watching, since=until - whole, until=until, step_seconds=step)
+        one.rule.name: measure(one, source, watching, since=since, until=until, step_seconds=step).outside(
+            bad, covers=step * RANGE_STEPS
+        )
         for one in asked
     }
     for name, values in found.items():
         job.say(f"Before: {len(values)} samples of {name}")
     return Baseline(source="prometheus", metrics=found, queries=asked, expected=int(whole / step))
+
+
+def baseline_since(until: float, whole: float, bad_times: Sequence[tuple[float, float]]) -> float:
+    """Return since when there are ``whole`` seconds of a production that was not rolled back; at most a day more.
+
+    A release is compared with what it is rolled back to. In the hour after a rollback the last hour is, for the most
+    part, the version that was rolled back: beside it the next regression looks like nothing.
+    """
+    since = until - whole
+    for begin, end in sorted(bad_times, reverse=True):
+        if end <= since:
+            break
+        since -= max(0.0, min(end, until) - begin)
+    return max(since, until - whole - LONGEST_LOOK_BACK_SECONDS)
 
 
 def _queries(job: Job, source: Measuring, *, since: float, until: float) -> tuple[Query, ...]:
