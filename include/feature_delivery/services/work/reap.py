@@ -36,7 +36,7 @@ def reap(
     listing = platform.list(project)
     if not listing:
         return ()
-    plan = control.plan_reaping(project, [_found(status.ref, foreign=status.foreign) for status in listing])
+    plan = control.plan_reaping(project, [_found(status) for status in listing])
     for line in plan.report:
         say(line)
     failures = []
@@ -71,8 +71,19 @@ def _keep_running(
     return tuple(failures)
 
 
-def _found(ref: EnvironmentRef, *, foreign: bool) -> Found:
-    return Found(name=ref.name, kind=ref.kind.value, key=ref.key, instance=ref.instance, foreign=foreign)
+def _found(status: EnvironmentStatus) -> Found:
+    ref = status.ref
+    return Found(
+        name=ref.name,
+        kind=ref.kind.value,
+        key=ref.key,
+        instance=ref.instance,
+        foreign=status.foreign,
+        address=status.address,
+        commit=status.commit,
+        metrics_path=status.metrics_path,
+        health_path=status.health_path,
+    )
 
 
 def _ref(project: ProjectName, instance: str, doomed: Doomed) -> EnvironmentRef:
