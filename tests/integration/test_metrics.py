@@ -178,6 +178,20 @@ def test_production_is_a_target_as_soon_as_housekeeping_finds_it_on_the_platform
     assert targets() == [there]
 
 
+def test_what_production_calls_its_metrics_is_told_to_who_may_see_the_project(
+    shown: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feature_delivery.domain.watching import ShopMetrics
+    from feature_delivery.web import examination_routes
+
+    path, max_ = "/projects/shop/metrics", shown.person("max")
+    wrong = max_.get(path)  # the shop's file is no delivery.yaml
+    assert (wrong.status_code, "delivery.yaml on main" in wrong.json()["message"]) == (422, True)
+    monkeypatch.setattr(examination_routes, "named_in_production", lambda *_: ShopMetrics(errors='a{b="c"}'))
+    assert max_.get(path).json() == {"requests": "", "errors": 'a{b="c"}', "duration": ""}
+    assert shown.nobody.get(path).status_code == 401
+
+
 def test_a_destroyed_environment_is_no_target(shown: Shop, scraped: httpx.Client) -> None:
     from feature_delivery.web.transaction import begin
 

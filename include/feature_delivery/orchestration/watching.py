@@ -56,6 +56,7 @@ class WatchTrigger(BaseTrigger):
         self.plan = plan
         self._keeper: Keeper | None = None
         self._keeping: asyncio.Future[None] | None = None
+        self._prepared = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what brings this trigger back in another process."""
@@ -66,12 +67,11 @@ class WatchTrigger(BaseTrigger):
         now = asyncio.get_running_loop().time
         began = now()
         watcher = await sync_to_async(partial(make_watcher, self.plan))()
-        self._keeper = await sync_to_async(partial(self._make_keeper, watcher))()
         kept_at, ended = began - KEEP_EVERY_SECONDS, False
         while not ended:
             if now() - kept_at >= KEEP_EVERY_SECONDS and (self._keeping is None or self._keeping.done()):
                 kept_at = now()
-                self._keeping = asyncio.ensure_future(asyncio.to_thread(self._keep))
+                self._keeping = asyncio.ensure_future(self._exchange(watcher))
             # A look may take its whole time limit: on a thread, or every other trigger would wait for it.
             ended = await asyncio.to_thread(watcher.look)
             if not ended:
@@ -101,6 +101,13 @@ class WatchTrigger(BaseTrigger):
             await asyncio.to_thread(self._keep)
             if not self._keeper.recalled:
                 await asyncio.sleep(1.0)
+
+    async def _exchange(self, watcher: Watcher) -> None:
+        """Keep what there is to keep, beside the looks: the first Connection that a triggerer reads takes seconds."""
+        if not self._prepared:
+            self._keeper = await sync_to_async(partial(self._make_keeper, watcher))()
+            self._prepared = True
+        await asyncio.to_thread(self._keep)
 
     def _keep(self) -> None:
         """Fetch and hand in what there is; what is not possible now is tried again."""
