@@ -16,13 +16,14 @@ import httpx
 import pytest
 
 from feature_delivery.adapters.control_channel import Channel, Clock
-from feature_delivery.adapters.control_http import HttpControl, HttpTracker
+from feature_delivery.adapters.control_http import HttpControl, HttpLooks, HttpTracker
 from feature_delivery.domain import errors
 from feature_delivery.domain.errors import Misconfigured, RateLimited, Unavailable
 from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
+from feature_delivery.domain.watching import Glance
 from feature_delivery.domain.work import (
     BranchesDeleted,
     BranchReady,
@@ -225,6 +226,17 @@ def test_every_result_is_understood_by_the_other_side(server: Server, result: Re
     assert path == "/feature-delivery/tasks/permits/7/results"
     assert body["task"]["task_instance"] == "0190-uuid"
     assert TypeAdapter(Result).validate_python(body["result"]) == result
+
+
+def test_looks_travel_as_they_were_made(server: Server) -> None:
+    looks = (Glance(at=1.25, status=200, seconds=0.5), Glance(at=6.5, status=None, seconds=5.0))
+    server.answers = [(200, {}), (200, {"looks": plain(looks)})]
+    with channel(server) as way:
+        HttpLooks(way).keep(TASK, 7, looks)
+        assert HttpLooks(way).kept(TASK, 7) == looks
+    (kept, _, body), (asked, _, claim) = server.requests
+    assert (kept, asked) == tuple(f"/feature-delivery/tasks/permits/7/looks{rest}" for rest in ("", "/kept"))
+    assert body == {"task": claim, "looks": plain(looks)}
 
 
 def test_a_gate_is_asked_with_what_ended_the_parking(server: Server) -> None:

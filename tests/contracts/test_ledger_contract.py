@@ -31,6 +31,7 @@ from feature_delivery.domain.records import (
     Gate,
     GateState,
     HeardComment,
+    KeptLooks,
     Observation,
     OutboxEntry,
     PermitRecord,
@@ -455,6 +456,24 @@ def test_the_load_of_the_release_that_was_kept_last_is_found(begin: Begin) -> No
         newest = books.observation(old, 1, Step.TEST_LOAD)
         assert newest is not None
         assert newest.outcome == "pass"
+
+
+def test_looks_are_kept_by_watch_and_forgotten_by_feature_and_age(begin: Begin) -> None:
+    with begin() as books:
+        one, other = a_feature(books, "SHOP-1"), a_feature(books, "SHOP-2")
+        for feature, permit in ((one, 1), (one, 2), (other, 3), (one, 2)):
+            books.add(KeptLooks(feature_id=feature.id, permit_id=permit, looks=[(1.5, None, 0.25), (2.5, 200, 0.5)]))
+    with begin() as books:
+        found = books.looks(one, 2)
+        assert [tuple(map(tuple, each.looks)) for each in found] == [((1.5, None, 0.25), (2.5, 200, 0.5))] * 2
+        assert found[0].id < found[1].id
+        books.forget_looks(one, but=2)
+        assert [len(books.looks(one, permit)) for permit in (1, 2)] == [0, 2]
+        books.forget_looks(one)
+        assert books.looks(one, 2) == []
+        assert books.prune_looks(before=datetime.now(UTC) - timedelta(hours=1)) == 0
+        assert books.prune_looks(before=datetime.now(UTC) + timedelta(hours=1)) == 1
+        assert books.looks(other, 3) == []
 
 
 def test_a_resolved_gate_is_not_open_even_before_the_transaction_ends(begin: Begin) -> None:

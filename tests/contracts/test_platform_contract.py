@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
 
@@ -15,12 +15,23 @@ from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.marks import ANY, Claim
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.plan import SuitePlan
+from feature_delivery.domain.records import Environment, EnvironmentState
+from feature_delivery.domain.upkeep import Found, ReapPlan
+from feature_delivery.ports.ledger import Unit
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, Platform, Release
+from feature_delivery.services.control.reap import plan_reaping
+from feature_delivery.services.work.reap import reap
 from tests import shops
 from tests.contracts.kubernetes_bench import KubernetesBench, fake_server
 from tests.contracts.real_cluster import NONE_GIVEN, RealBench, RealCluster
+from tests.fakes.books import FakeBooks
 from tests.fakes.fake_platform import FakePlatform
+from tests.fakes.runs import FakeRuns
 from tests.support.ports import port_range
+from tests.support.world import shop
+
+if TYPE_CHECKING:
+    from feature_delivery.ports.control import Control
 
 PROJECT = ProjectName("demo_store")
 
@@ -118,6 +129,7 @@ def test_a_fresh_environment_is_empty_and_keeps_its_address(bench: Bench) -> Non
     deployed = bench.platform.deploy(reference(), shops.release("one"), say=ignore)
     assert deployed.address == first.address
     assert bench.platform.status(reference()) == deployed
+    assert (first.health_path, deployed.health_path, deployed.metrics_path) == ("", "/healthz", "")
 
 
 def test_what_was_never_provisioned_is_not_found(bench: Bench) -> None:
@@ -226,6 +238,44 @@ def test_production_is_never_torn_down_whatever_the_reference_says(bench: Bench)
         with pytest.raises(Refused, match="never torn down"):
             bench.platform.destroy(disguised)
     assert bench.platform.status(production) is not None
+
+
+class Housekeeping:
+    """Implements what ``reap`` asks of ``Control``, by the real rules over books in memory."""
+
+    def __init__(self) -> None:
+        self.books = FakeBooks()
+        self.books.instance = lambda: "here"  # type: ignore[method-assign]
+        self.doomed: list[str] = []
+
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
+        plan = plan_reaping(Unit(self.books, FakeRuns()), replace(shop(), name=project), found)
+        self.doomed += [one.name for one in plan.destroy]
+        return plan
+
+    def round(self, platform: Platform) -> Environment | None:
+        """One round; returns the ledger's row of production."""
+        assert reap(cast("Control", self), PROJECT, lambda _instance: platform, say=ignore) == ()
+        return self.books.environment(PROJECT, "production")
+
+
+def test_production_that_ran_before_any_delivery_is_known_to_the_ledger_and_stays(bench: Bench) -> None:
+    production = reference("production", kind=EnvironmentKind.PRODUCTION, key=None)
+    rounds = Housekeeping()
+    assert rounds.round(bench.platform) is None
+    bench.platform.provision(production)
+    assert rounds.round(bench.platform) is None, "nothing answers there yet"
+    release = shops.release("one")
+    measured = replace(release, plan=replace(release.plan, metrics_path="/internal/metrics"))
+    status = bench.platform.deploy(production, measured, say=ignore)
+    row = rounds.round(bench.platform)
+    assert row is not None
+    assert (row.state, row.feature_id, row.address) == (EnvironmentState.READY, None, status.address)
+    assert (row.commit, row.metrics_path, row.health_path) == (release.commit, "/internal/metrics", "/healthz")
+    again = rounds.round(bench.platform)
+    assert (again, len(rounds.books.of(Environment)), row.generation) == (row, 1, 0)
+    assert rounds.doomed == []
+    assert bench.platform.status(production) == status
 
 
 def test_environments_of_another_instance_are_listed_as_foreign_and_not_touched(bench: Bench) -> None:

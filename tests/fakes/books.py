@@ -31,6 +31,7 @@ from feature_delivery.domain.records import (
     Gate,
     GateState,
     HeardComment,
+    KeptLooks,
     Observation,
     OutboxEntry,
     PermitRecord,
@@ -242,6 +243,17 @@ class FakeBooks:
                 if found is not None:
                     return found
         return None
+
+    def looks(self, feature: Feature, permit_id: int) -> Sequence[KeptLooks]:
+        return [k for k in self.of(KeptLooks) if k.feature_id == feature.id and k.permit_id == permit_id]
+
+    def forget_looks(self, feature: Feature, *, but: int = 0) -> None:
+        self.rows[KeptLooks] = [k for k in self.of(KeptLooks) if k.feature_id != feature.id or k.permit_id == but]
+
+    def prune_looks(self, *, before: datetime) -> int:
+        known = self.of(KeptLooks)
+        self.rows[KeptLooks] = [k for k in known if k.at >= before]
+        return len(known) - len(self.rows[KeptLooks])
 
     def executed_in_production(self, project: ProjectName) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -24,6 +24,7 @@ class FakeEnvironment:
     commit: CommitSha | None = None
     previous: CommitSha | None = None
     alive: bool = True
+    plan: DeliveryPlan | None = None
 
 
 class FakePlatform:
@@ -77,6 +78,7 @@ class FakePlatform:
             )
         if found.commit != release.commit:
             found.previous, found.commit = found.commit, release.commit
+        found.plan = release.plan
         found.alive = True
         self.calls.append(("deploy" if migrate_back is None else "deploy_back", ref.name, release.commit))
         return self._status(found)
@@ -162,4 +164,6 @@ class FakePlatform:
             previous=found.previous,
             healthy=found.commit is not None and found.alive,
             foreign=found.ref.instance != self.instance,
+            metrics_path=(found.plan.metrics_path or "") if found.plan else "",
+            health_path=found.plan.health.path if found.plan else "",
         )

@@ -130,9 +130,15 @@ class FakeRuns:
         return self.runs[run].started_by
 
     def is_running(self, task: TaskRef) -> bool:
+        return self._is(task, "running")
+
+    def is_deferred(self, task: TaskRef) -> bool:
+        return self._is(task, "deferred")
+
+    def _is(self, task: TaskRef, state: str) -> bool:
         found = self.runs[task.run].tasks[task.step]
         same = (found.try_number, found.instance) == (task.try_number, task.task_instance)
-        return same and found.state == "running"
+        return same and found.state == state
 
     def states(self, run: RunRef) -> dict[Step, str]:
         return {step: task.state for step, task in self.runs[run].tasks.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -136,6 +137,59 @@ def test_targets_are_the_environments_that_run_a_commit(shown: Shop, scraped: ht
     (production,) = [group for group in groups if group["labels"]["environment"] == "production"]
     assert (production["targets"], production["labels"]["project"]) == (["127.0.0.1:8999"], "shop")
     assert {g["labels"]["feature"] for g in groups} >= {"SHOP-9", ""}
+
+
+def test_production_is_a_target_as_soon_as_housekeeping_finds_it_on_the_platform(
+    shown: Shop, scraped: httpx.Client
+) -> None:
+    from feature_delivery.web.transaction import begin
+
+    with begin() as unit:
+        production = unit.books.environment(SHOP, "production")
+        assert production is not None
+        commit, production.commit = production.commit, None  # as before the first delivery
+        instance = unit.books.instance()
+    found = {
+        "name": "production",
+        "kind": "production",
+        "key": None,
+        "instance": instance,
+        "foreign": False,
+        "address": "https://www.shop.example",
+        "commit": commit,
+        "metrics_path": "/internal/metrics",
+        "health_path": "/up",
+    }
+
+    def targets() -> list[Any]:
+        return [g for g in scraped.get("/prometheus/targets").json() if g["labels"]["environment"] == "production"]
+
+    assert targets() == []
+    body = {"task_instance": shown.housekeeper(), "found": [found]}
+    answer = shown.tasks.post("/tasks/reaper/shop/plan", json=body)
+    assert (answer.status_code, answer.json()["destroy"]) == (200, [])
+    (there,) = targets()
+    assert (there["targets"], there["labels"]["__metrics_path__"]) == (["www.shop.example:443"], "/internal/metrics")
+    assert there["labels"]["__meta_delivery_probe"] == "https://www.shop.example/up"
+    assert (there["labels"]["commit"], there["labels"]["feature"]) == (commit, "")
+    # A worker of an earlier version says less: nothing is learnt, nothing is lost.
+    bare = {name: found[name] for name in ("name", "kind", "key", "instance", "foreign")}
+    assert shown.tasks.post("/tasks/reaper/shop/plan", json={**body, "found": [bare]}).status_code == 200
+    assert targets() == [there]
+
+
+def test_what_production_calls_its_metrics_is_told_to_who_may_see_the_project(
+    shown: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feature_delivery.domain.watching import ShopMetrics
+    from feature_delivery.web import examination_routes
+
+    path, max_ = "/projects/shop/metrics", shown.person("max")
+    wrong = max_.get(path)  # the shop's file is no delivery.yaml
+    assert (wrong.status_code, "delivery.yaml on main" in wrong.json()["message"]) == (422, True)
+    monkeypatch.setattr(examination_routes, "named_in_production", lambda *_: ShopMetrics(errors='a{b="c"}'))
+    assert max_.get(path).json() == {"requests": "", "errors": 'a{b="c"}', "duration": ""}
+    assert shown.nobody.get(path).status_code == 401
 
 
 def test_a_destroyed_environment_is_no_target(shown: Shop, scraped: httpx.Client) -> None:

@@ -22,6 +22,9 @@ import httpx
 import pytest
 from prometheus_client import parser
 
+from feature_delivery.adapters.measuring.prometheus import Prometheus as Measuring
+from feature_delivery.domain.judging.rules import ERRORS, LATENCY, SLOWEST
+from feature_delivery.domain.login import Login
 from feature_delivery.domain.names import feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
@@ -33,10 +36,12 @@ from feature_delivery.domain.records import (
     PromotionState,
     now,
 )
-from feature_delivery.domain.watching import ShopMetrics
+from feature_delivery.domain.watching import ShopMetrics, Watching
 from feature_delivery.services import shop_metrics
+from feature_delivery.services.shop_metrics import customers_only, queries, recognised, wanted_selector
+from feature_delivery.services.work.observing import measure
 from tests.support.board_world import DAY, HOUR, MINUTE, Planted, end, plant
-from tests.support.monitored import SHOP, TOKEN, LiveShop, Watched, place_environments, sound
+from tests.support.monitored import SHOP, TOKEN, LiveShop, OpenTelemetryMetrics, Watched, place_environments, sound
 from tests.support.prometheus import (
     MONITORING,
     AlertManager,
@@ -171,7 +176,8 @@ def watched(shown: Shop, manager: AlertManager, tmp_path_factory: pytest.TempPat
         patched.syspath_prepend(str(MONITORING.parent / "demo_store"))
         patched.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
         sound(shown)
-        shops = {kind: LiveShop(kind) for kind in ("production", "preprod")}
+        # One shop by OpenTelemetry's names, one by those of Prometheus' clients: every rule works for both.
+        shops = {"production": LiveShop("production", OpenTelemetryMetrics()), "preprod": LiveShop("preprod")}
         addresses = {kind: stack.enter_context(one.running()) for kind, one in shops.items()}
         place_environments(addresses)
         home = tmp_path_factory.mktemp("prometheus")
@@ -302,7 +308,11 @@ def test_the_app_and_its_environments_are_scraped(watched: Watched) -> None:
     assert {one["metric"]["environment"] for one in up} == {"production", "preprod"}
     (preprod,) = [one["metric"] for one in up if one["metric"]["environment"] == "preprod"]
     assert (preprod["feature"], len(preprod["commit"]), preprod["version"]) == ("SHOP-8", 40, preprod["commit"][:10])
-    assert watched.prometheus.query('http_requests_total{project="shop",environment="production"}')
+    for name, environment in (
+        ("http_server_request_duration_seconds_count", "production"),
+        ("http_requests_total", "preprod"),
+    ):
+        assert watched.prometheus.query(f'{name}{{project="shop",environment="{environment}"}}')
 
 
 def test_doctor_looks_at_the_prometheus_that_is_configured(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,6 +465,22 @@ def test_a_slow_and_failing_shop_is_told(watched: Watched) -> None:
         watched.production.answers(2000, seconds=2.0)
         time.sleep(1)
     watched.seen("ProductionLatencyBudgetBurnFast", project="shop")
+
+
+def test_what_judges_a_release_finds_the_figures_of_opentelemetry(watched: Watched) -> None:
+    """Production has just failed and slowed down, which the rules have told of by the same series."""
+    labels, until = {"project": "shop", "environment": "production"}, time.time()
+    source = Measuring(Login(connection="prometheus", url=watched.prometheus.url))
+    known = source.known(wanted_selector(labels), since=until - 300, until=until)
+    names = recognised(known)
+    assert names.duration == "http_server_request_duration_seconds"
+    asked = queries(names, matcher=customers_only(known, ("/metrics", "/healthz")))
+    watching = Watching(labels=labels)
+    found = {q.rule: measure(q, source, watching, since=until - 300, until=until, step_seconds=5) for q in asked}
+    assert {rule.name for rule in found} == {ERRORS.name, LATENCY.name, SLOWEST.name}
+    assert max(found[ERRORS].values) > 0.1
+    assert max(found[LATENCY].values) > 1
+    assert max(found[SLOWEST].values) > 2
 
 
 def test_troubles_of_airflow_are_told(watched: Watched) -> None:

@@ -13,6 +13,10 @@ import promql_parser
 import pytest
 import yaml
 
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.watching import ShopMetrics
+from feature_delivery.services.own_rules import own_rules
+
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "include" / "monitoring"
 RULES = {path.name: yaml.safe_load(path.read_text()) for path in sorted((MONITORING / "rules").glob("*.yml"))}
@@ -141,6 +145,8 @@ def test_rules_and_dashboards_ask_only_for_figures_that_there_are() -> None:
     used = set(re.findall(r"feature_delivery_[a-z_]*[a-z]", text)) - {"feature_delivery_"}
     assert used - known == set()
     records = {r["record"] for held in RULES.values() for g in held["groups"] for r in g["rules"] if "record" in r}
+    own = own_rules({ProjectName("shop"): ShopMetrics(requests="a", errors="b", duration="c")})
+    records |= {rule["record"] for group in yaml.safe_load(own)["groups"] for rule in group["rules"]}
     assert set(re.findall(r"shop:[a-z0-9_]+:[a-z0-9_]+", text)) - records == set()
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from feature_delivery.domain.names import CommitSha, FeatureKey
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Feature
-from feature_delivery.domain.upkeep import Found
-from feature_delivery.services.control.reap import plan_reaping
+from feature_delivery.domain.records import Environment, EnvironmentState, Feature
+from feature_delivery.domain.upkeep import Found, ReapPlan
+from feature_delivery.services.control.reap import plan_reaping, reaped
 from tests.support.cooperation import bring, to_the_end
 from tests.support.stepping import go_on, until
 from tests.support.world import World
@@ -46,3 +52,83 @@ def test_what_is_torn_down_is_not_needed_and_production_always_is(world: World) 
     bring(world, "SHOP-1", Step.WAIT_FOR_VERDICT)
     to_the_end(world)
     assert needed(world, world.features()[0]) == ("production",)
+
+
+A = CommitSha("a" * 40)
+
+
+def listed(world: World, **changes: Any) -> ReapPlan:
+    """One round over a platform that lists production."""
+    with world.begin() as unit:
+        found = Found(
+            name="production",
+            kind="production",
+            key=None,
+            instance=unit.books.instance(),
+            foreign=False,
+            address="http://shop.test",
+            commit=A,
+            metrics_path="/metrics",
+            health_path="/healthz",
+        )
+        return plan_reaping(unit, world.project, [replace(found, **changes)])
+
+
+def production(world: World) -> Environment | None:
+    return world.books.environment(world.project.name, "production")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"foreign": True},
+        {"instance": "somebody-else"},
+        {"name": "preprod-shop-1"},
+        {"commit": None},
+        {"commit": "--upload-pack=x"},
+        {"address": ""},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_is_not_our_production_or_does_not_run_is_not_taken_for_it(world: World, changes: dict[str, Any]) -> None:
+    assert listed(world, **changes).destroy == ()
+    assert world.books.of(Environment) == []
+
+
+def test_production_is_known_before_its_first_delivery_which_is_then_compared_with_it(world: World) -> None:
+    assert listed(world).needed == ("production",)
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_VERDICT)
+    assert world.granted_work[Step.PROMOTE].production_address == "http://shop.test"
+    row = production(world)
+    assert row is not None
+    delivered = row.commit
+    assert delivered not in {None, A}
+    listed(world)
+    assert (row.commit, len([e for e in world.books.of(Environment) if e.kind == "production"])) == (delivered, 1)
+    listed(world, commit=delivered, metrics_path="/new", address="http://moved.test")
+    assert (row.metrics_path, row.address) == ("/new", "http://moved.test")
+    to_the_end(world)
+    assert feature.id != row.feature_id
+    assert row.state is EnvironmentState.READY, "no feature's end takes production along"
+
+
+def test_a_task_that_is_changing_production_tells_where_it_is_itself(world: World) -> None:
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_CONFIRMATION)
+    assert world.decide(feature, "max", Step.WAIT_FOR_CONFIRMATION, DecisionKind.APPROVE)
+    until(world, Step.DEPLOY_PRODUCTION, "performs")
+    listed(world)
+    row = production(world)
+    assert row is not None
+    assert row.commit is None
+
+
+@pytest.mark.parametrize("kind", ["production", "preprod", "development"])
+def test_what_was_learnt_of_production_can_never_be_reaped(world: World, kind: str) -> None:
+    listed(world)
+    row = production(world)
+    assert row is not None
+    for key in (None, FeatureKey("SHOP-1")):
+        assert listed(world, kind=kind, key=key).destroy == ()
+    with world.begin() as unit:
+        reaped(unit, world.project, "production", row.generation)
+    assert row.state is EnvironmentState.READY

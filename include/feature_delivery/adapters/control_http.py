@@ -13,6 +13,7 @@ from feature_delivery.domain.errors import Misconfigured
 from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.upkeep import Found, ReapPlan
+from feature_delivery.domain.watching import Glance
 from feature_delivery.domain.work import GateAnswer, Result, Work
 from feature_delivery.ports.runs import TaskRef
 from feature_delivery.ports.tracker import Issue, IssueState
@@ -99,6 +100,25 @@ class HttpControl:
     def reaped(self, project: ProjectName, *, name: str, generation: int) -> None:
         """See ``Control.reaped``."""
         self._channel.post(f"/tasks/reaper/{project}/reaped", {**self._me, "name": name, "generation": generation})
+
+
+class HttpLooks:
+    """Implements ``Looks``."""
+
+    def __init__(self, channel: Channel) -> None:
+        """Speak through ``channel``."""
+        self._channel = channel
+
+    def keep(self, task: TaskRef, permit: int, looks: Sequence[Glance]) -> None:
+        """See ``Looks.keep``."""
+        body = {"task": task_body(task), "looks": _plain(tuple[Glance, ...], tuple(looks))}
+        self._channel.post(f"/tasks/permits/{int(permit)}/looks", body)
+
+    def kept(self, task: TaskRef, permit: int) -> Sequence[Glance]:
+        """See ``Looks.kept``."""
+        answer = self._channel.post(f"/tasks/permits/{int(permit)}/looks/kept", task_body(task))
+        looks: tuple[Glance, ...] = _read(tuple[Glance, ...], answer["looks"])
+        return looks
 
 
 class HttpTracker:

@@ -13,6 +13,7 @@ from feature_delivery.bootstrap.variables import read
 from feature_delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from pathlib import Path
 
     from feature_delivery.adapters.control_channel import Channel
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.local.settings import Settings
     from feature_delivery.domain.judging.judge import RankTest
     from feature_delivery.domain.project import ProjectConfig
-    from feature_delivery.ports.control import Control
+    from feature_delivery.ports.control import Control, Looks
     from feature_delivery.ports.load import Load
     from feature_delivery.ports.measuring import Measuring
     from feature_delivery.ports.platform import Platform
@@ -30,17 +31,21 @@ if TYPE_CHECKING:
     from feature_delivery.ports.tracker import Issues
 
 
-def channel(address: str, token: str, *, proof: str) -> Channel:
+def channel(address: str, token: str, *, proof: str = "", patience: timedelta | None = None) -> Channel:
     """Return the way to the control plane at ``address``, the web app's own URL.
 
-    ``proof``: the secret whose seal lies beside the running task instance.
+    Args:
+        address: Where it is.
+        token: The task token.
+        proof: The secret whose seal lies beside the running task instance; a trigger has none.
+        patience: How long to wait for a server that is away; by default until it has been restarted.
 
     Raises:
         Misconfigured: The address is none.
     """
-    from feature_delivery.adapters.control_channel import Channel  # noqa: PLC0415 - httpx is heavy
+    from feature_delivery.adapters.control_channel import PATIENCE, Channel  # noqa: PLC0415 - httpx is heavy
 
-    return Channel(address, token, proof=proof)
+    return Channel(address, token, proof=proof, patience=PATIENCE if patience is None else patience)
 
 
 def control(through: Channel, *, task_instance: str = "") -> Control:
@@ -48,6 +53,13 @@ def control(through: Channel, *, task_instance: str = "") -> Control:
     from feature_delivery.adapters.control_http import HttpControl  # noqa: PLC0415 - as above
 
     return HttpControl(through, task_instance=task_instance)
+
+
+def looks(through: Channel) -> Looks:
+    """Return where the looks of watches under way are kept."""
+    from feature_delivery.adapters.control_http import HttpLooks  # noqa: PLC0415 - as above
+
+    return HttpLooks(through)
 
 
 def platform(

@@ -77,6 +77,10 @@ class DirectRuns:
         """Say whether it is one of the steps carried out here."""
         return task.task_instance == self._task_instance
 
+    def is_deferred(self, task: TaskRef) -> bool:
+        """Nothing waits as a trigger here."""
+        return False
+
     def states(self, run: RunRef) -> dict[Step, str]:
         """Say that everything is on its way, so that whatever is to be ended is left to the web app."""
         return dict.fromkeys(Step, "queued")

@@ -11,6 +11,7 @@ from feature_delivery.cli import (
     brake_commands,
     commands,
     instance_commands,
+    monitoring_commands,
     operator_commands,
     signals,
     webhook_commands,
@@ -31,6 +32,7 @@ commands.register(app)
 operator_commands.register(app)
 brake_commands.register(app)
 webhook_commands.register(app)
+monitoring_commands.register(app)
 
 
 def main() -> None:

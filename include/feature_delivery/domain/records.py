@@ -218,6 +218,22 @@ class Observation:
     id: int = 0
 
 
+@dataclass(eq=False, kw_only=True)
+class KeptLooks:
+    """Looks of the probe at production, kept until they are judged: the process that looks may end at any time.
+
+    Attributes:
+        permit_id: Of the watch.
+        looks: Each as moment (seconds since the epoch), status (``None``: nothing answered) and seconds it took.
+    """
+
+    feature_id: int
+    permit_id: int
+    looks: list[tuple[float, int | None, float]] = field(default_factory=list)
+    at: datetime = field(default_factory=now)
+    id: int = 0
+
+
 class GateState(StrEnum):
     """Life of a gate, for one attempt."""
 

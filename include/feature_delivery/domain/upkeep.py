@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feature_delivery.domain.names import FeatureKey
+from feature_delivery.domain.names import CommitSha, FeatureKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """One environment as the platform lists it."""
+    """One environment as the platform lists it.
+
+    Attributes:
+        commit: What answers at ``address``; ``None``: nothing does.
+        metrics_path, health_path: Where on it Prometheus finds both; empty: the commit does not say.
+    """
 
     name: str
     kind: str
     key: FeatureKey | None
     instance: str
     foreign: bool
+    address: str = ""
+    commit: CommitSha | None = None
+    metrics_path: str = ""
+    health_path: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,10 +83,21 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Under whose name a watch keeps what it sees: the try of the task that was deferred, and the permit it has."""
+
+    run_id: str
+    try_number: int
+    task_instance: str
+    permit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchPlan:
     """One watch, in moments of the clock: seconds since the epoch. It may wait in the database meanwhile.
 
     Attributes:
+        keep: Where a process that takes over finds the probe's looks; ``None``: an earlier version planned it.
         probes: The probe's looks are the evidence: nobody else measures this shop.
         trouble: Why there is no evidence: the monitoring cannot be asked.
         url: The health address.
@@ -104,6 +115,7 @@ class WatchPlan:
     look_every_seconds: float
     least_requests: float
     probes: bool = False
+    keep: Kept | None = None
     trouble: str = ""
     queries: tuple[Query, ...] = ()
     worst: dict[str, float] = field(default_factory=dict)

@@ -169,8 +169,8 @@ class ObserveOperator(StepOperator):
     """Watches production for the project's window and judges what was seen.
 
     A short window is watched here; a longer one by a trigger, so that no worker waits, and the task comes back to
-    judge. Retry-safe because each try watches anew and takes a permit of its own. If killed while a trigger watches,
-    nothing is lost; if killed later, the next try watches again. Templated: nothing.
+    judge. Retry-safe because each try watches anew and takes a permit of its own. If a triggerer is killed while it
+    watches, another one goes on with what was seen; if killed later, the next try watches again. Templated: nothing.
 
     Args:
         watches_here_up_to: Windows up to this long are watched on the worker: parking would take longer.

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from feature_delivery.domain.marks import Claim
     from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.upkeep import Found, ReapPlan
+    from feature_delivery.domain.watching import Glance
     from feature_delivery.domain.work import GateAnswer, Result, Work
     from feature_delivery.ports.runs import TaskRef
 
@@ -62,3 +63,22 @@ class Control(Protocol):
 
     def reaped(self, project: ProjectName, *, name: str, generation: int) -> None:
         """Write down that an environment was destroyed and found gone."""
+
+
+class Looks(Protocol):
+    """What the probe has seen in watches under way, kept for whoever takes one over."""
+
+    def keep(self, task: TaskRef, permit: int, looks: Sequence[Glance]) -> None:
+        """Keep what the probe has seen in a watch under way, so that a process that takes over goes on from there.
+
+        Raises:
+            Refused: The task does not wait as a trigger, or the permit is another task's.
+            Conflict: The watch is another try's by now.
+        """
+
+    def kept(self, task: TaskRef, permit: int) -> Sequence[Glance]:
+        """Return all that was kept of the watch, by its moment.
+
+        Raises:
+            Refused, Conflict: As ``keep``.
+        """

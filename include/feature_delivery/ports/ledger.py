@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         FeatureState,
         Gate,
         HeardComment,
+        KeptLooks,
         Observation,
         OutboxEntry,
         PermitRecord,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         | Deployment
         | SuiteResult
         | Observation
+        | KeptLooks
         | Gate
         | Decision
         | HeardComment
@@ -158,6 +160,15 @@ class Books(Protocol):
 
     def load_in_production(self, project: ProjectName) -> Observation | None:
         """Return what the load found of the release that was kept last, before it shipped."""
+
+    def looks(self, feature: Feature, permit_id: int) -> Sequence[KeptLooks]:
+        """Return the looks that were kept of one watch, in the order in which they came."""
+
+    def forget_looks(self, feature: Feature, *, but: int = 0) -> None:
+        """Forget the looks of a feature's watches, but those of one permit."""
+
+    def prune_looks(self, *, before: datetime) -> int:
+        """Forget the looks that were kept before then, whosever they are; returns how many rows."""
 
     def executed_in_production(self, project: ProjectName) -> dict[str, int]:
         """Return, per suite, the tests executed by the last green run on code that was shipped and kept."""

@@ -64,6 +64,8 @@ class EnvironmentStatus:
         previous: The release that was switched away from and is kept.
         healthy: The health path answered 200 just now.
         unsettled: A commit whose migration was begun, and which was neither switched to nor migrated back.
+        metrics_path: Where on ``address`` the commit has its metrics; empty: it has none.
+        health_path: Where it says whether it is well; empty: nothing is deployed.
     """
 
     ref: EnvironmentRef
@@ -73,6 +75,8 @@ class EnvironmentStatus:
     healthy: bool
     foreign: bool = False
     unsettled: CommitSha | None = None
+    metrics_path: str = ""
+    health_path: str = ""
 
 
 class Platform(Protocol):

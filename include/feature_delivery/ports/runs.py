@@ -53,6 +53,9 @@ class Runs(Protocol):
     def is_running(self, task: TaskRef) -> bool:
         """Say whether exactly this try of this task is running now."""
 
+    def is_deferred(self, task: TaskRef) -> bool:
+        """Say whether exactly this try of this task waits as a trigger now."""
+
     def states(self, run: RunRef) -> dict[Step, str]:
         """Return the state of every task of the run, in the orchestrator's words (``success``, ``failed`` …)."""
 

@@ -103,6 +103,13 @@ class AirflowRuns:
 
     def is_running(self, task: TaskRef) -> bool:
         """Say whether exactly this try of this task is running now."""
+        return self._is(task, TaskInstanceState.RUNNING)
+
+    def is_deferred(self, task: TaskRef) -> bool:
+        """Say whether exactly this try of this task waits as a trigger now."""
+        return self._is(task, TaskInstanceState.DEFERRED)
+
+    def _is(self, task: TaskRef, state: TaskInstanceState) -> bool:
         instance = _uuid(task.task_instance)
         if instance is None:
             return False
@@ -112,7 +119,7 @@ class AirflowRuns:
             *_is(TaskInstance, task.run),
             TaskInstance.task_id == task.step.value,
             TaskInstance.try_number == task.try_number,
-            TaskInstance.state == TaskInstanceState.RUNNING,
+            TaskInstance.state == state,
         )
         return self._session.scalar(query) is not None
 

@@ -1,4 +1,4 @@
-"""What ``doctor`` asks a running instance: only here are the Connections of hosts and trackers."""
+"""What the command line asks a running instance: only here are the Connections of hosts and trackers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from fastapi import APIRouter
 
 from feature_delivery.bootstrap import messengers, outside, settings
 from feature_delivery.domain.finding import Finding
+from feature_delivery.domain.watching import ShopMetrics
 from feature_delivery.services.control.examine import Parts, examine
+from feature_delivery.services.own_rules import named_in_production
 from feature_delivery.web.access import Readable
 from feature_delivery.web.errors import problems
 from feature_delivery.web.transaction import session
@@ -30,3 +32,9 @@ def examine_project(project: Readable) -> list[Finding]:
         messages=lambda: messengers.examine(project, session),
     )
     return examine(project, parts)
+
+
+@router.get("/metrics", responses=problems(401, 403, 404, 409))
+def metric_names(project: Readable) -> ShopMetrics:
+    """Return what production's delivery file calls the shop's metrics; empty names: it keeps to the common ones."""
+    return named_in_production(outside.repository(project), project.branches.production)

@@ -30,7 +30,17 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Errand, FeatureState, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.services.control import brake, deadlines, gates, outbox, reconcile, reminders, turn, webhooks
+from feature_delivery.services.control import (
+    brake,
+    deadlines,
+    gates,
+    outbox,
+    reconcile,
+    reminders,
+    turn,
+    watches,
+    webhooks,
+)
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
@@ -311,6 +321,7 @@ def housekeeping() -> dict[str, int]:
     counts["webhooks_processed"], counts["webhooks_left"] = webhooks.process(control())
     with begin() as unit:
         counts["webhooks_pruned"] = webhooks.prune(unit)
+        counts["looks_pruned"] = watches.prune(unit)
     counts["reconciled"] = len(reconcile_all())
     ask_people()
     counts["people_told"] = remind_people()

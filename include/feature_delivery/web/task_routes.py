@@ -20,6 +20,7 @@ from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import ProjectName, feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.upkeep import Found, ReapPlan
+from feature_delivery.domain.watching import Glance
 from feature_delivery.domain.work import GateAnswer, Result, Work
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.ports.tracker import Issue, IssueState, Tracker
@@ -28,6 +29,7 @@ from feature_delivery.services.control.errands import for_issue
 from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.reap import plan_reaping, reaped
 from feature_delivery.services.control.results import FACTS, apply_result
+from feature_delivery.services.control.watches import AT_ONCE, keep_looks, kept_looks
 from feature_delivery.web import native, rounds
 from feature_delivery.web.access import task_proof, task_token
 from feature_delivery.web.checked import checked
@@ -69,6 +71,27 @@ class ProblemAnswer(BaseModel):
     problem: str
 
 
+class LookBody(BaseModel):
+    """One look of the probe; ``status``: ``null`` when nothing answered."""
+
+    at: float = Field(ge=0, allow_inf_nan=False)
+    status: int | None = Field(ge=100, le=999)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+
+
+class LooksBody(BaseModel):
+    """What the probe has seen of production in a watch under way."""
+
+    task: TaskClaim
+    looks: list[LookBody] = Field(max_length=AT_ONCE)
+
+
+class KeptAnswer(BaseModel):
+    """All that was kept of a watch, by its moment."""
+
+    looks: list[Glance]
+
+
 class GateBody(BaseModel):
     """A task that asks at its gate; ``event``: what Airflow resumed it with."""
 
@@ -107,6 +130,24 @@ def result(permit_id: int, body: ResultBody, proof: Proof) -> ProblemAnswer:
         # What moved production has happened, even if its task was cleared meanwhile.
         _must_run(body.task.step in FACTS or unit.runs.is_running(body.task.ref()), body.task)
         return ProblemAnswer(problem=apply_result(unit, project, body.task.ref(), permit_id, checked(body.result)))
+
+
+@router.post("/permits/{permit_id}/looks", responses=RESPONSES)
+def keep(permit_id: int, body: LooksBody) -> Nothing:
+    """Keep what the probe has seen in a watch under way; the same again is told apart by its moment."""
+    project = settings.project(body.task.project)
+    looks = [Glance(at=one.at, status=one.status, seconds=one.seconds) for one in body.looks]
+    with begin() as unit:
+        keep_looks(unit, project, body.task.ref(), permit_id, looks)
+    return Nothing()
+
+
+@router.post("/permits/{permit_id}/looks/kept", responses=RESPONSES)
+def kept(permit_id: int, task: TaskClaim) -> KeptAnswer:
+    """Return what the probe has seen in a watch under way, for a process that takes it over."""
+    project = settings.project(task.project)
+    with begin() as unit:
+        return KeptAnswer(looks=list(kept_looks(unit, project, task.ref(), permit_id)))
 
 
 @router.post("/gates", responses=RESPONSES)

@@ -9,7 +9,7 @@ from sqlalchemy import func, literal, or_, select, union_all
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import map_records
-from feature_delivery.adapters.ledger.noticed import noticed
+from feature_delivery.adapters.ledger.moved import moved
 from feature_delivery.domain.records import EnvironmentState, FeatureState, GateState
 from feature_delivery.ports.board import (
     AttemptRow,
@@ -103,7 +103,7 @@ class SqlBoardBooks:
 
     def figure_facts(self, projects: Collection[ProjectName], *, since: datetime) -> FigureFacts:
         """Return what happened to production since then, and the time that those features spent on their way."""
-        releases = tuple(ReleaseRow(*row) for row in self._all(_releases(projects, since)))
+        releases = tuple(ReleaseRow(*row) for row in self._all(moved(since, projects)))
         ids = sorted({release.feature_id for release in releases})
         return FigureFacts(
             releases=releases,
@@ -213,18 +213,6 @@ def _work(ids: list[int]) -> Any:
 
 def _newest(table: Table, ids: list[int], *of: ColumnElement[Any]) -> Any:
     return select(func.max(table.c.id)).where(table.c.feature_id.in_(ids)).group_by(*of)
-
-
-def _releases(projects: Collection[ProjectName], since: datetime) -> Any:
-    p, a = t.promotion.c, t.attempt.c
-    first = select(a.feature_id, func.min(a.created_at).label("at")).group_by(a.feature_id).subquery()
-    return (
-        select(p.project, _F.key, p.feature_id, p.state, _F.created_at, first.c.at, p.moved_at, p.ended_at, noticed())
-        .join(t.feature, _F.id == p.feature_id)
-        .join(first, first.c.feature_id == p.feature_id)
-        .where(p.project.in_(list(projects)), p.moved_at >= since)
-        .order_by(p.moved_at, p.id)
-    )
 
 
 def _spent(table: Table, began: str, ended: str, ids: list[int]) -> Any:

@@ -24,6 +24,7 @@ RECORDS: dict[type[Any], Table] = {
     records.Deployment: tables.deployment,
     records.SuiteResult: tables.suite_result,
     records.Observation: tables.observation,
+    records.KeptLooks: tables.looks,
     records.Gate: tables.gate,
     records.Decision: tables.decision,
     records.HeardComment: tables.heard,

@@ -9,7 +9,7 @@ from sqlalchemy import cast as sql_cast
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import map_records
-from feature_delivery.adapters.ledger.noticed import noticed
+from feature_delivery.adapters.ledger.moved import moved
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.records import (
     LISTING_HOST,
@@ -78,7 +78,7 @@ class SqlMetricBooks:
             promotions=tuple(Count(row.project, (row.state,), row.number) for row in promotions),
             moved=_moved(promotions),
             open_promotions=tuple(OpenPromotion(*row) for row in self._all(_open_promotions())),
-            releases=tuple(ReleaseRow(*row) for row in self._all(_releases(releases_since))),
+            releases=tuple(ReleaseRow(*row) for row in self._all(moved(releases_since))),
             tallies=tuple(Tally(*row) for row in self._all(select(t.tally))),
             looks=tuple(Look(ProjectName(row.project), bytes(row.body)) for row in self._all(_marks())),
         )
@@ -251,18 +251,6 @@ def _open_promotions() -> Any:
         .outerjoin(t.permit, _P.id == _newest_permit(_F.id))
         .where(p.state.in_(sorted(OPEN_PROMOTIONS)), p.moved_at.is_not(None))
         .order_by(p.id)
-    )
-
-
-def _releases(since: datetime) -> Any:
-    p, a = t.promotion.c, t.attempt.c
-    first = select(func.min(a.created_at)).where(a.feature_id == p.feature_id).correlate(t.promotion).scalar_subquery()
-    first_at = func.coalesce(first, p.moved_at, type_=_F.created_at.type)
-    return (
-        select(p.project, _F.key, p.feature_id, p.state, _F.created_at, first_at, p.moved_at, p.ended_at, noticed())
-        .join(t.feature, _F.id == p.feature_id)
-        .where(p.moved_at >= since)
-        .order_by(p.moved_at, p.id)
     )
 
 

@@ -15,6 +15,7 @@ from feature_delivery.domain.records import (
     Deployment,
     Environment,
     EnvironmentState,
+    KeptLooks,
     Observation,
     Promotion,
     PromotionState,
@@ -24,8 +25,9 @@ from feature_delivery.domain.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, CursorResult
 
     from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.records import Feature
@@ -112,6 +114,25 @@ class ReleaseBooks(Reader):
             .order_by(p.id.desc(), o.id.desc())
         )
         return cast("Observation | None", self._first(query))
+
+    def looks(self, feature: Feature, permit_id: int) -> Sequence[KeptLooks]:
+        """Return the looks that were kept of one watch, in the order in which they came."""
+        k = t.looks.c
+        query = select(KeptLooks).where(k.feature_id == feature.id, k.permit_id == permit_id)
+        return self._rows(query.order_by(k.id))
+
+    def forget_looks(self, feature: Feature, *, but: int = 0) -> None:
+        """Forget the looks of a feature's watches, but those of one permit."""
+        self._forget_looks(t.looks.c.feature_id == feature.id, t.looks.c.permit_id != but)
+
+    def prune_looks(self, *, before: datetime) -> int:
+        """Forget the looks that were kept before then, whosever they are; returns how many rows."""
+        return self._forget_looks(t.looks.c.at < before)
+
+    def _forget_looks(self, *which: ColumnElement[bool]) -> int:
+        self._session.flush()
+        found = self._session.execute(delete(KeptLooks).where(*which).execution_options(synchronize_session="fetch"))
+        return cast("CursorResult[Any]", found).rowcount
 
     def executed_in_production(self, project: ProjectName) -> dict[str, int]:
         """Return, per suite, the tests executed by the last green run on code that was shipped and kept.

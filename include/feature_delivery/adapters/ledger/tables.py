@@ -249,6 +249,17 @@ observation = table(
     Index("ix_fd_observation_feature_id_attempt_step", "feature_id", "attempt", "step"),
 )
 
+looks = table(
+    "fd_looks",
+    ident(),
+    of_feature(),
+    number("permit_id"),
+    Column("looks", json_list(), nullable=False),
+    moment("at"),
+    Index("ix_fd_looks_feature_id", "feature_id"),
+    Index("ix_fd_looks_at", "at"),
+)
+
 gate = table(
     "fd_gate",
     ident(),

@@ -40,8 +40,10 @@ def keep_baseline(scene: Scene, baseline: Baseline) -> None:
 
 
 def keep_judgement(scene: Scene, observed: Observed) -> None:
-    """Keep what was judged, and what was measured for a later comparison."""
+    """Keep what was judged, and what was measured for a later comparison; what it was judged by goes."""
     books, feature = scene.unit.books, scene.feature
+    if scene.step is Step.OBSERVE_PRODUCTION:
+        books.forget_looks(feature)
     candidate = books.candidate(feature, feature.attempt_number)
     if candidate is None:
         return

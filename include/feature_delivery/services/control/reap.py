@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.names import commit_sha
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Environment, EnvironmentState, FeatureState, now
 from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
@@ -83,6 +85,8 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
         if known.is_needed(found):
             needed.append(found.name)
         if found.kind == EnvironmentKind.PRODUCTION:
+            if known.is_needed(found):
+                _learn_production(unit, project, found, row)
             continue
         if row is None or row.feature_id is None:
             report.append(f"{found.name} is not in the ledger; left alone. Remove it by hand if it is nobody's.")
@@ -101,6 +105,26 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
         report=tuple(report),
         needed=tuple(needed),
     )
+
+
+def _learn_production(unit: Unit, project: ProjectConfig, found: Found, row: Environment | None) -> None:
+    """Write down where production is, as long as no delivery has: it is scraped and probed from now on.
+
+    A first delivery then has a past to be compared with. Nobody owns the row, so nobody's end takes it along, and what
+    a delivery has written of another commit stands: the listing may be older than that.
+    """
+    if found.name != EnvironmentKind.PRODUCTION.value or found.commit is None or not found.address:
+        return
+    try:
+        commit_sha(found.commit)
+    except Refused:
+        return  # what cannot be a commit is nothing to tell Prometheus, and no reason to reap nothing
+    if row is None:
+        row = Environment(project=project.name, name=found.name, kind=EnvironmentKind.PRODUCTION, feature_id=None)
+        unit.books.add(row)
+    if row.feature_id is None and row.commit in {None, found.commit}:
+        row.state, row.address, row.commit = EnvironmentState.READY, found.address, found.commit
+        row.metrics_path, row.health_path = found.metrics_path, found.health_path
 
 
 def _stopped(unit: Unit, project: ProjectConfig, doomed: dict[str, int]) -> str:

@@ -85,6 +85,7 @@ def roll_back(unit: Unit, project: ProjectConfig, feature: Feature, reason: str,
 def _carry_on(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     """Wake the run at its verdict gate; one that was marked past it by hand comes back to act on the verdict."""
     unit.runs.end_watch(run_of(feature))  # whoever has decided does not wait for figures
+    unit.books.forget_looks(feature)
     gate = unit.books.open_gate(feature)
     past = unit.runs.states(run_of(feature)).get(Step.WAIT_FOR_VERDICT) in ENDED
     if past and (gate is None or ORDER[gate.step] > ORDER[Step.WAIT_FOR_VERDICT]):

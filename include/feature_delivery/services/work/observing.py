@@ -29,7 +29,7 @@ from feature_delivery.services.shop_metrics import (
 from feature_delivery.services.work.job import DELIVERY_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
     from feature_delivery.domain.judging.findings import Judgement
@@ -215,6 +215,8 @@ class Watcher:
     watching: Watching
     source: Measuring | None
     probe: Probe
+    earlier: tuple[Glance, ...] = ()
+    """What a process before this one has seen."""
     looks: list[Glance] = field(default_factory=list)
     breach: str = ""
 
@@ -222,15 +224,16 @@ class Watcher:
     def pause(self) -> float:
         """Seconds until the next look."""
         plan = self.plan
-        often = min(max((plan.until - plan.began) / LOOKS, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-        wanted = often if plan.probes else plan.look_every_seconds
+        wanted = _between_looks(plan) if plan.probes else plan.look_every_seconds
         return max(0.0, min(wanted, plan.until - self.probe.clock()))
 
     def look(self) -> bool:
         """Look once; says whether the watch has ended, by its time or by a breach."""
         if self.plan.probes:
-            looked = self.probe.look(self.plan.url)
-            self.looks.append(Glance(at=self.probe.clock(), status=looked.status, seconds=looked.seconds))
+            # Who takes a watch over long after its end sees another time than the release's first minutes.
+            if self.probe.clock() <= self.plan.until + _between_looks(self.plan):
+                looked = self.probe.look(self.plan.url)
+                self.looks.append(Glance(at=self.probe.clock(), status=looked.status, seconds=looked.seconds))
             rule = self._probed()
             if rule is not None:
                 self.breach = rule.name
@@ -239,7 +242,7 @@ class Watcher:
         return bool(self.breach) or self.probe.clock() >= self.plan.until
 
     def _probed(self) -> MetricRule | None:
-        found = _looked(self.looks, since=self.plan.counts_from)[AVAILABILITY.name]
+        found = _looked([*self.earlier, *self.looks], since=self.plan.counts_from)[AVAILABILITY.name]
         evidence = Evidence(rule=AVAILABILITY, before=Series(), after=found, counts_from=0.0, expected=len(found))
         return AVAILABILITY if breached(evidence) else None
 
@@ -277,7 +280,29 @@ class Watcher:
     @property
     def seen(self) -> Seen:
         """What was seen until now."""
-        return Seen(ended=self.probe.clock(), looks=tuple(self.looks), breach=self.breach)
+        looks = (*self.earlier, *self.looks)
+        ended = self.probe.clock()
+        if self.plan.probes:
+            # As long as somebody may have looked, and no longer.
+            ended = min(ended, self.plan.until + _between_looks(self.plan))
+        return Seen(ended=ended, looks=looks, breach=self.breach)
+
+
+def _between_looks(plan: WatchPlan) -> float:
+    """Return how long the probe waits between two looks."""
+    return min(max((plan.until - plan.began) / LOOKS, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+
+
+def _unseen(looks: Iterable[Glance], plan: WatchPlan, *, ended: float) -> int:
+    """Return how many looks there would have been while nobody looked: one triggerer had died, the next not begun."""
+    between = _between_looks(plan)
+    gaps, last = [], plan.counts_from
+    for look in looks:
+        gaps.append(look.at - look.seconds - last)
+        last = look.at
+    gaps.append(ended - last)
+    # A machine that is busy makes the next look late: that is no gap.
+    return sum(int(gap / between) - 1 for gap in gaps if gap > max(3 * between, 1.0))
 
 
 def _looked(looks: list[Glance], *, since: float) -> dict[str, Series]:
@@ -345,7 +370,11 @@ def _by_probe(job: Job, plan: WatchPlan, seen: Seen) -> list[Evidence]:
     baseline = job.work.baseline or Baseline()
     after = _looked(list(seen.looks), since=0.0)
     before = baseline.metrics if baseline.source == "probe" else {}
-    counted = sum(look.at >= plan.counts_from for look in seen.looks)
+    counted = [look for look in seen.looks if look.at >= plan.counts_from]
+    unseen = _unseen(counted, plan, ended=min(seen.ended, plan.until))
+    if unseen:
+        seconds = unseen * _between_looks(plan)
+        job.say(f"For about {seconds:.0f} seconds nobody looked: the triggerer that watched has ended.")
 
     def evidence(rule: MetricRule) -> Evidence:
         return Evidence(
@@ -353,7 +382,7 @@ def _by_probe(job: Job, plan: WatchPlan, seen: Seen) -> list[Evidence]:
             before=before.get(rule.name, Series()),
             after=after[rule.name],
             counts_from=plan.counts_from,
-            expected=counted,
+            expected=len(counted) + unseen,
             breach=seen.breach == rule.name,
             expected_before=baseline.expected,
         )

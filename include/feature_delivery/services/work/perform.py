@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error, Permanent, Refused, Temporary
 from feature_delivery.domain.process import GATES, Step
+from feature_delivery.domain.watching import Kept
 from feature_delivery.domain.work import Done, Failed, Result, Work
 from feature_delivery.services.work import candidates, closing, environments, intake, load, production, suites
 from feature_delivery.services.work.claiming import claim_for
@@ -104,11 +105,22 @@ def perform(
 def plan_watch(control: Control, task: TaskRef, tools: Tools, *, say: Say) -> WatchPlan | None:
     """Take a permit to watch production and return how it is watched; what is seen is judged under another one.
 
+    What the probe sees is kept under the first one meanwhile.
+
     Raises:
         Error: As ``carry_out``.
     """
     work = control.take_permit(task)
-    return production.watch_plan(Job(work=work, tools=tools, report=lambda _result: "", say=say))
+    plan = production.watch_plan(Job(work=work, tools=tools, report=lambda _result: "", say=say))
+    if plan is None or not plan.probes:
+        return plan
+    keep = Kept(
+        run_id=task.run.run_id,
+        try_number=task.try_number,
+        task_instance=task.task_instance,
+        permit=work.permit,
+    )
+    return replace(plan, keep=keep)
 
 
 def carry_out(

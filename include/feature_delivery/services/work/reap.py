@@ -37,7 +37,7 @@ def reap(
     platform = platform_of(claim.instance)
     claim_place(control, project, platform, claim)
     listing = platform.list(project)
-    found = [_found(status.ref, foreign=status.foreign) for status in listing]
+    found = [_found(status) for status in listing]
     plan = control.plan_reaping(project, found, left=claim.fresh)
     for line in plan.report:
         say(line)
@@ -73,8 +73,19 @@ def _keep_running(
     return tuple(failures)
 
 
-def _found(ref: EnvironmentRef, *, foreign: bool) -> Found:
-    return Found(name=ref.name, kind=ref.kind.value, key=ref.key, instance=ref.instance, foreign=foreign)
+def _found(status: EnvironmentStatus) -> Found:
+    ref = status.ref
+    return Found(
+        name=ref.name,
+        kind=ref.kind.value,
+        key=ref.key,
+        instance=ref.instance,
+        foreign=status.foreign,
+        address=status.address,
+        commit=status.commit,
+        metrics_path=status.metrics_path,
+        health_path=status.health_path,
+    )
 
 
 def _ref(project: ProjectName, instance: str, doomed: Doomed) -> EnvironmentRef:

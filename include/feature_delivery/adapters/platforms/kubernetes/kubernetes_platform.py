@@ -196,6 +196,8 @@ class KubernetesPlatform:
             healthy=current is not None and self._serves(place, current.manifests),
             foreign=found.instance != self.settings.instance,
             unsettled=found.unsettled.commit if found.unsettled else None,
+            metrics_path=(current.plan.metrics_path or "") if current else "",
+            health_path=current.plan.health.path if current else "",
         )
 
     def _serves(self, place: Place, manifests: Sequence[Manifest]) -> bool:

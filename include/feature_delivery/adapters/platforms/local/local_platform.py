@@ -266,6 +266,8 @@ class LocalPlatform:
             healthy=healthy,
             foreign=record.instance != self.settings.instance,
             unsettled=record.unsettled.commit if record.unsettled else None,
+            metrics_path=(current.plan.metrics_path or "") if current else "",
+            health_path=current.plan.health.path if current else "",
         )
 
     def _answers(self, port: int, path: str) -> bool:
