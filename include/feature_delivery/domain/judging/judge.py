@@ -36,7 +36,7 @@ IN_A_ROW = 3
 """So many samples past a critical limit end the watch: one is an outlier."""
 CRITICAL_FACTOR = 3.0
 """A critical metric without a limit is past all bounds at so many times the level before."""
-OWN_FACTOR = 1.15
+OWN_FACTOR = 1.3
 """A little more than production has shown by itself in the baseline: that has not seen everything."""
 FAILING_SHARE = 0.25
 PLOTTED = 60
