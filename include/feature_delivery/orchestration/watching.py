@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -80,21 +79,20 @@ class WatchTrigger(BaseTrigger):
         early = EARLIEST_SECONDS - (now() - began)
         if early > 0:
             await asyncio.sleep(early)
-        yield TriggerEvent(as_json(watcher.seen))
         self._keeper = None  # the event holds everything
+        yield TriggerEvent(as_json(watcher.seen))
 
     async def cleanup(self) -> None:
         """Keep what is not kept yet: the triggerer stops, and another one goes on."""
         if self._keeping is not None:
-            with suppress(Exception):
-                await self._keeping
+            await asyncio.wait([self._keeping])
         if self._keeper is not None and self._keeper.behind:
             await asyncio.to_thread(self._keep)
 
     async def _learn_the_past(self) -> None:
         """Ask for what was seen before, if the control plane has not answered until now: it may just be restarted."""
         if self._keeping is not None:
-            await self._keeping
+            await asyncio.wait([self._keeping])
         for _ in range(LAST_TRIES):
             if self._keeper is None or self._keeper.recalled:
                 return
