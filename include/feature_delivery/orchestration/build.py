@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Param, TaskGroup, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
+from feature_delivery.bootstrap.settings import LOCAL_QUEUE
 from feature_delivery.domain.names import BRANCH_PATTERN, KEY_PATTERN
 from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import CHECKS, GATES, ORDER, SETUPS, TEARDOWNS, Step
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
 MAX_ACTIVE_RUNS = 2000
 """A feature at a gate is an active run; Airflow's default of 16 would make the 17th feature wait for no reason."""
-
-LOCAL_QUEUE = "feature_delivery_local"
-"""Tasks of shops on the platform ``local``: their environments are processes of one machine, so with Celery one worker,
-and no other, takes this queue. The LocalExecutor knows no queues and takes everything."""
 
 MINUTES = timedelta(minutes=1)
 
