@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from feature_delivery.bootstrap import hosts
-from feature_delivery.bootstrap.settings import settings
+from feature_delivery.bootstrap.settings import LOCAL_QUEUE, settings
 from feature_delivery.domain.finding import Finding
 from feature_delivery.services.control.outside import Outside
 
@@ -97,31 +97,51 @@ def outside(project: ProjectConfig, sessions: Sessions) -> Outside:
     )
 
 
-def examine_platform(project: ProjectConfig, *, executor: str) -> Sequence[Finding]:
+def examine_platform(
+    project: ProjectConfig, *, executor: str, takers: Callable[[str], Sequence[str]]
+) -> Sequence[Finding]:
     """Look at where the project's commits run: a cluster, or a machine that Airflow's executor has to leave alone.
 
     Args:
         project: The project file.
         executor: Airflow's ``[core] executor``: names, aliases or classes, the default first.
+        takers: Says which Celery workers take a queue; asked only where Celery runs the tasks.
 
     Raises:
         Misconfigured: Its Connection is missing or wrong.
+        Unavailable: Celery could not be asked.
     """
     if project.cluster is None:
-        return _local_platform(executor.split(",", maxsplit=1)[0].strip())
+        return _local_platform(executor.split(",", maxsplit=1)[0].strip(), takers)
     from feature_delivery.bootstrap.clusters import for_examination  # noqa: PLC0415 - kubernetes is heavy
 
     return for_examination(project).examine()
 
 
-def _local_platform(executor: str) -> Sequence[Finding]:
+def _local_platform(executor: str, takers: Callable[[str], Sequence[str]]) -> Sequence[Finding]:
     if "KubernetesExecutor" in executor:
         from feature_delivery.adapters.platforms.local.passing import WHY  # noqa: PLC0415 - psutil
 
         return [Finding("", well=False, sentence=f"Nothing can run there: {WHY}")]
     if "CeleryExecutor" in executor:
-        said = (
-            "One Celery worker, and no other, has to take the queue 'feature_delivery_local': tasks wait until it does."
-        )
-        return [Finding("", well=True, sentence=said)]
+        return [_one_worker(takers(LOCAL_QUEUE))]
     return []
+
+
+def _one_worker(names: Sequence[str]) -> Finding:
+    """Say whether exactly one worker has the machine that environments are processes of."""
+    what = f"queue {LOCAL_QUEUE}"
+    match names:
+        case []:
+            said = (
+                "No Celery worker takes it: every task of the project waits. Start one, and only one, with 'airflow "
+                f"celery worker --queues {LOCAL_QUEUE}'; with docker-compose: 'docker compose up -d worker-local'."
+            )
+        case [name]:
+            return Finding(what, well=True, sentence=f"{name} takes it, and no other worker.")
+        case _:
+            said = (
+                f"{len(names)} Celery workers take it: {', '.join(names)}. Environments are processes of one machine, "
+                "which the others can neither see nor stop. Stop all but one."
+            )
+    return Finding(what, well=False, sentence=said)

@@ -13,6 +13,7 @@ from feature_delivery.domain.watching import ShopMetrics
 from feature_delivery.services.control.examine import Parts, examine
 from feature_delivery.services.own_rules import named_in_production
 from feature_delivery.web.access import Readable
+from feature_delivery.web.celery_queues import takers
 from feature_delivery.web.errors import problems
 from feature_delivery.web.transaction import session
 
@@ -27,7 +28,7 @@ def examine_project(project: Readable) -> list[Finding]:
         host=partial(outside.git_host, project, session),
         tracker=partial(outside.tracker, project, session),
         secrets=lambda: len(settings.webhook_secrets(project.name)),
-        platform=partial(outside.examine_platform, project, executor=conf.get("core", "executor")),
+        platform=partial(outside.examine_platform, project, executor=conf.get("core", "executor"), takers=takers),
         path=f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{settings.URL_PREFIX}/webhooks/{project.name}",
         messages=lambda: messengers.examine(project, session),
     )
