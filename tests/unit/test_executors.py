@@ -7,8 +7,8 @@ import re
 import pytest
 
 from feature_delivery.bootstrap import outside, tools
-from feature_delivery.bootstrap.settings import LOCAL_QUEUE
 from feature_delivery.domain.errors import Misconfigured
+from feature_delivery.domain.project import LOCAL_QUEUE
 from tests.local_bench import PROJECT, reference
 from tests.shops import release
 from tests.support.world import shop

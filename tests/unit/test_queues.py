@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from feature_delivery.domain.errors import Unavailable
 from feature_delivery.web import queues
 from feature_delivery.web.queues import Answers, Queues
 
@@ -67,3 +68,20 @@ def test_only_celery_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
         assert queues.is_celery() is asked
+
+
+def test_who_takes_a_queue_is_asked_of_the_workers_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: Answers = {"celery@b": [{"name": "x"}, {"name": "y"}], "celery@a": [{"name": "x"}], "celery@c": []}
+    monkeypatch.setattr(queues, "_ask", lambda: said)
+    assert queues.takers("x") == ["celery@a", "celery@b"]
+    assert queues.takers("z") == []
+
+
+def test_a_broker_that_does_not_answer_is_one_sentence_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> Answers:
+        raise ConnectionError("redis://:the-password@redis:6379 refused")
+
+    monkeypatch.setattr(queues, "_ask", away)
+    with pytest.raises(Unavailable, match=r"queue 'x'.*ConnectionError.*Look whether it runs") as raised:
+        queues.takers("x")
+    assert "the-password" not in str(raised.value)

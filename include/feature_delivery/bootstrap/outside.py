@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from feature_delivery.bootstrap import hosts
-from feature_delivery.bootstrap.settings import LOCAL_QUEUE, settings
+from feature_delivery.bootstrap.settings import settings
 from feature_delivery.domain.finding import Finding
+from feature_delivery.domain.project import LOCAL_QUEUE
 from feature_delivery.services.control.outside import Outside
 
 if TYPE_CHECKING:

@@ -23,10 +23,6 @@ Version = tuple[int, int, int]
 URL_PREFIX = "/feature-delivery"
 """Where the plugin mounts the web app in Airflow's API server."""
 
-LOCAL_QUEUE = "feature_delivery_local"
-"""Tasks of shops on the platform ``local``: their environments are processes of one machine, so with Celery one worker,
-and no other, takes this queue. The LocalExecutor knows no queues and takes everything."""
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Param, TaskGroup, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
-from feature_delivery.bootstrap.settings import LOCAL_QUEUE
 from feature_delivery.domain.names import BRANCH_PATTERN, KEY_PATTERN
 from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import CHECKS, GATES, ORDER, SETUPS, TEARDOWNS, Step

@@ -13,8 +13,8 @@ from feature_delivery.domain.watching import ShopMetrics
 from feature_delivery.services.control.examine import Parts, examine
 from feature_delivery.services.own_rules import named_in_production
 from feature_delivery.web.access import Readable
-from feature_delivery.web.celery_queues import takers
 from feature_delivery.web.errors import problems
+from feature_delivery.web.queues import takers
 from feature_delivery.web.transaction import session
 
 router = APIRouter(prefix="/projects/{project}", tags=["people"])

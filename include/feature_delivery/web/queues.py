@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from airflow.configuration import conf
 
 from feature_delivery.bootstrap import settings
+from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.project import LOCAL_QUEUE
 
 WORKER = "queues"
@@ -60,6 +61,22 @@ def _ask() -> Answers:
         found = app.control.inspect(timeout=ANSWER_SECONDS, connection=connection).active_queues()
     answers: Answers = found or {}
     return answers
+
+
+def takers(queue: str) -> Sequence[str]:
+    """Ask Celery's workers which of them take a queue now; returns their names, sorted.
+
+    Raises:
+        Unavailable: The broker does not answer this server.
+    """
+    try:
+        answers = _ask()
+    except Exception as error:
+        raise Unavailable(
+            f"Could not ask Celery's workers who takes the queue {queue!r}: the broker of [celery] broker_url did not "
+            f"answer this API server ({type(error).__name__}). Look whether it runs."
+        ) from None  # its text may hold the broker's address with the password
+    return sorted(worker for worker, taken in answers.items() if any(one["name"] == queue for one in taken))
 
 
 @dataclass
