@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
 
 
 def overview() -> None:
-    """What Prometheus is to be told of the shops."""
+    """Say what Prometheus is to be told of the shops.
+
+    Example: [bold]feature-delivery monitoring rules[/bold]
+    """
 
 
 def rules(output: Output = None, project: Project = "", home: Home = None, speak_as: As = "") -> None:
