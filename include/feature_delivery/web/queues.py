@@ -71,7 +71,7 @@ def takers(queue: str) -> Sequence[str]:
     """
     try:
         answers = _ask()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as below
         raise Unavailable(
             f"Could not ask Celery's workers who takes the queue {queue!r}: the broker of [celery] broker_url did not "
             f"answer this API server ({type(error).__name__}). Look whether it runs."
