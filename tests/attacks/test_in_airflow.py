@@ -295,7 +295,7 @@ def test_a_refused_login_is_counted_and_told_once_and_nothing_that_was_typed_is_
             assert answer.status_code == 401, answer.text
     form = airflow.nobody.post("/auth/token", data={"username": "olga", "password": "guess"})
     assert form.status_code == 401
-    assert airflow.nobody.post("/auth/token", content=b"{" * 9000).status_code in {400, 401, 415, 422}
+    assert airflow.nobody.post("/auth/token", content=b"{" * 9000).status_code >= 400
     for _ in range(2):
         logins.flush()
     found = refused_logins(airflow)[: -told or None]
