@@ -295,11 +295,11 @@ def test_a_refused_login_is_counted_and_told_once_and_nothing_that_was_typed_is_
             assert answer.status_code == 401, answer.text
     form = airflow.nobody.post("/auth/token", data={"username": "olga", "password": "guess"})
     assert form.status_code == 401
-    assert airflow.nobody.post("/auth/token", content=b"{" * 9000).status_code in {400, 401, 415, 422}
+    assert airflow.nobody.post("/auth/token", content=b"{" * 9000).status_code >= 400
     for _ in range(2):
         logins.flush()
     found = refused_logins(airflow)[: -told or None]
-    assert [(one["person"], one["text"]) for one in found] == [
+    assert [(one["who"], one["text"]) for one in found] == [
         ("olga", "A login as olga was refused 7 times, last from 127.0.0.1.")
     ]
     counted = {
@@ -311,7 +311,7 @@ def test_a_refused_login_is_counted_and_told_once_and_nothing_that_was_typed_is_
     assert counted["shop", "known"] >= 7
     assert counted["shop", "unknown"] >= 2
     text = airflow.person("max").get(f"{PREFIX}/projects/shop/events", params={"format": "csv"}).text
-    assert "login_refused,olga" in text
+    assert ",login_refused,olga," in text
     assert "hunter2" not in text
     assert "guess" not in text
 
