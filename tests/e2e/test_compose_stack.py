@@ -22,7 +22,7 @@ import httpx
 import psutil
 import pytest
 
-from feature_delivery.bootstrap.settings import URL_PREFIX
+from feature_delivery.bootstrap.settings import LOCAL_QUEUE, URL_PREFIX
 from tests.support.airflow_instance import TRIVIAL_DAG
 from tests.support.compose import ROOT
 from tests.support.compose_stack import living, needs_stack, stack
@@ -124,6 +124,12 @@ def test_a_task_of_the_default_queue_is_the_other_workers(running: Running) -> N
     assert (task["state"], task["hostname"], task["queue"]) == ("success", "worker", "default")
     log = running.api.airflow("GET", "/dags/trivial/dagRuns/one/taskInstances/greet/logs/1?full_content=true")
     assert "hello from a task" in json.dumps(log)
+
+
+def test_doctor_is_told_by_celery_which_worker_has_the_local_shops(running: Running) -> None:
+    found = {one["what"]: one for one in running.api.get(f"/projects/{SHOP}/examination", timeout_seconds=120)}
+    one = found[f"{SHOP}: platform local, queue {LOCAL_QUEUE}"]
+    assert (one["well"], one["sentence"]) == (True, "celery@worker-local takes it, and no other worker.")
 
 
 def test_a_delivery_ends_well_though_its_worker_is_killed_in_the_middle(running: Running) -> None:

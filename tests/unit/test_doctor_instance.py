@@ -62,3 +62,17 @@ def test_a_triggerer_that_runs_is_well_and_one_that_nobody_needs_is_not_asked_fo
     assert found(LONG, {"status": "healthy"}, tmp_path, monkeypatch)["triggerer"].well
     (tmp_path / "other").mkdir()
     assert "triggerer" not in found(SHORT, None, tmp_path / "other", monkeypatch)
+
+
+def test_project_files_are_looked_for_where_the_instance_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With docker-compose their folder is not in the home."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("FEATURE_DELIVERY_PROJECTS", str(elsewhere))
+    one = found(SHORT, None, tmp_path, monkeypatch)["projects"]
+    assert not one.well
+    assert one.sentence == f"FEATURE_DELIVERY_PROJECTS, {elsewhere}, holds no project file. Put one there."
+    (elsewhere / "shop.yaml").write_text("name: shop\n", encoding="utf-8")
+    assert {"projects", "shop.yaml"} & {each.what for each in doctor.examine(tmp_path)} == {"shop.yaml"}

@@ -29,7 +29,7 @@ def takers(queue: str) -> Sequence[str]:
     with application.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
         try:
             # Without a bound it tries for ever.
-            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=CONNECT_SECONDS)
             answers = application.control.inspect(timeout=ANSWER_SECONDS, connection=connection).active_queues()
         except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
             raise Unavailable(
