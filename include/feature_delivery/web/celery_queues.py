@@ -22,7 +22,7 @@ def takers(queue: str) -> Sequence[str]:
     from airflow.providers.celery.executors.celery_executor_utils import (  # noqa: PLC0415 - of who asks, where it is
         get_celery_configuration,
     )
-    from celery import Celery  # noqa: PLC0415 - as above
+    from celery import Celery  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
     from kombu.exceptions import OperationalError  # noqa: PLC0415 - as above
 
     application = Celery("feature_delivery", config_source=get_celery_configuration(), set_as_current=False)
