@@ -25,6 +25,6 @@ RUN install -d -o airflow -g 0 -m 0770 /opt/airflow/state /opt/airflow/projects
 USER airflow
 ENV FEATURE_DELIVERY_HOME=/opt/airflow/state FEATURE_DELIVERY_PROJECTS=/opt/airflow/projects PYTHONUTF8=1
 # For the default command; docker-compose.yaml has one for each part.
-HEALTHCHECK --interval=15s --timeout=10s --start-period=2m --retries=4 \
+HEALTHCHECK --interval=15s --timeout=10s --start-period=5m --retries=4 \
     CMD curl -fsS -m 5 http://127.0.0.1:8080/api/v2/monitor/health || exit 1
 CMD ["airflow", "api-server"]

@@ -133,6 +133,12 @@ def test_a_task_of_the_default_queue_is_the_other_workers(running: Running) -> N
     assert "hello from a task" in json.dumps(log)
 
 
+def test_doctor_is_told_by_celery_which_worker_has_the_local_shops(running: Running) -> None:
+    found = {one["what"]: one for one in running.api.get(f"/projects/{SHOP}/examination", timeout_seconds=120)}
+    one = found[f"{SHOP}: platform local, queue {LOCAL_QUEUE}"]
+    assert (one["well"], one["sentence"]) == (True, "celery@worker-local takes it, and no other worker.")
+
+
 def test_a_delivery_ends_well_though_its_worker_is_killed_in_the_middle(running: Running) -> None:
     """All that runs in ``worker-local`` dies at once: task, worker, environments, production too.
 

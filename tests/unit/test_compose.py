@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text("utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 LASTING = sorted(set(SERVICES) - {"migrations"})
 
 
@@ -70,6 +71,23 @@ def test_everything_of_airflow_starts_after_the_migrations() -> None:
     assert len(ours) == 8
     for name in ours:
         assert SERVICES[name]["depends_on"]["migrations"] == {"condition": "service_completed_successfully"}
+
+
+def test_what_others_wait_for_is_given_time_for_a_slow_start() -> None:
+    """Else `up` ends before they are ready, and what waits for them is not started at all."""
+    awaited = {
+        other
+        for service in SERVICES.values()
+        for other, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_healthy"
+    }
+    assert awaited == {"postgres", "redis", "api-core"}
+    periods = {name: SERVICES[name]["healthcheck"].get("start_period") for name in awaited}
+    assert periods == {"postgres": "5m", "redis": "1m", "api-core": "5m"}
+
+
+def test_commands_on_the_server_find_the_instance() -> None:
+    assert SERVICES["api-core"]["environment"]["FEATURE_DELIVERY_URL"] == "http://api-core:8080"
 
 
 def test_airflow_has_no_rights_of_root_and_redis_is_nobodys_root() -> None:
@@ -136,3 +154,9 @@ def test_prometheus_is_told_every_address_within_the_stack() -> None:
         moved
     )
     assert set(moved.values()) <= set(SERVICES)
+
+
+def test_all_of_the_image_is_compiled_whatever_its_base_had_already() -> None:
+    """The official image comes without byte code, and uv compiles only what it installs."""
+    (locked,) = [line for line in DOCKERFILE.splitlines() if "--require-hashes" in line]
+    assert {"--reinstall", "--compile-bytecode"} <= set(locked.split())

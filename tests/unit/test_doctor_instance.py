@@ -88,3 +88,17 @@ def test_doctor_says_what_the_fence_cannot_do_on_this_machine(
     one = next(finding for finding in doctor.examine(Path("nowhere")) if finding.what == "fence")
     assert said in one.sentence
     assert one.well == (kernel[0] >= 4 and wanted == "auto" and "closes nothing" not in said)
+
+
+def test_project_files_are_looked_for_where_the_instance_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With docker-compose their folder is not in the home."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("FEATURE_DELIVERY_PROJECTS", str(elsewhere))
+    one = found(SHORT, None, tmp_path, monkeypatch)["projects"]
+    assert not one.well
+    assert one.sentence == f"FEATURE_DELIVERY_PROJECTS, {elsewhere}, holds no project file. Put one there."
+    (elsewhere / "shop.yaml").write_text("name: shop\n", encoding="utf-8")
+    assert {"projects", "shop.yaml"} & {each.what for each in doctor.examine(tmp_path)} == {"shop.yaml"}

@@ -62,11 +62,12 @@ def examine(home: Path) -> Iterator[Finding]:
     yield _git()
     yield _disk(home)
     yield _fence()
-    files = sorted((home / "projects").glob("*.y*ml"))
+    folder = variables.read("projects").projects
+    files = sorted((folder or home / "projects").glob("*.y*ml"))
     if not files:
-        yield Finding(
-            "projects", well=False, sentence=f"{home / 'projects'} holds no project file. Run 'up' or 'demo'."
-        )
+        said = f"FEATURE_DELIVERY_PROJECTS, {folder}, holds no project file. Put one there." if folder else ""
+        said = said or f"{home / 'projects'} holds no project file. Run 'up' or 'demo'."
+        yield Finding("projects", well=False, sentence=said)
     deferring = []
     for file in files:
         try:
