@@ -143,6 +143,7 @@ def test_a_tasks_pod_has_no_secret_and_the_server_that_it_asks_has_all(renders: 
     assert {one["name"] for one in container["env"]} == {
         "AIRFLOW__CORE__EXECUTOR",
         "AIRFLOW_HOME",
+        "CONNECTION_CHECK_MAX_COUNT",
         "FEATURE_DELIVERY_HOME",
         "FEATURE_DELIVERY_INSTANCE",
         "FEATURE_DELIVERY_PROJECTS",
