@@ -95,7 +95,7 @@ def test_a_deferral_is_no_failure_to_anybody(cluster_dag: DAG, monkeypatch: pyte
 
     reports: list[object] = []
     control = SimpleNamespace(
-        take_permit=lambda _task: SimpleNamespace(permit=1, step=Step.DEPLOY_PREPROD, done=False),
+        take_permit=lambda _task: SimpleNamespace(permit=1, step=Step.DEPLOY_PREPROD, done=False, claim=None),
         report=lambda *result: reports.append(result),
     )
 
