@@ -217,9 +217,7 @@ def test_the_token_and_the_id_of_a_running_task_are_not_enough_to_speak_for_it(
     for proof in ("", seal, "made-up", PROOF[::-1]):
         headers = {HEADER: proof}
         for path, said in (
-            ("/tasks/permits", claim),
             ("/tasks/permits/1/results", body),
-            ("/tasks/gates", {"task": claim}),
             ("/tasks/tracker/shop/issues/find", {**me, "key": key}),
             ("/tasks/marks/shop/contested", {**me, "found": "mine"}),
         ):

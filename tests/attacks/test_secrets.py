@@ -198,7 +198,7 @@ def _task(stage: Stage, step: Step, said: list[str]) -> None:
     task = TaskRef(
         run=RunRef(project.name, "SHOP-1"), step=step, try_number=1, task_instance=str(claim["task_instance"])
     )
-    channel = tools.channel(stage.shop.address + PREFIX, TASK_TOKEN, proof=PROOF)
+    channel = tools.channel(stage.shop.address + PREFIX, TASK_TOKEN, proof=lambda: PROOF)
     try:
         carry_out(
             tools.control(channel), task, tools.ProjectTools(project, task, channel), say=said.append, last_try=True

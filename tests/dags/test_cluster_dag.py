@@ -101,7 +101,9 @@ def test_a_deferral_is_no_failure_to_anybody(cluster_dag: DAG, monkeypatch: pyte
 
     @contextmanager
     def link(_context: object) -> Iterator[object]:
-        yield SimpleNamespace(channel=None, control=control, task_instance="uuid")
+        yield SimpleNamespace(
+            channel=None, control=control, task_instance="uuid", proof=SimpleNamespace(begin=lambda: None)
+        )
 
     def park(_job: object) -> None:
         raise TaskDeferred(trigger=SimpleNamespace(), method_name="resume")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -46,7 +47,9 @@ def desk(dag: DAG, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
     @contextmanager
     def link(_context: object) -> Iterator[object]:
-        yield SimpleNamespace(channel=None, control=found.control, task_instance="uuid")
+        yield SimpleNamespace(
+            channel=None, control=found.control, task_instance="uuid", proof=SimpleNamespace(begin=lambda: None)
+        )
 
     monkeypatch.setattr(operators, "link", link)
     monkeypatch.setattr(gates, "link", link)
@@ -191,7 +194,7 @@ def test_a_task_has_the_seal_of_its_own_secret_written_and_shows_the_secret_to_n
 
     written: list[SetRenderedMapIndex] = []
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=written.append), raising=False)
-    secrets = [link.prove(), link.prove()]
+    secrets = [link.Proof()(), link.Proof()()]
     assert [opens(secret, one.rendered_map_index) for secret, one in zip(secrets, written, strict=True)] == [True, True]
     assert not opens(secrets[0], written[1].rendered_map_index), "each time another one"
     assert not any(secret in one.rendered_map_index for secret, one in zip(secrets, written, strict=True))
@@ -201,4 +204,29 @@ def test_a_task_has_the_seal_of_its_own_secret_written_and_shows_the_secret_to_n
 
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=refuses), raising=False)
     with pytest.raises(Unavailable, match="did not take the seal"):
-        link.prove()
+        link.Proof()()
+
+
+def test_the_seal_is_written_while_a_step_asks_and_is_there_before_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+
+    from feature_delivery.orchestration.link import Proof  # noqa: PLC0415
+
+    may_write, written = threading.Event(), []
+
+    def write(message: object) -> None:
+        assert may_write.wait(10)
+        written.append(message)
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=write), raising=False)
+    proof = Proof()
+    proof.settle()  # a gate only asks: nothing is written for it
+    assert not written
+    proof.begin()
+    proof.begin()
+    assert not written, "whoever begins it does not wait"
+    threading.Timer(0.05, may_write.set).start()
+    secret = proof()
+    assert len(written) == 1
+    assert proof() == secret
+    assert len(written) == 1, "once a task"

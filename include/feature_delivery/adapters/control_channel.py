@@ -48,14 +48,14 @@ class Channel:
         address: str,
         token: str,
         *,
-        proof: str = "",
+        proof: Callable[[], str] = str,
         patience: timedelta = PATIENCE,
         clock: Clock | None = None,
         timeout: httpx.Timeout = TIMEOUT,
     ) -> None:
         """Get ready to speak to the web app at ``address``; nothing is sent yet.
 
-        ``proof``: the secret by which the task shows which one it is.
+        ``proof``: gives the secret by which the task shows which one it is, once it can be checked.
 
         Raises:
             Misconfigured: The address is none.
@@ -68,8 +68,9 @@ class Channel:
             raise Misconfigured(f"{address[:100]!r} is no address of the control plane: {error}.") from error
         if self._url.scheme not in {"http", "https"} or not self._url.host:
             raise Misconfigured(f"{address[:100]!r} is no address of the control plane. Write http://host:port.")
+        self._proof = proof
         self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {token}", HEADER: proof},
+            headers={"Authorization": f"Bearer {token}"},
             timeout=timeout,
             # Reading the certificates of the system takes longer than a request; plain HTTP needs none.
             verify=self._url.scheme == "https",
@@ -80,17 +81,20 @@ class Channel:
         """Close the connection."""
         self._client.close()
 
-    def post(self, path: str, body: object = None) -> Any:
+    def post(self, path: str, body: object = None, *, asks_only: bool = False) -> Any:
         """Post ``body`` and return the answer; waits out a server that is away for a while.
+
+        ``asks_only``: nothing is told that would need a proof of who tells it.
 
         Raises:
             Unavailable: The server was away for longer than the patience.
             Error: What the server answered, as the error it raised.
         """
+        headers = {} if asks_only else {HEADER: self._proof()}
         began, pause = self._clock.now(), 0.1
         while True:
             try:
-                answer = self._client.post(f"{self._url}{path}", json=body)
+                answer = self._client.post(f"{self._url}{path}", json=body, headers=headers)
                 if answer.status_code not in _RESTARTING:
                     return self._content(answer)
                 away = f"it answered {answer.status_code}"

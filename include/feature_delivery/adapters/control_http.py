@@ -61,7 +61,7 @@ class HttpControl:
 
     def take_permit(self, task: TaskRef) -> Work:
         """See ``Control.take_permit``."""
-        work: Work = _read(Work, self._channel.post("/tasks/permits", task_body(task)))
+        work: Work = _read(Work, self._channel.post("/tasks/permits", task_body(task), asks_only=True))
         return work
 
     def report(self, task: TaskRef, permit: int, result: Result) -> str:
@@ -72,9 +72,8 @@ class HttpControl:
     def ask_gate(self, task: TaskRef, event: Mapping[str, object] | None = None) -> GateAnswer:
         """See ``Control.ask_gate``."""
         said = _plain(dict[str, Any], dict(event)) if event else None
-        answer: GateAnswer = _read(
-            GateAnswer, self._channel.post("/tasks/gates", {"task": task_body(task), "event": said})
-        )
+        body = {"task": task_body(task), "event": said}
+        answer: GateAnswer = _read(GateAnswer, self._channel.post("/tasks/gates", body, asks_only=True))
         return answer
 
     def housekeeping(self) -> Mapping[str, int]:

@@ -13,6 +13,7 @@ from feature_delivery.bootstrap.variables import read
 from feature_delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
     from pathlib import Path
 
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
     from feature_delivery.ports.tracker import Issues
 
 
-def channel(address: str, token: str, *, proof: str = "", patience: timedelta | None = None) -> Channel:
+def channel(address: str, token: str, *, proof: Callable[[], str] = str, patience: timedelta | None = None) -> Channel:
     """Return the way to the control plane at ``address``, the web app's own URL.
 
     Args:
         address: Where it is.
         token: The task token.
-        proof: The secret whose seal lies beside the running task instance; a trigger has none.
+        proof: Gives the secret whose seal lies beside the running task instance; a trigger has none.
         patience: How long to wait for a server that is away; by default until it has been restarted.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Link:
     channel: Channel
     control: Control
     task_instance: str
+    proof: Proof
 
 
 @contextmanager
@@ -45,34 +47,61 @@ def link(context: Context) -> Iterator[Link]:
     from feature_delivery.bootstrap import tools  # noqa: PLC0415 - tasks need it, DAG files do not
 
     me = str(context["ti"].id)
-    channel = tools.channel(*address(), proof=prove())
+    proof = Proof()
+    channel = tools.channel(*address(), proof=proof)
     try:
-        yield Link(channel=channel, control=tools.control(channel, task_instance=me), task_instance=me)
+        yield Link(channel=channel, control=tools.control(channel, task_instance=me), task_instance=me, proof=proof)
     finally:
+        proof.settle()
         channel.close()
 
 
-def prove() -> str:
-    """Make a secret up, have its seal written beside the running task instance, and return the secret.
+class Proof:
+    """By what the running task shows which one it is, when it has something to tell: a secret of its own.
 
-    The seal goes where Airflow keeps the label of a mapped task, which ours have none of: the one text of a task
-    instance that its supervisor alone can write, and no page, command or other task.
-
-    Raises:
-        Unavailable: Airflow did not take it.
+    The secret's seal goes where Airflow keeps the label of a mapped task, which ours have none of: the one text of a
+    task instance that its supervisor alone can write, and no page, command or other task.
     """
-    from airflow.sdk.exceptions import AirflowRuntimeError  # noqa: PLC0415 - as above
-    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
-    from airflow.sdk.execution_time.comms import SetRenderedMapIndex  # noqa: PLC0415
 
-    secret = secrets.token_urlsafe(32)
-    try:
-        task_runner.SUPERVISOR_COMMS.send(SetRenderedMapIndex(rendered_map_index=seal(secret)))
-    except AirflowRuntimeError as error:
-        raise Unavailable(
-            "Airflow did not take the seal by which this task shows which one it is. Try again."
-        ) from error
-    return secret
+    def __init__(self) -> None:
+        """Make the secret up; nothing is sent yet."""
+        self._secret = secrets.token_urlsafe(32)
+        self._refused: Exception | None = None
+        self._sealing: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Have the seal written while the task goes on: it costs a task as much as a request to the ledger."""
+        if self._sealing is None:
+            self._sealing = threading.Thread(target=self._seal, name="seal", daemon=True)
+            self._sealing.start()
+
+    def settle(self) -> None:
+        """Wait until whatever was begun has ended: after the task nobody may speak to its supervisor."""
+        if self._sealing is not None:
+            self._sealing.join()
+
+    def __call__(self) -> str:
+        """Return the secret, whose seal is written.
+
+        Raises:
+            Unavailable: Airflow did not take it.
+        """
+        self.begin()
+        self.settle()
+        if self._refused is not None:
+            raise Unavailable(
+                "Airflow did not take the seal by which this task shows which one it is. Try again."
+            ) from self._refused
+        return self._secret
+
+    def _seal(self) -> None:
+        from airflow.sdk.execution_time import task_runner  # noqa: PLC0415 - as above
+        from airflow.sdk.execution_time.comms import SetRenderedMapIndex  # noqa: PLC0415
+
+        try:
+            task_runner.SUPERVISOR_COMMS.send(SetRenderedMapIndex(rendered_map_index=seal(self._secret)))
+        except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
+            self._refused = error
 
 
 def address() -> tuple[str, str]:

@@ -92,6 +92,7 @@ def attempt_step(
 
     task = task_ref(context, project=project, step=step)
     with link(context) as way:
+        way.proof.begin()
         return carry_out(
             way.control,
             task,

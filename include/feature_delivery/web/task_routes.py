@@ -1,7 +1,9 @@
 """What tasks ask: permits, gates, the tracker.
 
-The token counts only together with a task that is running, and with the proof that it is this task that asks: whoever
-has stolen it, a task of another project too, speaks for nobody but themselves.
+The token counts only together with a task that is running. Who only asks what that task is to do, or whether it may go
+on, changes nothing but what the task itself is about to change. Who tells something has to prove to be that task:
+whoever has stolen the token, a task of another project too, speaks for nobody but themselves. A trigger, which has no
+proof, can add looks to the watch that is deferred to it, and nothing else.
 """
 
 from __future__ import annotations
@@ -110,14 +112,14 @@ class HousekeepingBody(BaseModel):
 
 
 @router.post("/permits", responses=RESPONSES)
-def permit(task: TaskClaim, proof: Proof) -> Work:
+def permit(task: TaskClaim) -> Work:
     """Take the permit for the running task's effect."""
     project = settings.project(task.project)
     try:
-        with _begin(task.task_instance, proof) as unit:
+        with begin() as unit:
             return take_permit(unit, project, task.ref())
     except Permanent as refusal:
-        with suppress(Permanent), _begin(task.task_instance, proof) as unit:
+        with suppress(Permanent), begin() as unit:
             note_refusal(unit, project, task.ref(), str(refusal))
         raise
 
@@ -151,10 +153,10 @@ def kept(permit_id: int, task: TaskClaim) -> KeptAnswer:
 
 
 @router.post("/gates", responses=RESPONSES)
-def gate(body: GateBody, proof: Proof) -> GateAnswer:
+def gate(body: GateBody) -> GateAnswer:
     """Ask at a gate: go on, skip, or park."""
     project = settings.project(body.task.project)
-    with _begin(body.task.task_instance, proof) as unit:
+    with begin() as unit:
         return native.ask(unit, project, body.task.ref(), body.event)
 
 
