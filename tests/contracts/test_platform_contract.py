@@ -248,7 +248,11 @@ class Housekeeping:
         self.books.instance = lambda: "here"  # type: ignore[method-assign]
         self.doomed: list[str] = []
 
-    def plan_reaping(self, project: ProjectName, found: Sequence[Found]) -> ReapPlan:
+    def claim(self, project: ProjectName) -> Claim:
+        return Claim(instance="here", fresh="fresh", known=(ANY,))
+
+    def plan_reaping(self, project: ProjectName, found: Sequence[Found], *, left: str) -> ReapPlan:
+        assert left == "fresh"
         plan = plan_reaping(Unit(self.books, FakeRuns()), replace(shop(), name=project), found)
         self.doomed += [one.name for one in plan.destroy]
         return plan

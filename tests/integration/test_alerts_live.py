@@ -203,26 +203,29 @@ def test_a_celery_worker_that_is_killed_pages_and_so_do_tasks_that_wait_for_one(
     monkeypatch.setattr(queues, "LOOK_SECONDS", 0.5)
     monkeypatch.setattr(queues, "ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(queues, "needed", lambda: {"default"})
-    with celery(tmp_path, monkeypatch) as worker:
+    try:
+        with celery(tmp_path, monkeypatch) as worker:
+            workers.start_all(rounds.works())
+            answers = 'feature_delivery_queue_workers{queue="default"} == 1'
+            eventually("the worker's answer", lambda: watched.prometheus.query(answers))
+            # It has been down: the broker answered first.
+            eventually("the end of the alert", lambda: not watched.prometheus.firing("WorkerDown"))
+            os.killpg(worker.pid, signal.SIGKILL)
+            watched.seen("WorkerDown", queue="default", severity="critical")
+            assert not watched.prometheus.firing("AirflowPartDown")
+            with session() as opened:
+                one = opened.scalar(select(TaskInstance.id).limit(1))
+                waits = {"state": "queued", "queue": "default", "queued_dttm": now() - HOUR}
+                opened.execute(update(TaskInstance).where(TaskInstance.id == one).values(**waits))
+            watched.seen("TasksNotStarted", queue="default")
+        # The broker went, too.
+        watched.seen("AirflowPartDown", part="broker", severity="critical")
+    finally:
+        workers.stop_all()
+        monkeypatch.undo()
+        # As an API server whose executor is not Celery: it has never asked.
+        queues.queues._at = 0.0
         workers.start_all(rounds.works())
-        answers = 'feature_delivery_queue_workers{queue="default"} == 1'
-        eventually("the worker's answer", lambda: watched.prometheus.query(answers))
-        assert not watched.prometheus.firing("WorkerDown")
-        os.killpg(worker.pid, signal.SIGKILL)
-        watched.seen("WorkerDown", queue="default", severity="critical")
-        assert not watched.prometheus.firing("AirflowPartDown")
-        with session() as opened:
-            one = opened.scalar(select(TaskInstance.id).limit(1))
-            waits = {"state": "queued", "queue": "default", "queued_dttm": now() - HOUR}
-            opened.execute(update(TaskInstance).where(TaskInstance.id == one).values(**waits))
-        watched.seen("TasksNotStarted", queue="default")
-    # The broker went, too.
-    watched.seen("AirflowPartDown", part="broker", severity="critical")
-    workers.stop_all()
-    monkeypatch.undo()
-    # As an API server whose executor is not Celery: it has never asked.
-    queues.queues._at = 0.0
-    workers.start_all(rounds.works())
     eventually("the end of the alert", lambda: not watched.prometheus.firing("AirflowPartDown"))
 
 

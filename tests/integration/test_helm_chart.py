@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.support import operator
+from tests.support import prometheus_operator as operator
 from tests.support.helm import NAMESPACE, RELEASE, ROOT, Object, Rendered, missing, rendered
 from tests.unit.test_helm_values import compose
 

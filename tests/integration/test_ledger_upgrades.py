@@ -25,7 +25,7 @@ from feature_delivery.domain.records import FeatureState
 from feature_delivery.services.control.board import cards
 from feature_delivery.services.control.status import feature_view
 from feature_delivery.web.database import newer
-from tests.support.ledger_dumps import DUMPS, HOME, Rows, config, restore, rows_of, without
+from tests.support.ledger_dumps import DUMPS, HOME, Rows, config, filled, restore, rows_of, without
 from tests.support.postgres import PostgresServer
 from tests.support.shop_project import shop_project
 
@@ -133,6 +133,7 @@ def test_going_back_to_a_released_version_and_up_again_loses_what_is_declared_an
 def test_every_migration_goes_back_and_forward_alone_with_rows_in_every_table(old: Engine) -> None:
     settings = config(address(old))
     command.upgrade(settings, "head")
+    filled(old)
     at: str | None = revision(old)
     seen: list[str] = []
     while at is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, inspect, make_url, pool, select, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, pool, select, text
 
 from feature_delivery.adapters import ledger
 from feature_delivery.adapters.ledger import local_tables  # noqa: F401 - completes the metadata
@@ -97,10 +97,20 @@ def planted(address: str) -> None:
             )
         )
         session.flush()
-        for table in metadata.sorted_tables:
-            if session.execute(select(table).limit(1)).first() is None:
-                session.execute(table.insert().values(_made_up(table)))
+        _fill(session.connection())
     engine.dispose()
+
+
+def filled(engine: Engine) -> None:
+    """Put a row into every table of this version that has none: later versions than the dump's have more tables."""
+    with engine.begin() as connection:
+        _fill(connection)
+
+
+def _fill(connection: Connection) -> None:
+    for table in metadata.sorted_tables:
+        if connection.execute(select(table).limit(1)).first() is None:
+            connection.execute(table.insert().values(_made_up(table)))
 
 
 def _made_up(table: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import yaml
 from feature_delivery.adapters.platforms.kubernetes.manifests.own import adapt
 from feature_delivery.adapters.platforms.kubernetes.manifests.workload import Shop, pod_of, scraping, workload
 from feature_delivery.adapters.platforms.kubernetes.settings import PORT
-from tests.support import operator
+from tests.support import prometheus_operator as operator
 from tests.support.prometheus import MONITORING
 from tests.unit.adapters.test_kubernetes_manifests import IMAGE, PLAN, REF, shop
 
