@@ -13,6 +13,7 @@ from sqlalchemy import URL, create_engine, pool
 from feature_delivery.adapters.ledger import SqlBooks, ledger_begin
 from feature_delivery.domain.errors import Conflict, Misconfigured, NotFound, Refused
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, PersonName, ProjectName, TreeSha
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
@@ -24,7 +25,6 @@ from feature_delivery.domain.records import (
     Deployment,
     Environment,
     EnvironmentState,
-    Errand,
     Event,
     Feature,
     FeatureState,
@@ -33,7 +33,6 @@ from feature_delivery.domain.records import (
     HeardComment,
     KeptLooks,
     Observation,
-    OutboxEntry,
     PermitRecord,
     Promotion,
     PromotionState,

@@ -10,8 +10,9 @@ import pytest
 from feature_delivery.adapters.ledger import ledger_begin
 from feature_delivery.domain.errors import Conflict
 from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand, OutboxEntry, Post
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Alert, Errand, Feature, OutboxEntry, Post
+from feature_delivery.domain.records import Alert, Feature
 from feature_delivery.ports.ledger import Books
 from tests.contracts.test_board_books import Begin
 from tests.contracts.test_ledger_contract import HOUR, NOON, OTHER, SHOP, a_feature

@@ -11,9 +11,10 @@ import pytest
 from feature_delivery.domain.hours import WorkingHours
 from feature_delivery.domain.messages import NotifierConfig, Reminding
 from feature_delivery.domain.names import PersonName
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Errand, FeatureState
+from feature_delivery.domain.records import FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.messenger import Press
 from feature_delivery.services.control import glass, hearing, posting

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from feature_delivery.domain.errors import Conflict
 from feature_delivery.domain.installation import Installation
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
+from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
@@ -24,7 +25,6 @@ from feature_delivery.domain.records import (
     Deployment,
     Environment,
     EnvironmentState,
-    Errand,
     Event,
     Feature,
     FeatureState,
@@ -33,9 +33,7 @@ from feature_delivery.domain.records import (
     HeardComment,
     KeptLooks,
     Observation,
-    OutboxEntry,
     PermitRecord,
-    Post,
     Project,
     Promotion,
     PromotionState,

@@ -21,15 +21,14 @@ from feature_delivery.adapters.platforms.local import LocalPlatform
 from feature_delivery.cli.emergency import DirectRuns
 from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.domain.names import FeatureKey, PersonName, ProjectName
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     Environment,
     EnvironmentState,
-    Errand,
     Feature,
     FeatureState,
     Gate,
-    OutboxEntry,
     WebhookDelivery,
     now,
 )

@@ -19,9 +19,9 @@ from feature_delivery.adapters.ledger.local_records import SqlLocalRecords
 from feature_delivery.adapters.local_records import LocalComment, LocalMessage, Place
 from feature_delivery.domain.errors import Conflict, Error, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
-    Errand,
     Feature,
     Gate,
     GateState,

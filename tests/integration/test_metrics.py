@@ -13,8 +13,9 @@ from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from feature_delivery.domain.names import ProjectName, feature_key
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Environment, EnvironmentState, Errand, OutboxEntry, PromotionState, now
+from feature_delivery.domain.records import Environment, EnvironmentState, PromotionState, now
 from feature_delivery.services.control import tallies
 from feature_delivery.web import webhook_counts
 from tests.support.board_world import plant, promote

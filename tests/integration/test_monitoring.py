@@ -26,16 +26,9 @@ from feature_delivery.adapters.measuring.prometheus import Prometheus as Measuri
 from feature_delivery.domain.judging.rules import ERRORS, LATENCY, SLOWEST
 from feature_delivery.domain.login import Login
 from feature_delivery.domain.names import feature_key
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import (
-    EnvironmentState,
-    Errand,
-    Feature,
-    FeatureState,
-    OutboxEntry,
-    PromotionState,
-    now,
-)
+from feature_delivery.domain.records import EnvironmentState, Feature, FeatureState, PromotionState, now
 from feature_delivery.domain.watching import ShopMetrics, Watching
 from feature_delivery.services import shop_metrics
 from feature_delivery.services.shop_metrics import customers_only, queries, recognised, wanted_selector

@@ -15,9 +15,9 @@ from feature_delivery.adapters.ledger.tables import outbox
 from feature_delivery.adapters.messengers.slack import Interactions
 from feature_delivery.bootstrap import messengers, settings
 from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Errand, OutboxEntry
 from feature_delivery.ports.messenger import Question
 from feature_delivery.web import rounds, task_logs
 from feature_delivery.web.transaction import session

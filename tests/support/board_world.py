@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, PersonName, ProjectName, TreeSha
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import CHECKS, GATES, ORDER, SETUPS, Step
 from feature_delivery.domain.records import (
@@ -22,13 +23,11 @@ from feature_delivery.domain.records import (
     Deployment,
     Environment,
     EnvironmentState,
-    Errand,
     Event,
     Feature,
     FeatureState,
     Gate,
     GateState,
-    OutboxEntry,
     PermitRecord,
     Promotion,
     PromotionState,

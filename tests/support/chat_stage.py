@@ -10,9 +10,9 @@ from feature_delivery.adapters.messengers.posts import Sent
 from feature_delivery.adapters.messengers.slack import Form
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.outbox import OutboxEntry, Post
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import OutboxEntry, Post
 from feature_delivery.ports.messenger import Press
 from feature_delivery.services.control import hearing, outbox, reminders
 from tests.fakes.slack import FakeSlack, Said

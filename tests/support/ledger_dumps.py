@@ -19,6 +19,7 @@ from feature_delivery.adapters.ledger.columns import UtcDateTime
 from feature_delivery.adapters.ledger.session import ledger_begin
 from feature_delivery.adapters.ledger.tables import VERSION_TABLE, metadata
 from feature_delivery.domain.names import FeatureKey
+from feature_delivery.domain.outbox import Post
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     Alert,
@@ -28,7 +29,6 @@ from feature_delivery.domain.records import (
     FeatureState,
     HeardComment,
     Observation,
-    Post,
     now,
 )
 from tests.support.board_world import busy_shop

@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from feature_delivery.domain.names import feature_key
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.project import Choices, HostConfig, ProjectConfig, TrackerConfig
-from feature_delivery.domain.records import Errand, Feature, OutboxEntry
+from feature_delivery.domain.records import Feature
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.services.control import outbox
 from feature_delivery.services.control.messages import Places

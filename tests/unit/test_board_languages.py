@@ -14,9 +14,10 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import feature_delivery
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import GATES, PROCESS, Who
-from feature_delivery.domain.records import AttemptState, Errand, FeatureState, PromotionState
+from feature_delivery.domain.records import AttemptState, FeatureState, PromotionState
 from feature_delivery.services.control.board import Stage
 from feature_delivery.services.control.journey import Spent
 from feature_delivery.web.board import words

@@ -8,17 +8,10 @@ from datetime import timedelta
 import pytest
 
 from feature_delivery.domain.names import FeatureKey, PersonName
+from feature_delivery.domain.outbox import OutboxEntry
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import Choices
-from feature_delivery.domain.records import (
-    BrakeKind,
-    Environment,
-    EnvironmentState,
-    Event,
-    Feature,
-    FeatureState,
-    OutboxEntry,
-)
+from feature_delivery.domain.records import BrakeKind, Environment, EnvironmentState, Event, Feature, FeatureState
 from feature_delivery.domain.upkeep import Found, ReapPlan
 from feature_delivery.services.control import brake
 from feature_delivery.services.control.attempts import give_up

@@ -10,9 +10,10 @@ import pytest
 
 from feature_delivery.domain.freezes import window
 from feature_delivery.domain.names import PersonName
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.people import Answer, DecisionKind
 from feature_delivery.domain.process import Step, Who
-from feature_delivery.domain.records import Errand, Feature, FeatureState, OutboxEntry, PromotionState
+from feature_delivery.domain.records import Feature, FeatureState, PromotionState
 from feature_delivery.services.control import glass, turn
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.gates import run_of

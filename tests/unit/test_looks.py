@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from feature_delivery.domain.errors import Misconfigured, RateLimited, Unavailable
 from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, FeatureKey
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Decision, Errand, Event
+from feature_delivery.domain.records import Decision, Event
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import reconcile

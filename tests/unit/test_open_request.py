@@ -10,9 +10,10 @@ from typing import cast
 import pytest
 
 from feature_delivery.domain.names import BranchName
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import Choices
-from feature_delivery.domain.records import Errand, Feature
+from feature_delivery.domain.records import Feature
 from feature_delivery.ports.git_host import GitHost, MergeRequest, RequestState
 from feature_delivery.services.control import outbox
 from feature_delivery.services.control.outside import Control, Outside

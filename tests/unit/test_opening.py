@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from feature_delivery.domain.names import BranchName, PersonName
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Errand
 from tests.fakes.git_host import Page
 from tests.support.cooperation import bring
 from tests.support.stage import Stage, outside_shop

@@ -9,9 +9,10 @@ import pytest
 
 from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import AttemptState, Errand, FeatureState
+from feature_delivery.domain.records import AttemptState, FeatureState
 from feature_delivery.ports.git_host import RequestState, ReviewKind
 from feature_delivery.services.control.requests import observe_request
 from tests.support.stage import Stage

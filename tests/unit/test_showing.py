@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from feature_delivery.domain.errors import Misconfigured, RateLimited, Refused, Unavailable
 from feature_delivery.domain.names import FeatureKey
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Errand, FeatureState
+from feature_delivery.domain.records import FeatureState
 from feature_delivery.ports.git_host import DeploymentState, RequestState, ReviewKind, StatusState
 from feature_delivery.services.control import outbox
 from feature_delivery.services.control.reconcile import reconcile

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import Choices, HostConfig
-from feature_delivery.domain.records import Errand, Feature, FeatureState, Promotion, PromotionState
+from feature_delivery.domain.records import Feature, FeatureState, Promotion, PromotionState
 from feature_delivery.services.control.permits import request_still_open
 from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
 from tests.support.stepping import go_on, kill, until

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from feature_delivery.domain.installation import Installation
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
+    from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
     from feature_delivery.domain.process import Step
     from feature_delivery.domain.records import (
         Alert,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         Decision,
         Deployment,
         Environment,
-        Errand,
         Event,
         Feature,
         FeatureState,
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
         HeardComment,
         KeptLooks,
         Observation,
-        OutboxEntry,
         PermitRecord,
-        Post,
         Project,
         Promotion,
         QueuePlace,

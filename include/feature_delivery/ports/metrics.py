@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from feature_delivery.domain.names import FeatureKey, ProjectName
+    from feature_delivery.domain.outbox import Errand
     from feature_delivery.domain.process import Step
-    from feature_delivery.domain.records import EnvironmentState, Errand, FeatureState, PromotionState
+    from feature_delivery.domain.records import EnvironmentState, FeatureState, PromotionState
     from feature_delivery.ports.board import ReleaseRow
 
 WORST = 20

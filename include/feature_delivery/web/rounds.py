@@ -25,10 +25,11 @@ from feature_delivery.bootstrap.outside import outside
 from feature_delivery.domain.errors import Error, Unavailable
 from feature_delivery.domain.freezes import freeze_at, next_end
 from feature_delivery.domain.names import FeatureKey, ProjectName
+from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand
 from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import HEARINGS, OTHERS, POSTS, Errand, FeatureState, Gate, GateState, now
+from feature_delivery.domain.records import FeatureState, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import (
     brake,

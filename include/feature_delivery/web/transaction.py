@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.session import transactions
 from feature_delivery.bootstrap.settings import new_instance
-from feature_delivery.domain.records import HEARINGS, POSTS, Errand, Gate, GateState, OutboxEntry
+from feature_delivery.domain.outbox import HEARINGS, POSTS, Errand, OutboxEntry
+from feature_delivery.domain.records import Gate, GateState
 from feature_delivery.ports.ledger import Unit
 from feature_delivery.web.airflow_runs import AirflowRuns
 from feature_delivery.web.workers import wake

@@ -13,6 +13,7 @@ from feature_delivery.adapters.ledger.releases import ReleaseBooks
 from feature_delivery.adapters.ledger.tally_books import TallyBooks
 from feature_delivery.adapters.ledger.webhook_books import WebhookBooks
 from feature_delivery.domain.errors import NotFound
+from feature_delivery.domain.outbox import OutboxEntry, Post
 from feature_delivery.domain.records import (
     Alert,
     Attempt,
@@ -23,9 +24,7 @@ from feature_delivery.domain.records import (
     Gate,
     GateState,
     HeardComment,
-    OutboxEntry,
     PermitRecord,
-    Post,
     Project,
 )
 
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
+    from feature_delivery.domain.outbox import Errand
     from feature_delivery.domain.process import Step
-    from feature_delivery.domain.records import Errand
     from feature_delivery.ports.ledger import Record
 
 

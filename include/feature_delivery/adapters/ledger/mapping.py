@@ -9,7 +9,7 @@ from sqlalchemy import event as events
 from sqlalchemy.orm import deferred, registry
 
 from feature_delivery.adapters.ledger import tables
-from feature_delivery.domain import records
+from feature_delivery.domain import outbox, records
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -32,8 +32,8 @@ RECORDS: dict[type[Any], Table] = {
     records.Promotion: tables.promotion,
     records.QueuePlace: tables.queue_place,
     records.WebhookDelivery: tables.webhook,
-    records.OutboxEntry: tables.outbox,
-    records.Post: tables.post,
+    outbox.OutboxEntry: tables.outbox,
+    outbox.Post: tables.post,
     records.Alert: tables.alert,
     records.Event: tables.event,
     records.Brake: tables.brake,

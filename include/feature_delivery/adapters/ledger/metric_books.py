@@ -11,12 +11,12 @@ from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import map_records
 from feature_delivery.adapters.ledger.moved import moved
 from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.records import (
     LISTING_HOST,
     LISTING_MARKS,
     OPEN_PROMOTIONS,
     EnvironmentState,
-    Errand,
     FeatureState,
     GateState,
     PromotionState,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint
 
 from feature_delivery.adapters.ledger.columns import FreeText, Short, UtcDateTime, json_dict, json_list, word
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
@@ -17,7 +18,6 @@ from feature_delivery.domain.records import (
     AttemptState,
     BrakeKind,
     EnvironmentState,
-    Errand,
     FeatureState,
     GateState,
     PromotionState,

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.names import CommitSha, PersonName
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import ORDER, Step, Who
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     Attempt,
     AttemptState,
-    Errand,
     Feature,
     FeatureState,
     GateState,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from feature_delivery.domain.errors import Error, NotFound
 from feature_delivery.domain.markdown import lines
 from feature_delivery.domain.names import FeatureKey, ProjectName, branch_name, commit_sha
-from feature_delivery.domain.records import Errand
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.ports.git_host import RequestState, StatusState
 from feature_delivery.ports.messenger import Message
 from feature_delivery.ports.tracker import IssueState

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import CommitSha, PersonName
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Errand, Feature, OutboxEntry
+from feature_delivery.domain.records import Feature
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.messenger import Chat
 from feature_delivery.services.control.asking import candidate_of

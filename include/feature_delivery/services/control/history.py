@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.markdown import plain
 from feature_delivery.domain.messages import MessageKind
-from feature_delivery.domain.records import Errand, Event, Feature, OutboxEntry, now
+from feature_delivery.domain.outbox import Errand, OutboxEntry
+from feature_delivery.domain.records import Event, Feature, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import Who
-from feature_delivery.domain.records import OPEN_PROMOTIONS, Errand, Feature, FeatureState, PromotionState
+from feature_delivery.domain.records import OPEN_PROMOTIONS, Feature, FeatureState, PromotionState
 from feature_delivery.ports.tracker import Issue, IssueState
 from feature_delivery.services.control import attempts
 from feature_delivery.services.control.gates import enter, settle

@@ -12,8 +12,9 @@ from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import GATES, PROCESS, Step, Who
-from feature_delivery.domain.records import Errand, FeatureState, PromotionState
+from feature_delivery.domain.records import FeatureState, PromotionState
 from feature_delivery.ports.metrics import WORST
 from feature_delivery.services.control.board import Stage, stage_of
 from feature_delivery.services.control.figures import DORA_SPAN, dora

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.errors import Error, Permanent, RateLimited, Refused
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import FeatureKey
+from feature_delivery.domain.outbox import HEARINGS, POSTS, Errand, OutboxEntry
 from feature_delivery.domain.process import Who
-from feature_delivery.domain.records import HEARINGS, POSTS, Errand, Event, OutboxEntry, now
+from feature_delivery.domain.records import Event, now
 from feature_delivery.services.control import brake, errands
 from feature_delivery.services.control.errands import Claimed, Outcome
 from feature_delivery.services.control.history import SHOW_AFTER, notify, record

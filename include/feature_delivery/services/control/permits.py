@@ -10,12 +10,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Refused, Unavailable
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import GATES, TEARDOWNS, Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     Environment,
     EnvironmentState,
-    Errand,
     Feature,
     PermitRecord,
     Promotion,

@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.messages import CHAT, MessageKind
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.process import GATES, Step
-from feature_delivery.domain.records import Errand, Feature, OutboxEntry, now
+from feature_delivery.domain.records import Feature, now
 from feature_delivery.services.control.alerts import bounded
 from feature_delivery.services.control.history import mend_later
 from feature_delivery.services.control.messages import about_project, compose

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.messages import MessageKind, Stage, stage
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import Step, Who, row_of
-from feature_delivery.domain.records import Errand, Feature, Gate, now
+from feature_delivery.domain.records import Feature, Gate, now
 from feature_delivery.services.control.asking import able, candidate_of
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.gates import enter

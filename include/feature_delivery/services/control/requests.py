@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import ORDER, Step
 from feature_delivery.domain.records import (
@@ -12,7 +13,6 @@ from feature_delivery.domain.records import (
     Attempt,
     AttemptState,
     Decision,
-    Errand,
     Feature,
     FeatureState,
     PromotionState,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_delivery.domain.records import Errand
+from feature_delivery.domain.outbox import Errand
 
 TRACKER, MESSENGER, HOST = "tracker", "messenger", "host"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import ORDER, Step, Who
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
-    Errand,
     Feature,
     FeatureState,
     Promotion,

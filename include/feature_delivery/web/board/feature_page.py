@@ -8,18 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from feature_delivery.domain.names import CommitSha, PersonName, environment_name, run_id
+from feature_delivery.domain.outbox import OutboxEntry
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import PROCESS, Row, Step
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import (
-    Environment,
-    EnvironmentState,
-    Feature,
-    OutboxEntry,
-    SuiteResult,
-    WebhookDelivery,
-    now,
-)
+from feature_delivery.domain.records import Environment, EnvironmentState, Feature, SuiteResult, WebhookDelivery, now
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.ledger import Books
 from feature_delivery.services.control import decide, glass, journey

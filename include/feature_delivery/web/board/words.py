@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from feature_delivery.domain.judging import rules
+from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import PROCESS, Step, Who
-from feature_delivery.domain.records import AttemptState, Errand, FeatureState, PromotionState
+from feature_delivery.domain.records import AttemptState, FeatureState, PromotionState
 from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.board import Stage
 from feature_delivery.services.control.journey import Spent

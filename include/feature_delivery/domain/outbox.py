@@ -1,0 +1,86 @@
+"""What is told to the outside, written down in the transaction that decided it and run afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.records import now
+
+
+class Errand(StrEnum):
+    """Kinds of outbox entries."""
+
+    MESSAGE = "message"
+    ISSUE_COMMENT = "issue_comment"
+    ISSUE_STATE = "issue_state"
+    ISSUE_ASSIGNEE = "issue_assignee"
+    OPEN_REQUEST = "open_request"
+    FIND_REQUEST = "find_request"
+    REQUEST_COMMENT = "request_comment"
+    REQUEST_STATE = "request_state"
+    REQUEST_TARGET = "request_target"
+    COMMIT_STATUS = "commit_status"
+    LEVEL_PREPROD = "level_preprod"
+    SHOW = "show"
+    POST = "post"  # a message, to one channel
+    MEND = "mend"  # messages in the chat that say what is over by now
+    HEAR = "hear"  # what somebody pressed in the chat
+
+
+POSTS = frozenset({Errand.POST, Errand.MEND})
+HEARINGS = frozenset({Errand.HEAR})
+OTHERS = frozenset(Errand) - POSTS - HEARINGS
+"""Errands by who runs them: a chat that is slow keeps neither hosts nor decisions waiting."""
+
+
+@dataclass(eq=False, kw_only=True)
+class OutboxEntry:
+    """Something to say to the outside, told after the transaction that decided it; ``marker`` makes repeats safe.
+
+    Attributes:
+        feature_id: 0: it is about the project as a whole.
+        lane: Entries of a feature with the same lane are run in the order of their numbers, each after the one before
+            has succeeded; empty: in any order.
+    """
+
+    project: ProjectName
+    feature_id: int
+    kind: Errand
+    payload: dict[str, Any]
+    marker: str
+    lane: str = ""
+    created_at: datetime = field(default_factory=now)
+    due_at: datetime = field(default_factory=now)
+    sent_at: datetime | None = None
+    tries: int = 0
+    error: str = ""
+    id: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class Post:
+    """One message in a channel, from the moment it is about to be sent.
+
+    Attributes:
+        channel: Name of the channel (``slack``, or of a notifier).
+        marker: The message's id; unique in the channel.
+        place: Where it is there; empty: not known yet, it may or may not have arrived.
+        ts: Its id there.
+        digest: What it says now, to tell whether it must be mended.
+        settled: What it says will not change any more.
+    """
+
+    project: ProjectName
+    feature_id: int
+    channel: str
+    marker: str
+    place: str = ""
+    ts: str = ""
+    digest: str = ""
+    settled: bool = True
+    at: datetime = field(default_factory=now)
+    id: int = 0
