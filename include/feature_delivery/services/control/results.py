@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, assert_never
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.process import Step, Who
 from feature_delivery.domain.records import (
-    OPEN_PROMOTIONS,
     AttemptState,
     CandidateRecord,
     Deployment,
@@ -37,13 +36,20 @@ from feature_delivery.domain.work import (
     Result,
     SuiteDone,
 )
-from feature_delivery.services.control import alerts, attempts, observations, production, tallies, turn, verdict
+from feature_delivery.services.control import (
+    alerts,
+    attempts,
+    evidence,
+    observations,
+    production,
+    tallies,
+    turn,
+)
 from feature_delivery.services.control.asking import ask
 from feature_delivery.services.control.baseline import executed_in_production
 from feature_delivery.services.control.flags import last_failure, missing_sign_offs, production_evidence, sign_offs
 from feature_delivery.services.control.gates import enter, rewind_later, settle
 from feature_delivery.services.control.history import milestone, notify, record, show_later, tell_issue
-from feature_delivery.services.control.report import shown_as_text
 from feature_delivery.services.control.scene import Scene, environment_of
 
 if TYPE_CHECKING:
@@ -144,7 +150,7 @@ def _take_in(scene: Scene, permit: PermitRecord, result: Result) -> str:  # noqa
             observations.keep_baseline(scene, result.baseline)
         case Observed():
             observations.keep_judgement(scene, result)
-            _load_put(scene, result) if scene.step is Step.TEST_LOAD else _observed(scene, result)
+            evidence.load_put(scene, result) if scene.step is Step.TEST_LOAD else evidence.observed(scene, result)
         case BranchesDeleted():
             if result.kept:
                 tell_issue(unit, feature, "kept_branches", f"Kept, somebody pushed since: {', '.join(result.kept)}.")
@@ -265,8 +271,8 @@ def _suite(scene: Scene, result: SuiteDone) -> str:
         turn.free(unit, scene.project, feature)
     if scene.step is Step.TEST_PRODUCTION and red:
         if "failed_tests" in scene.project.choices.automatic_rollback:
-            _roll_back_by_evidence(scene)
-        _judge_automatically(scene, "fail")
+            evidence.roll_back(scene)
+        evidence.judge(scene, "fail")
     return red
 
 
@@ -300,53 +306,6 @@ def _promotion(scene: Scene) -> Promotion:
     if promotion is None:
         raise Refused(f"{scene.feature.key} has no promotion to report on.")
     return promotion
-
-
-def _judge_automatically(scene: Scene, outcome: str) -> None:
-    """Give the verdict at once where the project wants it and the evidence is clear."""
-    if not scene.project.choices.automatic_verdict:
-        return
-    promotion = scene.promotion
-    if promotion is None or promotion.state not in OPEN_PROMOTIONS - {PromotionState.ROLLING_BACK}:
-        return  # somebody has decided meanwhile
-    evidence = production_evidence(scene.unit.books, scene.feature)
-    if outcome == "pass" and evidence.outcome == "pass":
-        verdict.keep(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
-    elif outcome == "fail" and not promotion.irreversible:
-        verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
-
-
-def _observed(scene: Scene, result: Observed) -> None:
-    """Say what watching production found, and act on it as far as the project lets the evidence decide."""
-    unit, feature, said = scene.unit, scene.feature, result.judgement
-    record(unit, feature, "observed", f"{result.outcome}: {' '.join(result.evidence)}", step=scene.step)
-    if said is not None:
-        text = f"{feature.key} in production, {result.outcome}. {shown_as_text(said)}"
-        people = scene.project.people.with_role(Who.MANAGER, Who.OPERATOR)
-        notify(unit, feature, f"observed:{feature.attempt_number}:{now():%Y%m%d%H%M%S}", text, to=people)
-        if said.breach and "critical_breach" in scene.project.choices.automatic_rollback:
-            _roll_back_by_evidence(scene)
-    _judge_automatically(scene, result.outcome)
-
-
-def _roll_back_by_evidence(scene: Scene) -> None:
-    promotion = scene.promotion
-    if promotion is None or promotion.irreversible:
-        return
-    if promotion.state in OPEN_PROMOTIONS - {PromotionState.ROLLING_BACK}:
-        evidence = production_evidence(scene.unit.books, scene.feature)
-        verdict.roll_back(scene.unit, scene.project, scene.feature, evidence.text, person="evidence")
-
-
-def _load_put(scene: Scene, result: Observed) -> None:
-    """Tell of a candidate that is slower than production was under the same load; it stops nothing by itself."""
-    unit, feature = scene.unit, scene.feature
-    record(unit, feature, "load", f"{result.outcome}: {' '.join(result.evidence)}", step=scene.step)
-    if result.outcome == "fail":
-        attempt = unit.books.attempt(feature)
-        to = attempt.authors if attempt and attempt.authors else scene.project.people.with_role(Who.DEVELOPER)
-        text = f"{feature.key} does worse under load than what is in production. {' '.join(result.evidence)}"
-        notify(unit, feature, f"slower:{feature.attempt_number}", text, to=to)
 
 
 def _trouble(scene: Scene, said: str) -> None:
