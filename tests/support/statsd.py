@@ -63,9 +63,9 @@ class Heard:
         with suppress(OSError):  # closed
             while True:
                 for line in self._socket.recv(65536).decode().splitlines():
-                    # What was said, not how much: of that there is no end.
+                    # What was said, not how much (of that there is no end), nor of how many it is a sample (``|@0.1``).
                     name, _, said = line.rpartition(":")
-                    self.lines.add(f"{name}:{said.partition('|')[2]}")
+                    self.lines.add(f"{name}:{said.split('|')[1]}")
 
     def close(self) -> None:
         """Stop."""

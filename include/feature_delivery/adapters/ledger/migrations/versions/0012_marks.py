@@ -26,6 +26,9 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_fd_mark_project", MARK, ["project"])
+    # A ledger that was brought back and up again has left marks that it knows nothing of any more: whatever is found
+    # first is its past. Of two copies of it, the second to leave one is still found.
+    op.execute(sa.text(f"INSERT INTO {MARK} (project, mark) SELECT name, '*' FROM fd_project"))  # noqa: S608 - ours
 
 
 def downgrade() -> None:
