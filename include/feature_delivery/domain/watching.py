@@ -8,6 +8,9 @@ from datetime import timedelta
 from feature_delivery.domain.judging.rules import MetricRule
 from feature_delivery.domain.judging.series import Series
 
+LOOKS_AT_ONCE = 500
+"""So many looks may be handed in together; more wait for the next time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:

@@ -22,7 +22,7 @@ from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import ProjectName, feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.upkeep import Found, ReapPlan
-from feature_delivery.domain.watching import Glance
+from feature_delivery.domain.watching import LOOKS_AT_ONCE, Glance
 from feature_delivery.domain.work import GateAnswer, Result, Work
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.ports.tracker import Issue, IssueState, Tracker
@@ -31,7 +31,7 @@ from feature_delivery.services.control.errands import for_issue
 from feature_delivery.services.control.permits import note_refusal, take_permit
 from feature_delivery.services.control.reap import plan_reaping, reaped
 from feature_delivery.services.control.results import FACTS, apply_result
-from feature_delivery.services.control.watches import AT_ONCE, keep_looks, kept_looks
+from feature_delivery.services.control.watches import keep_looks, kept_looks
 from feature_delivery.web import native, rounds
 from feature_delivery.web.access import task_proof, task_token
 from feature_delivery.web.checked import checked
@@ -85,7 +85,7 @@ class LooksBody(BaseModel):
     """What the probe has seen of production in a watch under way."""
 
     task: TaskClaim
-    looks: list[LookBody] = Field(max_length=AT_ONCE)
+    looks: list[LookBody] = Field(max_length=LOOKS_AT_ONCE)
 
 
 class KeptAnswer(BaseModel):

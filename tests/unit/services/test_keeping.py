@@ -15,10 +15,10 @@ from feature_delivery.domain.judging.findings import Finding
 from feature_delivery.domain.judging.rules import AVAILABILITY
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.watching import Glance, Watching, WatchPlan
+from feature_delivery.domain.watching import LOOKS_AT_ONCE, Glance, Watching, WatchPlan
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.work.job import Job
-from feature_delivery.services.work.keeping import AT_ONCE, Keeper
+from feature_delivery.services.work.keeping import Keeper
 from feature_delivery.services.work.observing import Watcher, conclude
 from tests.support.bench import FakeProbe
 
@@ -158,7 +158,7 @@ def test_failures_before_and_after_a_kill_are_one_breach() -> None:
 def test_a_control_plane_that_is_away_loses_nothing_and_looks_come_in_pieces() -> None:
     probe, ledger = FakeProbe(200), FakeLooks(away=True)
     keeper = watched(probe, ledger)
-    keeper.watcher.looks += [Glance(at=float(at), status=200, seconds=0.1) for at in range(AT_ONCE + 3)]
+    keeper.watcher.looks += [Glance(at=float(at), status=200, seconds=0.1) for at in range(LOOKS_AT_ONCE + 3)]
     with pytest.raises(Unavailable):
         keeper.exchange()
     assert keeper.behind
@@ -166,10 +166,10 @@ def test_a_control_plane_that_is_away_loses_nothing_and_looks_come_in_pieces() -
     ledger.there = {-1.0: Glance(at=-1.0, status=None, seconds=5.0)}
     keeper.exchange()
     keeper.exchange()
-    assert ledger.calls == [AT_ONCE, 3]
+    assert ledger.calls == [LOOKS_AT_ONCE, 3]
     assert not keeper.behind
     assert [look.at for look in keeper.watcher.earlier] == [-1.0], "what is its own does not come back"
-    assert len(keeper.watcher.seen.looks) == AT_ONCE + 4
+    assert len(keeper.watcher.seen.looks) == LOOKS_AT_ONCE + 4
 
 
 def test_a_look_that_takes_its_whole_time_limit_is_no_gap() -> None:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.ports.runs import TaskRef
 
-AT_ONCE = 500
-"""Looks that may be handed in together."""
-
 MOST_LOOKS = 20_000
 """Of one watch: more than a day of them, every five seconds. Later ones live in the trigger only."""
 

@@ -19,14 +19,29 @@ RENEWED = frozenset({Step.DEPLOY_DEVELOPMENT, Step.DEPLOY_PREPROD})
 """Steps that take nothing away from anybody: they wait for no place that does not answer."""
 
 
-def claim_place(control: Control, project: ProjectName, platform: Platform, claim: Claim) -> None:
+def claim_place(
+    control: Control, project: ProjectName, platform: Platform, claim: Claim, *, may_be_away: bool = False
+) -> None:
     """Leave our mark where the project runs.
+
+    Args:
+        control: Hears of a mark that nobody expected.
+        project: Whose place.
+        platform: Where it runs.
+        claim: The mark, and those it may replace.
+        may_be_away: Go on without, where the place does not answer just now.
 
     Raises:
         Unavailable: Another control plane has left its own there: the ledger holds everything from now on.
         Error: The place cannot be reached.
     """
-    if found := platform.claim(project, claim):
+    try:
+        found = platform.claim(project, claim)
+    except Temporary:
+        if not may_be_away:
+            raise
+        return
+    if found:
         control.contested(project, found)
 
 
@@ -35,11 +50,4 @@ def claim_for(control: Control, tools: Tools, work: Work) -> None:
     if work.claim is None or work.done:
         return
     platform = tools.platform(work.claim.instance)
-    try:
-        found = platform.claim(work.project, work.claim)
-    except Temporary:
-        if work.step in RENEWED:
-            return
-        raise
-    if found:
-        control.contested(work.project, found)
+    claim_place(control, work.project, platform, work.claim, may_be_away=work.step in RENEWED)

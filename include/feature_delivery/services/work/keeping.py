@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.watching import LOOKS_AT_ONCE
+
 if TYPE_CHECKING:
     from feature_delivery.domain.watching import Glance
     from feature_delivery.ports.control import Looks
     from feature_delivery.ports.runs import TaskRef
     from feature_delivery.services.work.observing import Watcher
-
-AT_ONCE = 500
-"""Looks that are handed in together; more wait for the next time."""
 
 
 @dataclass(slots=True)
@@ -45,7 +44,7 @@ class Keeper:
         if not self.recalled:
             self.watcher.earlier = tuple(self.ledger.kept(self.task, self.permit))
             self.recalled = True
-        new: tuple[Glance, ...] = tuple(self.watcher.looks[self._kept : self._kept + AT_ONCE])
+        new: tuple[Glance, ...] = tuple(self.watcher.looks[self._kept : self._kept + LOOKS_AT_ONCE])
         if new:
             self.ledger.keep(self.task, self.permit, new)
             self._kept += len(new)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,12 +31,6 @@ _MARKS = (
     *("Cargo.toml", "go.mod", "go.work", "Gemfile", "composer.json", ".ruby-version", ".tool-versions"),
 )
 """By these files tools tell where a project begins: they look in every folder above, and fail on what is closed."""
-
-
-@cache
-def is_possible() -> bool:
-    """Say whether this kernel can fence a process in."""
-    return fence.version() >= 1
 
 
 def fenced(

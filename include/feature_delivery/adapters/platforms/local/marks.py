@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from feature_delivery.adapters.platforms.local.state import lock_until, replace_whole
 from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.marks import UNREADABLE
 from feature_delivery.domain.names import project_name
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from feature_delivery.domain.names import ProjectName
 
 FOLDER = ".control"
-_PAUSE_SECONDS = 0.01
 
 
 def leave(root: Path, project: ProjectName, claim: Claim, *, timeout_seconds: float) -> str:
@@ -59,31 +58,19 @@ def _read(file: Path) -> str:
 def _write(file: Path, mark: str) -> None:
     """Replace the file in one step; the machine and the time are for people who look for the other one."""
     content = {"mark": mark, "machine": socket.gethostname(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    new = file.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as opened:
-        json.dump(content, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    new.replace(file)
+    replace_whole(file, json.dumps(content), fresh=file.with_suffix(".new"))
 
 
 @contextmanager
 def _locked(folder: Path, *, timeout_seconds: float) -> Iterator[int]:
     """Hold the folder; the kernel frees it when its holder dies."""
-    end = time.monotonic() + timeout_seconds
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise Unavailable(
-                        f"Could not leave a mark in {str(folder)!r}: another process has held it for "
-                        f"{timeout_seconds:g} seconds. Try again."
-                    ) from None
-                time.sleep(_PAUSE_SECONDS)
+        if not lock_until(descriptor, time.monotonic() + timeout_seconds):
+            raise Unavailable(
+                f"Could not leave a mark in {str(folder)!r}: another process has held it for "
+                f"{timeout_seconds:g} seconds. Try again."
+            )
         yield descriptor
     finally:
         os.close(descriptor)

@@ -129,13 +129,17 @@ def foreign(layout: Layout, why: str) -> Refused:
 
 def save(layout: Layout, record: EnvironmentRecord) -> None:
     """Replace the record in one step: readers see the old one or the new one, after a crash too."""
-    fresh = layout.state_file.with_name(FRESH_STATE)
+    replace_whole(layout.state_file, record.model_dump_json(indent=1), fresh=layout.state_file.with_name(FRESH_STATE))
+
+
+def replace_whole(path: Path, text: str, *, fresh: Path) -> None:
+    """Put ``text`` in the place of a file in one step, by the file ``fresh`` beside it, which is on the disk first."""
     try:
         with fresh.open("w", encoding="utf-8") as file:
-            file.write(record.model_dump_json(indent=1))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(layout.state_file)
+        fresh.replace(path)
     except OSError:
         with suppress(OSError):
             fresh.unlink()
@@ -159,7 +163,7 @@ def locked(layout: Layout, *, timeout_seconds: float, create: bool = False) -> I
             yield False
             return
         try:
-            if _lock(descriptor, end) and _is(descriptor, layout.lock_file):
+            if lock_until(descriptor, end) and _is(descriptor, layout.lock_file):
                 yield True
                 return
         finally:
@@ -184,7 +188,8 @@ def _open(path: Path, *, create: bool) -> int | None:
                 return None
 
 
-def _lock(descriptor: int, end: float) -> bool:
+def lock_until(descriptor: int, end: float) -> bool:
+    """Wait for an open file's lock until a moment of ``time.monotonic``; says whether it is held now."""
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
