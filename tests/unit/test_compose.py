@@ -107,6 +107,12 @@ def test_a_stop_reaches_what_a_shell_has_started() -> None:
             assert len(last) == 1, f"{name}: end its script with exec"
 
 
+def test_workers_stop_before_the_servers_that_their_tasks_report_to() -> None:
+    """Compose stops what depends on others first. All at once, a task that ran could not end for ten minutes."""
+    for name in ("worker", "worker-local"):
+        assert {"api-core", "api-execution", "migrations", "postgres", "redis"} <= set(SERVICES[name]["depends_on"])
+
+
 def test_heartbeats_and_board_streams_have_servers_of_their_own() -> None:
     environment = SERVICES["worker"]["environment"]
     assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].startswith("http://api-execution:")
@@ -118,6 +124,28 @@ def test_local_shops_have_one_worker_and_every_queue_is_taken() -> None:
     assert option("worker-local", "--queues") == "feature_delivery_local"  # as tests/dags say of the tasks
     assert option("worker", "--queues") == "default"
     assert "replicas" not in SERVICES["worker-local"]["deploy"]
+
+
+def test_a_second_container_of_local_shops_cannot_start() -> None:
+    """``--scale worker-local=2`` is refused for want of an address: both would start every environment."""
+    network = COMPOSE["networks"]["default"]["ipam"]["config"][0]
+    address = ip_address(SERVICES["worker-local"]["networks"]["default"]["ipv4_address"])
+    assert address in ip_network(network["subnet"])
+    assert address not in ip_network(network["ip_range"]), "nobody else is given it"
+    assert str(address) != SERVICES["proxy"]["networks"]["default"]["ipv4_address"]
+
+
+def test_work_of_a_killed_worker_goes_on_within_a_minute_when_the_scheduler_was_killed_with_it() -> None:
+    """A scheduler fails tasks without a heartbeat only if they are its own, and adopts others' every 5 minutes."""
+    helm = yaml.safe_load((ROOT / "include/helm/feature-delivery/values.yaml").read_text("utf-8"))
+    prefix = "AIRFLOW__SCHEDULER__"
+    environment = SERVICES["scheduler"]["environment"]
+    compose = {name.removeprefix(prefix).lower(): value for name, value in environment.items() if prefix in name}
+    for scheduler in (compose, helm["airflow"]["config"]["scheduler"]):
+        assert "scheduler_health_check_threshold" not in scheduler
+        lost = int(scheduler["task_instance_heartbeat_timeout"])
+        gone = 30 + int(scheduler["orphaned_tasks_check_interval"])  # seconds without a heartbeat: Airflow's default
+        assert max(lost, gone) + int(scheduler["task_instance_heartbeat_timeout_detection_interval"]) < 60
 
 
 def test_every_setting_is_in_the_example_and_no_secret_has_a_default() -> None:

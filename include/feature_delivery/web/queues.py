@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -32,8 +32,12 @@ _CONNECT = {"socket_connect_timeout": 5, "socket_timeout": 20, "max_retries": 1,
 
 _log = logging.getLogger(__name__)
 
-Answers = Mapping[str, list[dict[str, Any]]]
-"""Per worker the queues that it takes, as ``celery inspect active_queues`` has them."""
+Answers = Sequence[Mapping[str, list[dict[str, Any]]]]
+"""One of each worker: its name with the queues that it takes, as ``celery inspect active_queues`` has them.
+
+Not by name, as ``inspect`` itself returns them: two workers may have the same one (``--scale worker-local=2``), and
+whether there are two is the question.
+"""
 
 
 def is_celery() -> bool:
@@ -58,13 +62,13 @@ def _app(_broker: str) -> Any:
 def _ask() -> Answers:
     app = _app(conf.get("celery", "broker_url"))
     with app.connection_for_write(transport_options=_CONNECT) as connection:
-        found = app.control.inspect(timeout=ANSWER_SECONDS, connection=connection).active_queues()
-    answers: Answers = found or {}
+        found = app.control.broadcast("active_queues", reply=True, timeout=ANSWER_SECONDS, connection=connection)
+    answers: Answers = found or []
     return answers
 
 
 def takers(queue: str) -> Sequence[str]:
-    """Ask Celery's workers which of them take a queue now; returns their names, sorted.
+    """Ask Celery's workers which of them take a queue now; returns a name for each of them, sorted.
 
     Raises:
         Unavailable: The broker does not answer this server.
@@ -76,7 +80,11 @@ def takers(queue: str) -> Sequence[str]:
             f"Could not ask Celery's workers who takes the queue {queue!r}: the broker of [celery] broker_url did not "
             f"answer this API server ({type(error).__name__}). Look whether it runs."
         ) from None  # its text may hold the broker's address with the password
-    return sorted(worker for worker, taken in answers.items() if any(one["name"] == queue for one in taken))
+    return sorted(worker for worker, taken in _each(answers) if any(one["name"] == queue for one in taken))
+
+
+def _each(answers: Answers) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    return (pair for answer in answers for pair in answer.items())
 
 
 @dataclass
@@ -96,7 +104,7 @@ class Queues:
             _log.warning("Could not ask Celery's workers by the broker: %s.", type(error).__name__)
             self._workers = None
         else:
-            self._workers = Counter(queue["name"] for taken in answers.values() for queue in taken)
+            self._workers = Counter(queue["name"] for _, taken in _each(answers) for queue in taken)
         self._at = time.monotonic()
         return LOOK_SECONDS
 
