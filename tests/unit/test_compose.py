@@ -184,6 +184,23 @@ def test_prometheus_is_told_every_address_within_the_stack() -> None:
     assert set(moved.values()) <= set(SERVICES)
 
 
+def test_prometheus_reports_no_shop_as_down_that_it_cannot_reach() -> None:
+    """Seen on a real engine: a healthy shop of ``worker-local`` paged people, probed at Prometheus' own address."""
+    script = str(SERVICES["prometheus"]["entrypoint"][-1])
+    source = ROOT / "include/monitoring/prometheus.yml"
+    edit = script[script.index("sed ") : script.index(" > /tmp/prometheus/prometheus.yml")]
+    command = ["sh", "-ec", edit.replace("/etc/feature-delivery/prometheus.yml", str(source))]
+    edited = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    for text, loopback in ((source.read_text("utf-8"), False), (edited, True)):
+        jobs = {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
+        for name in ("shops", "probes"):
+            first = jobs[name]["relabel_configs"][0]
+            assert (first["source_labels"], first["action"]) == (["__address__"], "drop")
+            for address in ("127.0.0.1:21944", "localhost:80", "[::1]:443"):
+                assert bool(re.fullmatch(first["regex"], address)) is loopback, (name, address)
+            assert not re.fullmatch(first["regex"], "shop.example.com:443")
+
+
 def test_all_of_the_image_is_compiled_whatever_its_base_had_already() -> None:
     """The official image comes without byte code, and uv compiles only what it installs."""
     (locked,) = [line for line in DOCKERFILE.splitlines() if "--require-hashes" in line]
