@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,19 @@ from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
 if TYPE_CHECKING:
     from feature_delivery.domain.names import CommitSha
     from feature_delivery.domain.plan import SuitePlan
+
+
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""The second is what a shell says of what it has run."""
+
+
+def exited(code: int) -> str:
+    """Return how a command ended by itself, as the middle of a sentence: ``exited with 3``.
+
+    Nobody but the kernel kills a suite that way; its own words are at most "Killed".
+    """
+    how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+    return f"{how} (killed, most likely for want of memory)" if code in _KILLED else how
 
 
 def judge(

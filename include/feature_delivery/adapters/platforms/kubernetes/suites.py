@@ -9,7 +9,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.judging import judge, says_nothing
+from feature_delivery.adapters.platforms.judging import exited, judge, says_nothing
 from feature_delivery.adapters.platforms.junit import SIZE_LIMIT_BYTES, BadReportError, parse_report
 from feature_delivery.adapters.platforms.kubernetes.manifests.parts import WORKSPACE, scratch
 from feature_delivery.adapters.platforms.kubernetes.manifests.pods import (
@@ -137,7 +137,7 @@ class SuiteRun:
         elif code is None:
             how = f"was ended by the cluster: {ended.reason or f'exit code {ended.code}'}"
         else:
-            how = f"exited with {code}"
+            how = exited(code)
         return judge(
             self.suite,
             name=self.name,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from feature_delivery.adapters.platforms.judging import exited
 from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.adapters.platforms.local import processes
 from feature_delivery.adapters.platforms.local.guarding import Guard
@@ -56,7 +57,7 @@ class Outcome:
             return f"used {self.used} and was killed"
         if self.code is None:
             return f"did not end within {allowed.total_seconds():g} seconds and was killed"
-        return f"was ended by signal {-self.code}" if self.code < 0 else f"exited with {self.code}"
+        return exited(self.code)
 
     @property
     def last_words(self) -> str:
