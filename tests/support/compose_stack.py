@@ -194,6 +194,8 @@ class Stack:
             code = self.mains[other].poll()
             assert code in {None, 0}, self.last_words([other])
             holds = code == 0
+        elif condition == "service_started":
+            holds = True
         else:
             assert condition == "service_healthy"
             holds = self.is_healthy(other)
