@@ -322,6 +322,25 @@ os._exit(0)
     assert _left_of(bench) == []
 
 
+def test_nothing_of_it_hides_by_dropping_what_it_is_known_by(bench: Bench, release: Release) -> None:
+    """Without marks, parent and session; one of them writes without end into what the suite is read from."""
+    name = f"hidden-{os.getpid()}"
+    script = f"""
+import os, subprocess
+for what in ("import time; time.sleep(600)", "while True: print('x' * 9000)"):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execve(sys.executable, ["python", "-c", what, {name!r}], {{}})
+        os._exit(0)
+import time
+time.sleep(1)
+"""
+    report, _ = attack(bench, release, "import sys\n" + script)
+    assert report.problem == ""
+    assert [one for one in psutil.process_iter(["cmdline"]) if name in (one.info["cmdline"] or [])] == []
+
+
 def _left_of(bench: Bench) -> list[psutil.Process]:
     """What of a suite lives on."""
     return [process for process in psutil.process_iter() if _is_of_a_suite(process, bench.root)]

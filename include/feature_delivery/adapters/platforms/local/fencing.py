@@ -56,7 +56,7 @@ def fenced(
         directory: Where it runs: a checkout, or a suite's copy of one.
         installs: It fills the virtual environment, and may use the package managers' caches, and the certificates and
             the like that the operator's settings name.
-        serves: People wait for its answers: it stands back for nobody.
+        serves: People wait for its answers: it stands back for nobody, and outlives whoever starts it.
     """
     if settings.fence == "off":
         return tuple(command)
@@ -72,7 +72,7 @@ def fenced(
         *_rules("hidden", hidden),
         *(["required"] if settings.fence == "required" else []),
         *_limits(settings.limits, variables),
-        *([] if serves else [f"nice:{_STANDS_BACK}"]),
+        *([] if serves else [f"nice:{_STANDS_BACK}", "stays"]),
     ]
     return (base_interpreter(), "-I", "-S", str(_PROGRAM), *rules, "--", *command)
 
