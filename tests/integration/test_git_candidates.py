@@ -75,8 +75,8 @@ class Shop:
 
     def world_files(self, commit: str) -> dict[str, bytes]:
         if self.world.branches().get(PRODUCTION) != commit:
-            look = BranchName("candidate/look")
-            self.repository.publish_candidate(look, CommitSha(commit), over=self.repository.heads().get(look))
+            look, there = BranchName("candidate/look"), self.world.branches().get("candidate/look")
+            self.repository.publish_candidate(look, CommitSha(commit), over=CommitSha(there) if there else None)
         return self.world.files(commit)
 
 
