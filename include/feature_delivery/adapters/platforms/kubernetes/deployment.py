@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from feature_delivery.adapters.platforms.kubernetes.building import build
 from feature_delivery.adapters.platforms.kubernetes.errands import Errands
 from feature_delivery.adapters.platforms.kubernetes.manifests.backing import BACKING
+from feature_delivery.adapters.platforms.kubernetes.migrations import Migrations
 from feature_delivery.adapters.platforms.kubernetes.provisioning import mark
 from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
 from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, look
-from feature_delivery.domain.errors import Conflict, Error, NotFound, Refused
+from feature_delivery.domain.errors import Error, NotFound, Permanent, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from feature_delivery.ports.platform import Release
 
 _LAST_LINES = 12
-_REASON_LIMIT = 4_000
 
 
 class Deployment:
@@ -59,7 +59,7 @@ class Deployment:
         self.target = make_release(place, release)
         self.short = self.target.commit[:12]
         self.launch = f"{self.target.id}@{place.ref.generation}"
-        self.errands = Errands(place, waits, say, token=str(place.ref.generation))
+        self._name_pods(str(place.ref.generation))
 
     def run(self) -> None:
         """Do it, or leave everything as it was.
@@ -98,14 +98,18 @@ class Deployment:
             return known.changed(generation=generation, launch=self.launch, **kept)
 
         record = self.place.change(mine)
-        self.errands = Errands(self.place, self.waits, self.say, token=str(record.begun))
+        self._name_pods(str(record.begun))
         return record
+
+    def _name_pods(self, token: str) -> None:
+        self.errands = Errands(self.place, self.waits, self.say, token=token)
+        self.migrations = Migrations(self.place, self.waits, self.say, launch=self.launch, token=token)
 
     def _runs_already(self, record: EnvironmentRecord) -> bool:
         current = record.current
         if current is None or current.id != self.target.id or record.unsettled is not None:
             return False
-        if record.taken_back == current.id:
+        if current.id in {record.taken_back, record.going_back}:
             return False
         with suppress(NotFound):
             return look(self.place.cluster, self._rollout(current)).outcome is Outcome.READY
@@ -125,9 +129,9 @@ class Deployment:
         """Bring backing services up and the data to what the release expects."""
         self._start_services()
         if self.migrate_back is not None:
-            self._take_migration_back(record, self.migrate_back)
-        elif self.target.plan.migration.forward is not None:
-            self._migrate(record)
+            self.migrations.take_back(record, self.target, self.migrate_back)
+        else:
+            self.migrations.forward(self.migrations.finish(record), self.target)
         self._seed()
 
     def _start_services(self) -> None:
@@ -142,39 +146,6 @@ class Deployment:
         found = self.waits.rollout(self.place.cluster, rollout)
         if found.outcome is Outcome.FAILED:
             raise self._refusal(f"{names} did not start: {found.reason}", found)
-
-    def _migrate(self, record: EnvironmentRecord) -> None:
-        """Run the forward migration once, however often the deploy is taken up again."""
-        if record.unsettled is not None and record.unsettled.id == self.target.id and record.migrated:
-            return
-        begun = {"unsettled": self.target, "migrated": False, "taken_back": ""}
-        self.place.change(lambda known: known.changed(**begun), launch=self.launch)
-        forward = self.target.plan.migration.forward
-        assert forward is not None
-        title = f"Migrate: {' '.join(forward)}"
-        self.errands.must(self.target, forward, doing="migrate", role="migration", title=title)
-        self.place.change(lambda known: known.changed(migrated=True), launch=self.launch)
-        self.errands.clear()
-
-    def _take_migration_back(self, record: EnvironmentRecord, plan: DeliveryPlan) -> None:
-        """Run the backward migration of the release that goes, in its own code: only that one knows it."""
-        current = record.current
-        leaving = record.unsettled or (current if current and current.commit != self.target.commit else None)
-        back = plan.migration.way_back
-        if leaving is not None and record.taken_back == leaving.id:
-            return
-        if leaving is not None and back is not None:
-            title = f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}"
-            try:
-                self.errands.must(leaving, back, doing="migrate back", role="migration", title=title)
-            except Refused as error:
-                raise Refused(
-                    f"{error}\n{leaving.commit[:12]} goes on serving. Mend its data by hand until that command "
-                    "succeeds, then deploy again."
-                ) from error
-        done = {"unsettled": None, "migrated": False, "taken_back": leaving.id if leaving is not None else ""}
-        self.place.change(lambda known: known.changed(**done), launch=self.launch)
-        self.errands.clear()
 
     def _seed(self) -> None:
         seeds = [service for service in services_of(self.place) if service.seed]
@@ -234,7 +205,8 @@ class Deployment:
             nonlocal old
             old = known.current
             previous = old if old is not None and old.commit != self.target.commit else known.previous
-            over = {"unsettled": None, "migrated": False, "launch": "", "taken_back": ""}
+            over = {"unsettled": None, "migrated": False, "launch": ""}
+            over |= {"taken_back": "", "going_back": "", "back_token": ""}
             return known.changed(current=self.target, previous=previous, **over)
 
         self.place.change(switched, launch=self.launch)
@@ -251,7 +223,13 @@ class Deployment:
                 self.place.remove(manifest)
 
     def _give_up(self, error: Error) -> None:
-        """Bring back what ran before; what fails here is mended by the next deploy, and must not hide ``error``."""
+        """Bring back what ran before; what fails here is mended by the next deploy, and must not hide ``error``.
+
+        Raises:
+            Temporary: The data are on their way back, and nobody knows how that ended: the next try goes on there, and
+                ends with ``error``.
+        """
+        migrated = False
         with suppress(Error):
             record = self.place.read(launch=self.launch)
             old = record.current
@@ -259,30 +237,16 @@ class Deployment:
                 for manifest in old.manifests:
                     self.place.apply(manifest)
             self._remove_rest(self.target.manifests, old.manifests if old is not None else [])
-            if record.migrated and record.unsettled is not None and record.unsettled.id == self.target.id:
-                self._undo_migration(error)
-            self.place.change(lambda known: known.changed(launch="", failed=""), launch=self.launch)
+            migrated = record.migrated and record.unsettled is not None and record.unsettled.id == self.target.id
+            if not migrated:
+                self._let_go()
+        if migrated:
+            with suppress(Permanent):
+                self.migrations.undo(record, self.target, error)
+                self._let_go()
 
-    def _undo_migration(self, error: Error) -> None:
-        """Bring the data back that were migrated for this release, where that is possible: the old one goes on."""
-        back = self.target.plan.migration.way_back
-        if back is None:
-            error.add_note("Its migration has run and stays; the old release goes on with migrated data.")
-            return
-        # Whoever takes this up again has to go on here: the release must not be tried on data that are half way back.
-        self.place.change(lambda known: known.changed(failed=str(error)[:_REASON_LIMIT]), launch=self.launch)
-        title = f"Take its migration back: {' '.join(back)}"
-        try:
-            self.errands.must(self.target, back, doing="migrate back", role="migration", title=title)
-            undone = {"unsettled": None, "migrated": False}
-            self.place.change(lambda known: known.changed(**undone), launch=self.launch)
-            self.errands.clear()
-        except Conflict:
-            raise
-        except Error as failure:
-            self.say(f"The migration of {self.short} could not be taken back: {failure}")
-        else:
-            self.say(f"The migration of {self.short} was taken back.")
+    def _let_go(self) -> None:
+        self.place.change(lambda known: known.changed(launch="", failed=""), launch=self.launch)
 
 
 def _identity(manifest: Manifest) -> tuple[str, str]:

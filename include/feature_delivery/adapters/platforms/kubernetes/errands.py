@@ -46,7 +46,21 @@ class Errands:
         return self._run(task, command, hear=lambda _: None)
 
     def must(self, release: ReleaseRecord, command: Command, *, doing: str, role: str, title: str = "") -> None:
-        """Run a command that has to succeed; its pod stays until ``clear``, when that is written down.
+        """Run a command that has to succeed, as ``failure`` does.
+
+        Raises:
+            Refused: It did not succeed; the sentence ends with its last lines.
+        """
+        failed = self.failure(release, command, doing=doing, role=role, title=title)
+        if failed is not None:
+            raise failed
+
+    def failure(
+        self, release: ReleaseRecord, command: Command, *, doing: str, role: str, title: str = ""
+    ) -> Refused | None:
+        """Run a command and return why it has failed; its pod stays until ``clear`` when it has not.
+
+        What is raised is no verdict: the pod may be there, and run, and is found by whoever asks with the same token.
 
         Args:
             release: Whose code it runs in.
@@ -55,8 +69,8 @@ class Errands:
             role: What it is for.
             title: Said when it begins, and not again by a try that finds it.
 
-        Raises:
-            Refused: It did not succeed; the sentence ends with its last lines.
+        Returns:
+            ``None`` when it ended with 0; else a sentence that ends with its last lines.
         """
         limit = self.place.settings.install_timeout
         last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -65,13 +79,13 @@ class Errands:
         ended = self._run(task, command, hear=lambda line: last.append(clean(line)) if line.strip() else None)
         if ended.code == 0:
             self._done.append(task)
-            return
+            return None
         forget(self.place.cluster, task)
         how = f"exited with {ended.code}" if ended.code is not None else f"did not come to its end: {ended.reason}"
         if ended.timed_out:
             how = f"did not end within {limit.total_seconds():g} seconds and was killed"
         words = "It ended with:\n" + "\n".join(last) if last else "It wrote nothing."
-        raise Refused(
+        return Refused(
             f"Could not {doing} {release.commit[:12]} in {self.place.title}: {' '.join(command)!r} {how}. {words}"
         )
 
