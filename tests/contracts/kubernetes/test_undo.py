@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,9 @@ from feature_delivery.adapters.platforms.kubernetes.waiting import WaitsHere
 from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.ports.platform import EnvironmentStatus, Release
 from tests import shops
-from tests.contracts.kubernetes.cases import REF, ignore
+from tests.contracts.kubernetes.cases import PLACE, REF, ignore
 from tests.contracts.kubernetes_bench import KubernetesBench
-from tests.fakes.kubernetes.cluster import Fate
+from tests.fakes.kubernetes.cluster import Fate, running
 from tests.fakes.kubernetes.server import FakeApiServer
 from tests.fakes.kubernetes.store import Object
 
@@ -107,7 +108,7 @@ def test_a_pod_that_is_lost_on_the_way_back_is_begun_again(bench: KubernetesBenc
         return by_commit(pod)
 
     bench.server.cluster.fate = fate
-    with pytest.raises(Unavailable, match="Evicted.* It is tried again"):
+    with pytest.raises(Unavailable, match=r"Evicted.* It is tried again"):
         deploy(bench, two, 2)
     with pytest.raises(Refused, match="Could not start"):
         deploy(bench, two, 3)
@@ -150,3 +151,61 @@ def ignore_requests(then: Callable[[], None]) -> Callable[[str, str], None]:
             then()
 
     return seen
+
+
+def unseen_forward(bench: KubernetesBench, forward: tuple[str, ...]) -> Release:
+    """Deploy what migrates; nobody sees its pod once it has begun."""
+    two = shops.release("two", forward=forward, back=DOWN)
+    bench.server.before = ignore_requests(lambda: bench.server.fail(0, times=99, method="GET", path="/pods/.*-migr"))
+    with pytest.raises(Unavailable):
+        deploy(bench, two, 2)
+    bench.server.before = lambda _method, _path: None
+    bench.server.faults.clear()
+    return two
+
+
+def test_a_way_back_does_not_begin_beside_the_way_forward(bench: KubernetesBench, tmp_path: Path) -> None:
+    two = unseen_forward(bench, ("sh", "-c", f"until test -e {tmp_path}/go; do sleep 0.01; done; echo gone"))
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "of an earlier deploy" in line:
+            (tmp_path / "go").touch()
+
+    bench.platform.deploy(replace(REF, generation=3), shops.release("one"), say=say, migrate_back=two.plan)
+    heard = [line for line in said if line in {"gone", "down"}]
+    assert heard == ["gone", "down"]
+
+
+def test_a_migration_that_an_earlier_deploy_left_and_that_never_began_is_removed(bench: KubernetesBench) -> None:
+    by_commit = bench.server.cluster.fate
+    bench.server.cluster.fate = lambda pod: Fate("pending") if "-migration-" in pod["metadata"]["name"] else None
+    two = unseen_forward(bench, UP)
+    bench.server.cluster.fate = by_commit
+    assert deploy(bench, shops.release("one"), 3, migrate_back=two.plan).unsettled is None
+    assert ran(bench) == [DOWN]
+
+
+def test_a_migration_that_does_not_end_lets_no_other_one_begin(bench: KubernetesBench) -> None:
+    two = unseen_forward(bench, UP)
+    [pod] = [each for each in bench.server.store.list("pods", PLACE) if "-migration-" in each["metadata"]["name"]]
+    key = ("pods", PLACE, pod["metadata"]["name"])
+    bench.server.store.set_status(key, running(pod["spec"]["containers"][0]))
+    with pytest.raises(Unavailable, match="of an earlier deploy still runs"):
+        deploy(bench, shops.release("one"), 3, migrate_back=two.plan)
+    assert ran(bench) == [UP]
+
+
+def test_the_data_stay_where_the_same_commit_goes_on(bench: KubernetesBench) -> None:
+    """Another plan makes another release of a commit; its migration is the one that serves."""
+    two = shops.release("two", forward=UP, back=DOWN)
+    deploy(bench, two, 2)
+    bench.fates[two.commit] = Fate("crashes")
+    with pytest.raises(Refused, match="Could not start") as caught:
+        deploy(bench, replace(two, plan=replace(two.plan, variables={"A": "1"})), 3)
+    assert ran(bench) == [UP, UP]
+    assert caught.value.__notes__ == ["Its migration stays: the same commit goes on serving, and needs it."]
+    found = bench.platform.status(REF)
+    assert found is not None
+    assert (found.commit, found.unsettled) == (two.commit, None)

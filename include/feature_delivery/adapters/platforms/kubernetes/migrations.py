@@ -2,8 +2,8 @@
 
 A migration is a pod whose name follows from its token. What cannot be seen from here is written down before it begins:
 forward, which release's data are on their way (``unsettled``); back, that and the token (``going_back``), because the
-way back outlives the deploy that began it. Whoever comes next, a further try, a rollback, another commit, hears that pod
-first.
+way back outlives the deploy that began it. Whoever comes next, a further try, a rollback, another commit, hears that
+pod first; and no migration begins while the pod of another one runs.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Migrations:
         self._write(unsettled=target, migrated=False, taken_back="")
         errands = self._errands(self.token)
         title = f"Migrate: {' '.join(forward)}"
+        errands.wait_for_others(target, forward, role=_ROLE)
         errands.must(target, forward, doing="migrate", role=_ROLE, title=title)
         self._write(migrated=True)
         errands.clear()
@@ -128,6 +129,7 @@ class Migrations:
 
         errands = self._errands(self.place.change(begun, launch=self.launch).back_token)
         title = f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}"
+        errands.wait_for_others(leaving, back, role=_ROLE)
         failed = errands.failure(leaving, back, doing="migrate back", role=_ROLE, title=title)
         done = {"unsettled": None, "taken_back": leaving.id} if failed is None else {}
         self._write(migrated=False, going_back="", back_token="", **done)
