@@ -18,6 +18,7 @@ from feature_delivery.adapters.platforms.kubernetes.release import make_release,
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
 from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, look
+from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Error, NotFound, Permanent, Refused
 
 if TYPE_CHECKING:
@@ -159,8 +160,12 @@ class Deployment:
 
     def _roll_out(self, release: ReleaseRecord) -> None:
         """Apply the release's objects and wait until they run."""
-        self.place.read(launch=self.launch)
-        for manifest in release.manifests:
+        # Whatever becomes of this deploy, the next one knows what it may have left.
+        wanted = release.manifests
+        self.place.change(
+            lambda known: known.changed(rest=_rest(known, wanted, kept=known.current)), launch=self.launch
+        )
+        for manifest in wanted:
             self.place.apply(manifest)
         rollout = self._rollout(release)
         self.say(f"Wait for the rollout of {release.commit[:12]} in {self.place.namespace}.")
@@ -194,33 +199,30 @@ class Deployment:
                     self.place.namespace, found.pod, container=found.container, tail=_LAST_LINES, previous=previous
                 )
                 if text.strip():
-                    return "It ended with:\n" + text.rstrip()
+                    return "It ended with:\n" + "\n".join(map(clean, text.rstrip().split("\n")))
         return "It wrote nothing."
 
     def _settle(self) -> None:
         """Write down that the release serves, and remove what only its predecessor had."""
-        old: ReleaseRecord | None = None
 
         def switched(known: EnvironmentRecord) -> EnvironmentRecord:
-            nonlocal old
             old = known.current
             previous = old if old is not None and old.commit != self.target.commit else known.previous
             over = {"unsettled": None, "migrated": False, "launch": ""}
             over |= {"taken_back": "", "going_back": "", "back_token": ""}
-            return known.changed(current=self.target, previous=previous, **over)
+            rest = _rest(known, old.manifests if old is not None else [], kept=self.target)
+            return known.changed(current=self.target, previous=previous, rest=rest, **over)
 
-        self.place.change(switched, launch=self.launch)
-        if old is not None:
-            self._remove_rest(old.manifests, self.target.manifests)
+        self._sweep(self.place.change(switched, launch=self.launch))
         mark(self.place, self.target.commit, say=self.say)
 
-    def _remove_rest(self, before: list[Manifest], after: list[Manifest]) -> None:
-        kept = {_identity(manifest) for manifest in after}
-        for manifest in before:
-            # A volume claim holds data: whoever drops it from the manifests removes it by hand.
-            if _identity(manifest) not in kept and manifest["kind"] != "PersistentVolumeClaim":
-                self.say(f"Remove {manifest['kind']} {manifest['metadata']['name']}: this release has none.")
-                self.place.remove(manifest)
+    def _sweep(self, record: EnvironmentRecord) -> None:
+        """Remove what no release needs; it is written down until it is gone."""
+        for manifest in record.rest:
+            self.say(f"Remove {manifest['kind']} {manifest['metadata']['name']}: this release has none.")
+            self.place.remove(manifest)
+        if record.rest:
+            self.place.change(lambda known: known.changed(rest=()), launch=record.launch)
 
     def _give_up(self, error: Error) -> None:
         """Bring back what ran before; what fails here is mended by the next deploy, and must not hide ``error``.
@@ -236,7 +238,7 @@ class Deployment:
             if old is not None:
                 for manifest in old.manifests:
                     self.place.apply(manifest)
-            self._remove_rest(self.target.manifests, old.manifests if old is not None else [])
+            self._sweep(record)
             migrated = record.migrated and record.unsettled is not None and record.unsettled.id == self.target.id
             if not migrated:
                 self._let_go()
@@ -247,6 +249,21 @@ class Deployment:
 
     def _let_go(self) -> None:
         self.place.change(lambda known: known.changed(launch="", failed=""), launch=self.launch)
+
+
+def _rest(known: EnvironmentRecord, more: list[Manifest], *, kept: ReleaseRecord | None) -> tuple[Manifest, ...]:
+    """Return what has yet to be removed with ``more`` added to it, and without what ``kept`` has.
+
+    A volume claim holds data: whoever drops it from the manifests removes it by hand.
+    """
+    needed = {_identity(manifest) for manifest in kept.manifests} if kept is not None else set()
+    found: dict[tuple[str, str], Manifest] = {}
+    for manifest in (*known.rest, *more):
+        if manifest["kind"] != "PersistentVolumeClaim" and _identity(manifest) not in needed:
+            meta = {field: manifest["metadata"][field] for field in ("name", "namespace")}
+            named = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": meta}
+            found.setdefault(_identity(manifest), named)
+    return tuple(found.values())
 
 
 def _identity(manifest: Manifest) -> tuple[str, str]:

@@ -70,6 +70,7 @@ class EnvironmentRecord(IdentifiedRecord):
         going_back: ``unsettled`` or ``current``, when taking its migration back was begun and nobody knows yet how that
             ended: neither its data nor ``migrated`` can be relied on before its pod has been heard.
         back_token: What that pod is found by, whoever asks.
+        rest: Kind and name of objects that may be there and that ``current`` has no use for.
         leaving: Destruction has begun.
     """
 
@@ -86,6 +87,7 @@ class EnvironmentRecord(IdentifiedRecord):
     taken_back: str = ""
     going_back: str = ""
     back_token: str = ""
+    rest: tuple[dict[str, Any], ...] = ()
     leaving: bool = False
 
 
