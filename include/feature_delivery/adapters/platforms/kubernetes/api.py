@@ -30,6 +30,9 @@ APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 PAGE = 500
+LOG_LIMIT_BYTES = 1 << 16
+"""A line has no limit of its own."""
+
 _LIST_TRIES = 3
 
 
@@ -96,11 +99,11 @@ class Cluster:
         self.request("DELETE", resource.path(namespace, name), body=body, missing_ok=True)
 
     def log(self, namespace: str, pod: str, *, container: str, tail: int = 0, previous: bool = False) -> str:
-        """Return what a container has written.
+        """Return what a container has written: its last ``tail`` lines, and not more of them than fits into a sentence.
 
         The bytes are decoded here: version 36.0.3 of the client returns the text ``b'…'`` when it is left to it.
         """
-        query: dict[str, str] = {"container": container}
+        query: dict[str, str] = {"container": container, "limitBytes": str(LOG_LIMIT_BYTES)}
         query |= {"tailLines": str(tail)} if tail else {}
         query |= {"previous": "true"} if previous else {}
         with self._opened("GET", _log_path(namespace, pod), query=query) as answer:

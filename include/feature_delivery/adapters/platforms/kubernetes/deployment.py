@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from feature_delivery.adapters.platforms.kubernetes.building import build
 from feature_delivery.adapters.platforms.kubernetes.errands import Errands
 from feature_delivery.adapters.platforms.kubernetes.manifests.backing import BACKING
+from feature_delivery.adapters.platforms.kubernetes.migrations import Migrations
 from feature_delivery.adapters.platforms.kubernetes.provisioning import mark
 from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
 from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, look
-from feature_delivery.domain.errors import Conflict, Error, NotFound, Refused
+from feature_delivery.adapters.platforms.lines import clean
+from feature_delivery.domain.errors import Error, NotFound, Permanent, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from feature_delivery.ports.platform import Release
 
 _LAST_LINES = 12
-_REASON_LIMIT = 4_000
 
 
 class Deployment:
@@ -59,7 +60,7 @@ class Deployment:
         self.target = make_release(place, release)
         self.short = self.target.commit[:12]
         self.launch = f"{self.target.id}@{place.ref.generation}"
-        self.errands = Errands(place, waits, say, token=str(place.ref.generation))
+        self._name_pods(str(place.ref.generation))
 
     def run(self) -> None:
         """Do it, or leave everything as it was.
@@ -98,14 +99,18 @@ class Deployment:
             return known.changed(generation=generation, launch=self.launch, **kept)
 
         record = self.place.change(mine)
-        self.errands = Errands(self.place, self.waits, self.say, token=str(record.begun))
+        self._name_pods(str(record.begun))
         return record
+
+    def _name_pods(self, token: str) -> None:
+        self.errands = Errands(self.place, self.waits, self.say, token=token)
+        self.migrations = Migrations(self.place, self.waits, self.say, launch=self.launch, token=token)
 
     def _runs_already(self, record: EnvironmentRecord) -> bool:
         current = record.current
         if current is None or current.id != self.target.id or record.unsettled is not None:
             return False
-        if record.taken_back == current.id:
+        if current.id in {record.taken_back, record.going_back}:
             return False
         with suppress(NotFound):
             return look(self.place.cluster, self._rollout(current)).outcome is Outcome.READY
@@ -125,9 +130,9 @@ class Deployment:
         """Bring backing services up and the data to what the release expects."""
         self._start_services()
         if self.migrate_back is not None:
-            self._take_migration_back(record, self.migrate_back)
-        elif self.target.plan.migration.forward is not None:
-            self._migrate(record)
+            self.migrations.take_back(record, self.target, self.migrate_back)
+        else:
+            self.migrations.forward(self.migrations.finish(record), self.target)
         self._seed()
 
     def _start_services(self) -> None:
@@ -143,39 +148,6 @@ class Deployment:
         if found.outcome is Outcome.FAILED:
             raise self._refusal(f"{names} did not start: {found.reason}", found)
 
-    def _migrate(self, record: EnvironmentRecord) -> None:
-        """Run the forward migration once, however often the deploy is taken up again."""
-        if record.unsettled is not None and record.unsettled.id == self.target.id and record.migrated:
-            return
-        begun = {"unsettled": self.target, "migrated": False, "taken_back": ""}
-        self.place.change(lambda known: known.changed(**begun), launch=self.launch)
-        forward = self.target.plan.migration.forward
-        assert forward is not None
-        title = f"Migrate: {' '.join(forward)}"
-        self.errands.must(self.target, forward, doing="migrate", role="migration", title=title)
-        self.place.change(lambda known: known.changed(migrated=True), launch=self.launch)
-        self.errands.clear()
-
-    def _take_migration_back(self, record: EnvironmentRecord, plan: DeliveryPlan) -> None:
-        """Run the backward migration of the release that goes, in its own code: only that one knows it."""
-        current = record.current
-        leaving = record.unsettled or (current if current and current.commit != self.target.commit else None)
-        back = plan.migration.way_back
-        if leaving is not None and record.taken_back == leaving.id:
-            return
-        if leaving is not None and back is not None:
-            title = f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}"
-            try:
-                self.errands.must(leaving, back, doing="migrate back", role="migration", title=title)
-            except Refused as error:
-                raise Refused(
-                    f"{error}\n{leaving.commit[:12]} goes on serving. Mend its data by hand until that command "
-                    "succeeds, then deploy again."
-                ) from error
-        done = {"unsettled": None, "migrated": False, "taken_back": leaving.id if leaving is not None else ""}
-        self.place.change(lambda known: known.changed(**done), launch=self.launch)
-        self.errands.clear()
-
     def _seed(self) -> None:
         seeds = [service for service in services_of(self.place) if service.seed]
         if not seeds or self.place.read(launch=self.launch).seeded:
@@ -188,8 +160,12 @@ class Deployment:
 
     def _roll_out(self, release: ReleaseRecord) -> None:
         """Apply the release's objects and wait until they run."""
-        self.place.read(launch=self.launch)
-        for manifest in release.manifests:
+        # Whatever becomes of this deploy, the next one knows what it may have left.
+        wanted = release.manifests
+        self.place.change(
+            lambda known: known.changed(rest=_rest(known, wanted, kept=known.current)), launch=self.launch
+        )
+        for manifest in wanted:
             self.place.apply(manifest)
         rollout = self._rollout(release)
         self.say(f"Wait for the rollout of {release.commit[:12]} in {self.place.namespace}.")
@@ -223,66 +199,71 @@ class Deployment:
                     self.place.namespace, found.pod, container=found.container, tail=_LAST_LINES, previous=previous
                 )
                 if text.strip():
-                    return "It ended with:\n" + text.rstrip()
+                    return "It ended with:\n" + "\n".join(map(clean, text.rstrip().split("\n")))
         return "It wrote nothing."
 
     def _settle(self) -> None:
         """Write down that the release serves, and remove what only its predecessor had."""
-        old: ReleaseRecord | None = None
 
         def switched(known: EnvironmentRecord) -> EnvironmentRecord:
-            nonlocal old
             old = known.current
             previous = old if old is not None and old.commit != self.target.commit else known.previous
-            over = {"unsettled": None, "migrated": False, "launch": "", "taken_back": ""}
-            return known.changed(current=self.target, previous=previous, **over)
+            over = {"unsettled": None, "migrated": False, "launch": ""}
+            over |= {"taken_back": "", "going_back": "", "back_token": ""}
+            rest = _rest(known, old.manifests if old is not None else [], kept=self.target)
+            return known.changed(current=self.target, previous=previous, rest=rest, **over)
 
-        self.place.change(switched, launch=self.launch)
-        if old is not None:
-            self._remove_rest(old.manifests, self.target.manifests)
+        self._sweep(self.place.change(switched, launch=self.launch))
         mark(self.place, self.target.commit, say=self.say)
 
-    def _remove_rest(self, before: list[Manifest], after: list[Manifest]) -> None:
-        kept = {_identity(manifest) for manifest in after}
-        for manifest in before:
-            # A volume claim holds data: whoever drops it from the manifests removes it by hand.
-            if _identity(manifest) not in kept and manifest["kind"] != "PersistentVolumeClaim":
-                self.say(f"Remove {manifest['kind']} {manifest['metadata']['name']}: this release has none.")
-                self.place.remove(manifest)
+    def _sweep(self, record: EnvironmentRecord) -> None:
+        """Remove what no release needs; it is written down until it is gone."""
+        for manifest in record.rest:
+            self.say(f"Remove {manifest['kind']} {manifest['metadata']['name']}: this release has none.")
+            self.place.remove(manifest)
+        if record.rest:
+            self.place.change(lambda known: known.changed(rest=()), launch=record.launch)
 
     def _give_up(self, error: Error) -> None:
-        """Bring back what ran before; what fails here is mended by the next deploy, and must not hide ``error``."""
+        """Bring back what ran before; what fails here is mended by the next deploy, and must not hide ``error``.
+
+        Raises:
+            Temporary: The data are on their way back, and nobody knows how that ended: the next try goes on there, and
+                ends with ``error``.
+        """
+        migrated = False
         with suppress(Error):
             record = self.place.read(launch=self.launch)
             old = record.current
             if old is not None:
                 for manifest in old.manifests:
                     self.place.apply(manifest)
-            self._remove_rest(self.target.manifests, old.manifests if old is not None else [])
-            if record.migrated and record.unsettled is not None and record.unsettled.id == self.target.id:
-                self._undo_migration(error)
-            self.place.change(lambda known: known.changed(launch="", failed=""), launch=self.launch)
+            self._sweep(record)
+            migrated = record.migrated and record.unsettled is not None and record.unsettled.id == self.target.id
+            if not migrated:
+                self._let_go()
+        if migrated:
+            with suppress(Permanent):
+                self.migrations.undo(record, self.target, error)
+                self._let_go()
 
-    def _undo_migration(self, error: Error) -> None:
-        """Bring the data back that were migrated for this release, where that is possible: the old one goes on."""
-        back = self.target.plan.migration.way_back
-        if back is None:
-            error.add_note("Its migration has run and stays; the old release goes on with migrated data.")
-            return
-        # Whoever takes this up again has to go on here: the release must not be tried on data that are half way back.
-        self.place.change(lambda known: known.changed(failed=str(error)[:_REASON_LIMIT]), launch=self.launch)
-        title = f"Take its migration back: {' '.join(back)}"
-        try:
-            self.errands.must(self.target, back, doing="migrate back", role="migration", title=title)
-            undone = {"unsettled": None, "migrated": False}
-            self.place.change(lambda known: known.changed(**undone), launch=self.launch)
-            self.errands.clear()
-        except Conflict:
-            raise
-        except Error as failure:
-            self.say(f"The migration of {self.short} could not be taken back: {failure}")
-        else:
-            self.say(f"The migration of {self.short} was taken back.")
+    def _let_go(self) -> None:
+        self.place.change(lambda known: known.changed(launch="", failed=""), launch=self.launch)
+
+
+def _rest(known: EnvironmentRecord, more: list[Manifest], *, kept: ReleaseRecord | None) -> tuple[Manifest, ...]:
+    """Return what has yet to be removed with ``more`` added to it, and without what ``kept`` has.
+
+    A volume claim holds data: whoever drops it from the manifests removes it by hand.
+    """
+    needed = {_identity(manifest) for manifest in kept.manifests} if kept is not None else set()
+    found: dict[tuple[str, str], Manifest] = {}
+    for manifest in (*known.rest, *more):
+        if manifest["kind"] != "PersistentVolumeClaim" and _identity(manifest) not in needed:
+            meta = {field: manifest["metadata"][field] for field in ("name", "namespace")}
+            named = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": meta}
+            found.setdefault(_identity(manifest), named)
+    return tuple(found.values())
 
 
 def _identity(manifest: Manifest) -> tuple[str, str]:

@@ -53,9 +53,9 @@ def end_of(pod: Manifest | None) -> PodEnd | None:
         return PodEnd(None, "its pod was deleted while it ran", lost=True)
     status = pod.get("status") or {}
     reason, said = status.get("reason", ""), " ".join(str(status.get("message", "")).split())[:300]
-    if status.get("phase") not in {"Succeeded", "Failed"}:
+    if not is_over(pod):
         fault = pod_fault(pod)
-        return PodEnd(None, fault.reason, container=fault.container, began=_began(pod)) if fault else None
+        return PodEnd(None, fault.reason, container=fault.container, began=has_begun(pod)) if fault else None
     if reason == "DeadlineExceeded":
         return PodEnd(None, "its time was over", timed_out=True)
     disrupted = any(
@@ -91,6 +91,7 @@ class PodTask:
         hush: Its log is for people up to a line that begins so.
         kept: It stays until ``forget``, so that a try that is interrupted before it has written down what came of it
             does not run it again.
+        is_there: Somebody else has begun it: it is waited for, and never begun from here.
     """
 
     pod: Manifest
@@ -98,6 +99,7 @@ class PodTask:
     title: str = ""
     hush: tuple[str, ...] = ()
     kept: bool = False
+    is_there: bool = False
 
     @property
     def name(self) -> str:
@@ -221,6 +223,9 @@ def begin(cluster: Cluster, task: PodTask, *, say: Callable[[str], None]) -> Non
     Raises:
         Refused: The cluster does not take it.
     """
+    if task.is_there:
+        say(f"Pod {task.name} of an earlier deploy is there still: wait until it has ended.")
+        return
     try:
         cluster.create(POD, task.pod, namespace=task.namespace)
     except LostRaceError:
@@ -235,14 +240,20 @@ def forget(cluster: Cluster, task: PodTask) -> None:
         cluster.delete(POD, task.name, namespace=task.namespace)
 
 
+def is_over(pod: Manifest) -> bool:
+    """Say whether nothing of a pod runs any more, or ever will."""
+    return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
+
+
 def has_started(pod: Manifest | None) -> PodEnd | None:
     """Return something once the work has begun, so that its log can be read, or how it ended before that."""
     ended = end_of(pod)
     if ended is not None or pod is None:
         return ended
-    return PodEnd(None) if _began(pod) else None
+    return PodEnd(None) if has_begun(pod) else None
 
 
-def _began(pod: Manifest) -> bool:
+def has_begun(pod: Manifest) -> bool:
+    """Say whether a pod's work has begun."""
     states = [one.get("state") or {} for one in (pod.get("status") or {}).get("containerStatuses") or []]
     return any("running" in state or "terminated" in state for state in states)

@@ -67,6 +67,10 @@ class EnvironmentRecord(IdentifiedRecord):
         begun: Generation at which it was begun; one that is taken up again keeps it, and finds its pods by it.
         failed: Why the deploy under way has failed; it is being taken back.
         taken_back: ``current``, when its migration was taken back already by a deploy that has not come to its end.
+        going_back: ``unsettled`` or ``current``, when taking its migration back was begun and nobody knows yet how that
+            ended: neither its data nor ``migrated`` can be relied on before its pod has been heard.
+        back_token: What that pod is found by, whoever asks.
+        rest: Kind and name of objects that may be there and that ``current`` has no use for.
         leaving: Destruction has begun.
     """
 
@@ -81,6 +85,9 @@ class EnvironmentRecord(IdentifiedRecord):
     begun: int = 0
     failed: str = ""
     taken_back: str = ""
+    going_back: str = ""
+    back_token: str = ""
+    rest: tuple[dict[str, Any], ...] = ()
     leaving: bool = False
 
 

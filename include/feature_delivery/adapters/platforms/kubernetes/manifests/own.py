@@ -6,6 +6,7 @@ namespace but the environment's, no object that is not theirs to write.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from feature_delivery.adapters.platforms.kubernetes.resources import DEPLOYMENT, STATEFUL_SET, resource_of
+from feature_delivery.adapters.platforms.kubernetes.resources import (
+    DEPLOYMENT,
+    NETWORK_POLICY,
+    STATEFUL_SET,
+    resource_of,
+)
 from feature_delivery.domain.errors import Misconfigured, Refused
 
 if TYPE_CHECKING:
@@ -26,6 +32,10 @@ WORKLOADS = (DEPLOYMENT, STATEFUL_SET)
 _OBJECTS_LIMIT = 100
 _SIZE_LIMIT_BYTES = 2_000_000
 _KUSTOMIZE_SECONDS = 120
+_HANDED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+_NOWHERE = "http://127.0.0.1:9"
+_NO_NETWORK = {"GIT_ALLOW_PROTOCOL": "none", "HTTP_PROXY": _NOWHERE, "HTTPS_PROXY": _NOWHERE, "NO_PROXY": ""}
+_WALLS = frozenset({"deny-all", "allow-own", "allow-entrance"})
 _HELD = frozenset({"labels", "annotations", "name"})
 
 
@@ -91,7 +101,8 @@ def _adapted(manifest: Manifest, *, namespace: str, labels: dict[str, str], anno
             f"{resource.kind} {name} in the shop's manifests was not applied: a shop may only have objects that work "
             f"inside its own namespace, and names none or ${{NAMESPACE}}."
         )
-    if name == "feature-delivery" or name.endswith("-environment"):
+    walls = resource is NETWORK_POLICY and name in _WALLS
+    if walls or name == "feature-delivery" or name.endswith("-environment"):
         raise Refused(f"{resource.kind} {name} in the shop's manifests has a name that deliveries keep for themselves.")
     kept = {field: value for field, value in meta.items() if field in _HELD}
     made = {**manifest, "metadata": {**kept, "namespace": namespace}}
@@ -114,31 +125,47 @@ def _marked(manifest: Manifest, labels: dict[str, str], annotations: dict[str, s
 def _joined(folder: Path, where: str) -> str:
     root = folder.resolve()
     files = sorted(path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml", ".json"})
-    texts = []
     for path in files:
         if not path.resolve().is_relative_to(root) or not path.is_file():
             raise Refused(f"{path.name!r} in {where!r} is a link that leads out of it.")
-        texts.append(path.read_text(encoding="utf-8", errors="replace"))
-    if sum(map(len, texts)) > _SIZE_LIMIT_BYTES:
-        raise Refused(f"The manifests in {where!r} are larger than {_SIZE_LIMIT_BYTES // 1_000_000} MB.")
-    return "\n---\n".join(texts)
+    if sum(path.stat().st_size for path in files) > _SIZE_LIMIT_BYTES:
+        raise _too_large(where)
+    return "\n---\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
+
+
+def _too_large(where: str) -> Refused:
+    return Refused(f"The manifests in {where!r} are larger than {_SIZE_LIMIT_BYTES // 1_000_000} MB.")
 
 
 def _kustomized(folder: Path, where: str) -> str:
-    """Return what kustomize makes of a folder; its plugins and remote parts stay off, as it has it by default."""
+    """Return what kustomize makes of a folder; its plugins stay off, as it has it by default.
+
+    It would fetch remote parts: the branch under test would choose what the worker asks for, with the worker's rights
+    in the network. Neither its Git nor its HTTP comes through, loopback addresses apart, and it is told none of the
+    worker's own variables.
+    """
     tool = shutil.which("kustomize")
     command = [tool, "build"] if tool else [shutil.which("kubectl") or "", "kustomize"]
     if not command[0]:
         raise Misconfigured(f"{where!r} needs kustomize, and this worker has neither that nor kubectl. Install one.")
     try:
         done = subprocess.run(
-            [*command, str(folder)], capture_output=True, text=True, timeout=_KUSTOMIZE_SECONDS, check=False
+            [*command, str(folder)],
+            env={**{name: os.environ[name] for name in _HANDED_ON if name in os.environ}, **_NO_NETWORK},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_KUSTOMIZE_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise Refused(f"Kustomize took longer than {_KUSTOMIZE_SECONDS} seconds for {where!r}.") from error
     if done.returncode:
         said = " ".join(done.stderr.split())[-300:]
         raise Refused(f"Kustomize refused {where!r}: {said}")
+    if len(done.stdout) > _SIZE_LIMIT_BYTES:
+        raise _too_large(where)
     return done.stdout
 
 
