@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from feature_delivery.ports.control import Control
 
 PROJECT = ProjectName("demo_store")
+UP, DOWN = ("echo", "up"), ("echo", "down")
+HALFWAY = ("sh", "-c", "echo no such column; exit 4")
 
 
 class Bench(Protocol):
@@ -52,6 +54,7 @@ class Bench(Protocol):
 class FakeBench:
     def __init__(self) -> None:
         self.platform = FakePlatform("here")
+        self.platform.failing[HALFWAY] = "no such column"
 
     def broken(self, label: str) -> Release:
         release = shops.release(label)
@@ -162,6 +165,51 @@ def test_a_broken_first_release_leaves_an_empty_environment(bench: Bench) -> Non
     with pytest.raises(Refused):
         bench.platform.deploy(reference(), bench.broken("one"), say=ignore)
     assert bench.platform.status(reference()) == empty
+
+
+def test_a_migration_that_fails_half_way_is_not_settled_until_a_rollback_takes_it_back(bench: Bench) -> None:
+    bench.platform.provision(reference())
+    one, bad = shops.release("one"), shops.release("two", forward=HALFWAY, back=DOWN)
+    before = bench.platform.deploy(reference(), one, say=ignore)
+    said: list[str] = []
+    with pytest.raises(Refused, match=r"(?s)Could not migrate.*It ended with:\nno such column"):
+        bench.platform.deploy(reference(), bad, say=said.append)
+    after = bench.platform.status(reference())
+    assert after == replace(before, unsettled=bad.commit)
+    assert "down" not in said, "whether it can be taken back is for people, or a rollback, to say"
+    assert bench.platform.deploy(reference(), one, say=said.append, migrate_back=bad.plan).unsettled is None
+    assert said.count("down") == 1
+
+
+class Interrupted(BaseException):
+    """What a task's time limit does: it comes anywhere, and is no error of the platform's."""
+
+
+def test_a_rollback_that_is_interrupted_takes_the_migration_back_once(bench: Bench) -> None:
+    """Also that of a release which came again after its migration was taken back: it has migrated anew."""
+    bench.platform.provision(reference())
+    one, two = shops.release("one"), shops.release("two", forward=UP, back=DOWN)
+    moves: list[str] = []
+
+    def say(line: str) -> None:
+        if line in {"up", "down"}:
+            moves.append(line)
+
+    def interrupt(line: str) -> None:
+        say(line)
+        if moves[-1] == "down" and line.startswith("Wait "):
+            raise Interrupted
+
+    for generation in (1, 3):
+        bench.platform.deploy(reference(generation=generation), two, say=say)
+        with pytest.raises(Interrupted):
+            bench.platform.deploy(reference(generation=generation + 1), one, say=interrupt, migrate_back=two.plan)
+    status = bench.platform.status(reference())
+    assert status is not None
+    assert status.commit == two.commit
+    status = bench.platform.deploy(reference(generation=5), one, say=say, migrate_back=two.plan)
+    assert (status.commit, status.unsettled) == (one.commit, None)
+    assert moves == ["up", "down", "up", "down"]
 
 
 def test_a_lower_generation_cannot_write(bench: Bench) -> None:

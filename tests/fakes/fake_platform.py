@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.marks import Claim
 from feature_delivery.domain.names import CommitSha, ProjectName, project_name
-from feature_delivery.domain.plan import DeliveryPlan, SuitePlan
+from feature_delivery.domain.plan import Command, DeliveryPlan, SuitePlan
 from feature_delivery.domain.suites import CaseState, SuiteReport, TestCase
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, EnvironmentStatus, Release
 
@@ -25,6 +25,8 @@ class FakeEnvironment:
     previous: CommitSha | None = None
     alive: bool = True
     plan: DeliveryPlan | None = None
+    unsettled: CommitSha | None = None
+    taken_back: CommitSha | None = None
 
 
 class FakePlatform:
@@ -33,6 +35,7 @@ class FakePlatform:
     Attributes:
         environments: By project and name.
         broken: Commits that cannot be deployed, with the reason.
+        failing: Migrations that fail, with what they write; the others write what ``echo`` would.
         cases: What a suite finds, by commit and suite name; green when not given.
         problems: What keeps a suite from counting, by commit and suite name.
         marks: Of control planes, by instance and project.
@@ -44,6 +47,7 @@ class FakePlatform:
         self.instance = instance
         self.environments: dict[tuple[ProjectName, str], FakeEnvironment] = {}
         self.broken: dict[CommitSha, str] = {}
+        self.failing: dict[Command, str] = {}
         self.cases: dict[tuple[CommitSha, str], tuple[TestCase, ...]] = {}
         self.problems: dict[tuple[CommitSha, str], str] = {}
         self.marks: dict[tuple[str, ProjectName], str] = {}
@@ -72,10 +76,17 @@ class FakePlatform:
         self.before("deploy")
         found = self._write(ref)
         say(f"Deploy {release.commit[:12]} to {ref.name}.")
+        self._migrate(found, release, migrate_back, say)
         if release.commit in self.broken:
+            back = release.plan.migration.way_back
+            if migrate_back is None and found.unsettled == release.commit and back is not None:
+                self._run(back, say)
+                found.unsettled = None
             raise Refused(
                 f"Could not start {release.commit[:12]} in {ref.name}: it ended. {self.broken[release.commit]}"
             )
+        say("Wait until it is healthy.")
+        found.unsettled = found.taken_back = None
         if found.commit != release.commit:
             found.previous, found.commit = found.commit, release.commit
         found.plan = release.plan
@@ -139,6 +150,27 @@ class FakePlatform:
         self.before("list")
         return tuple(self._status(found) for (owner, _), found in sorted(self.environments.items()) if owner == project)
 
+    def _migrate(
+        self, found: FakeEnvironment, release: Release, migrate_back: DeliveryPlan | None, say: Callable[[str], None]
+    ) -> None:
+        if migrate_back is None:
+            if release.plan.migration.forward is not None:
+                found.unsettled, found.taken_back = release.commit, None
+                self._run(release.plan.migration.forward, say)
+            return
+        leaving = found.unsettled or (found.commit if found.commit != release.commit else None)
+        if leaving is None or leaving == found.taken_back:
+            return
+        if migrate_back.migration.way_back is not None:
+            self._run(migrate_back.migration.way_back, say)
+        found.unsettled, found.taken_back = None, leaving
+
+    def _run(self, command: Command, say: Callable[[str], None]) -> None:
+        if command in self.failing:
+            raise Refused(f"Could not migrate: it failed. It ended with:\n{self.failing[command]}")
+        if command[0] == "echo":
+            say(" ".join(command[1:]))
+
     def _write(self, ref: EnvironmentRef) -> FakeEnvironment:
         found = self._admitted(ref)
         found.ref = replace(found.ref, generation=ref.generation)
@@ -164,6 +196,7 @@ class FakePlatform:
             previous=found.previous,
             healthy=found.commit is not None and found.alive,
             foreign=found.ref.instance != self.instance,
+            unsettled=found.unsettled,
             metrics_path=(found.plan.metrics_path or "") if found.plan else "",
             health_path=found.plan.health.path if found.plan else "",
         )

@@ -53,16 +53,6 @@ class TestData:
         ):
             bench.platform.deploy(REF, shops.release("one", forward=("true",)), say=ignore)
 
-    def test_a_migration_that_fails_is_refused_with_its_last_lines(self, bench: KubernetesBench) -> None:
-        bench.platform.provision(REF)
-        before = bench.platform.deploy(REF, shops.release("one"), say=ignore)
-        bad = shops.release("two", forward=("sh", "-c", "echo no such column; exit 4"))
-        with pytest.raises(Refused, match=r"(?s)migrate .* exited with 4. It ended with:\nno such column"):
-            bench.platform.deploy(REF, bad, say=ignore)
-        after = bench.platform.status(REF)
-        assert after is not None
-        assert (after.commit, after.unsettled) == (before.commit, bad.commit)
-
     def test_the_data_of_a_release_that_never_served_are_taken_back(self, bench: KubernetesBench) -> None:
         bench.platform.provision(REF)
         before = bench.platform.deploy(REF, shops.release("one"), say=ignore)

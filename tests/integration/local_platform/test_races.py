@@ -14,6 +14,7 @@ import pytest
 
 from feature_delivery.adapters.platforms.local import processes
 from feature_delivery.domain.errors import Conflict
+from feature_delivery.ports.platform import EnvironmentStatus
 from tests import shops
 from tests.local_bench import (
     PROJECT,
@@ -194,6 +195,7 @@ def test_a_reused_process_id_is_never_killed_and_never_passes_for_the_shop(bench
     try:
         file = bench.directory() / "environment.json"
         record = json.loads(file.read_text())
+        del record["taken_back"]  # As older versions wrote it.
         started = record["current"]["process"].partition("@")[2]
         record["current"]["process"] = record["forwarder"] = f"{bystander.pid}@{started}"
         file.write_text(json.dumps(record))
@@ -215,3 +217,28 @@ def test_an_identity_names_one_process_only(tmp_path: Path) -> None:
     process.wait()
     for nonsense in (None, "", "@", "x@y", "-1@1", "999999999@1"):
         assert not processes.lives(nonsense)
+
+
+def test_a_rollback_that_takes_over_a_migration_under_way_takes_it_back(bench: Bench) -> None:
+    """``production.deploy`` still migrates when somebody asks for the way back."""
+    bench.platform.provision(reference())
+    one = shops.release("one")
+    bench.platform.deploy(reference(), one, say=bench.say)
+    back = ("python", "-c", "print('down')")
+    half = ("python", "-c", "import time; print('half', flush=True); time.sleep(600)")
+    two = shops.release("two", forward=half, back=back)
+    seen: list[EnvironmentStatus | None] = []
+
+    def roll_back(line: str) -> None:
+        if line == "half":
+            seen.append(bench.platform.status(reference()))
+            bench.platform.deploy(reference(generation=2), one, say=bench.say, migrate_back=two.plan)
+
+    with pytest.raises(Conflict):
+        bench.platform.deploy(reference(), two, say=roll_back)
+    assert [status and (status.commit, status.unsettled) for status in seen] == [(one.commit, two.commit)]
+    status = bench.platform.status(reference())
+    assert status is not None
+    assert (status.commit, status.unsettled, status.healthy) == (one.commit, None, True)
+    assert bench.said.count("down") == 1
+    assert len(bench.servers()) == 1

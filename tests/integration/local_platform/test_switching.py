@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import socket
@@ -11,7 +12,10 @@ from urllib.error import HTTPError
 
 import pytest
 
-from feature_delivery.adapters.platforms.local import LocalPlatform
+from feature_delivery.adapters.platforms.local import LocalPlatform, deployment, place, state
+from feature_delivery.adapters.platforms.local.layout import Layout, remove_tree
+from feature_delivery.adapters.platforms.local.state import EnvironmentRecord
+from feature_delivery.domain.errors import Refused
 from tests import shops
 from tests.local_bench import (
     PRODUCTION,
@@ -109,3 +113,59 @@ def test_environments_never_share_a_port_even_when_one_is_stopped(bench: Bench) 
     with pytest.raises(Exception, match="no port from"):
         narrow.provision(reference("preprod-shop-2"))
     assert not bench.directory("preprod-shop-2").exists()
+
+
+class Interrupted(BaseException):
+    """A task's time limit."""
+
+
+def test_a_time_limit_that_comes_just_after_the_switch_leaves_the_new_release_serving(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = bench.platform.provision(reference()).address
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+
+    def save(layout: Layout, record: EnvironmentRecord) -> None:
+        state.save(layout, record)
+        if record.current is not None and record.current.commit == shops.commit_of("two"):
+            raise Interrupted
+
+    two = shops.release("two", forward=("true",), back=("false",))
+    with monkeypatch.context() as patch:
+        patch.setattr(deployment, "save", save)
+        with pytest.raises(Interrupted):
+            bench.platform.deploy(reference(), two, say=bench.say)
+    assert get(address) == shops.commit_of("two")
+    status = bench.platform.deploy(reference(), two, say=bench.say)
+    assert (status.commit, status.previous, status.healthy) == (two.commit, shops.commit_of("one"), True)
+    assert len(bench.servers()) == 1
+
+
+def test_files_that_cannot_be_removed_are_said_and_keep_no_release_from_coming_or_going(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container of the shop's wrote them as root."""
+    address = bench.platform.provision(reference()).address
+    left = bench.directory() / "releases" / "0123456789ab-left"
+    left.mkdir()
+
+    def refuse(path: Path, *, inside: Path) -> None:
+        if path == left:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path / "cache"))
+        remove_tree(path, inside=inside)
+
+    one = shops.release("one")
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "remove_tree", refuse)
+        for _ in range(2):
+            status = bench.platform.deploy(reference(), one, say=bench.say)
+            assert (status.commit, status.healthy) == (one.commit, True)
+        bench.platform.stop_all(PROJECT)
+        assert bench.platform.revive(reference(), say=bench.say).healthy
+        with pytest.raises(Refused, match="no price list found"):
+            bench.platform.deploy(reference(), shops.release("bad", {"shop.py": shops.CRASH}), say=bench.say)
+        assert get(address) == one.commit
+        assert any(line.startswith(f"Could not remove '{left}'") and "Permission denied" in line for line in bench.said)
+        assert bench.releases() == {"0123456789ab", one.commit[:12]}
+    bench.platform.deploy(reference(), one, say=bench.say)
+    assert bench.releases() == {one.commit[:12]}

@@ -170,10 +170,14 @@ class Deployment:
         self.say(f"{record.address} is {self.short} now.")
         if old is not None:
             self.starter.retire(old, record.forwarder)
-            with self.place.locked() as held:
-                settled = load(self.place.layout) if held else None
-                if settled is not None and not settled.launch:
-                    self.place.remove_unused(settled)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove the files that nothing uses any more, unless another deploy is under way: that one does it."""
+        with self.place.locked() as held:
+            settled = load(self.place.layout) if held else None
+            if settled is not None and not settled.launch:
+                self.place.remove_unused(settled, say=self.say)
 
     def _is_overtaken(self) -> Error | None:
         try:
@@ -191,13 +195,14 @@ class Deployment:
                 current is not None
                 and same
                 and record.unsettled is None
+                and record.taken_back != current.name
                 and processes.lives(current.process)
                 and health.answer(current.port or 0, current.plan.health.path) == 200
             )
             launch = "" if done else self.launch
             mine = record.changed(generation=self.place.ref.generation, launch=launch)
             save(self.place.layout, mine)
-            self.place.sweep(self.place.ensure_forwarder(mine), suites=not done)
+            self.place.sweep(self.place.ensure_forwarder(mine), suites=not done, say=self.say)
             return done
 
     def _check_out(self) -> None:
@@ -260,10 +265,11 @@ class Deployment:
         forward = self.release.plan.migration.forward
         if forward is None:
             return False
+        # First: one that ends half way, or is killed, has changed data that only this release can take back.
+        with self.place.changing(launch=self.launch) as record:
+            save(self.place.layout, record.changed(unsettled=self.target, taken_back=""))
         self.say(f"Migrate: {' '.join(forward)}")
         self._run("migrate", self.target, forward)
-        with self.place.changing(launch=self.launch) as record:
-            save(self.place.layout, record.changed(unsettled=self.target))
         return True
 
     def _take_migration_back(self, plan: DeliveryPlan) -> None:
@@ -272,6 +278,8 @@ class Deployment:
             current = record.current
             leaving = record.unsettled or (current if current and current.commit != self.target.commit else None)
         back = plan.migration.way_back
+        if leaving is not None and record.taken_back == leaving.name:
+            return
         if leaving is not None and back is not None:
             self.say(f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}")
             try:
@@ -281,21 +289,25 @@ class Deployment:
                     f"{error}\n{leaving.commit[:12]} goes on serving. Mend its data by hand until that command "
                     "succeeds, then deploy again."
                 ) from error
+        taken_back = leaving.name if leaving is not None else ""
         with self.place.changing(launch=self.launch) as record:
-            save(self.place.layout, record.changed(unsettled=None))
+            save(self.place.layout, record.changed(unsettled=None, taken_back=taken_back))
 
     def _switch(self) -> tuple[ReleaseRecord | None, EnvironmentRecord]:
         with self.place.changing(launch=self.launch) as record:
             old = record.current
             previous = old if old is not None and old.commit != self.target.commit else record.previous
-            switched = record.changed(current=self.target, previous=previous, unsettled=None, launch="")
+            over = {"unsettled": None, "taken_back": "", "launch": ""}
+            switched = record.changed(current=self.target, previous=previous, **over)
             save(self.place.layout, switched)
-            self.place.remove_unused(switched, building=old)
             return old, switched
 
     def _give_up(self, error: BaseException, *, migrated: bool) -> None:
         """Take everything back; what fails here is swept by the next deploy, and must not hide ``error``."""
         with suppress(Error, OSError):
+            known = load(self.place.layout)
+            if known is not None and known.current is not None and known.current.name == self.target.name:
+                return  # Interrupted just after the switch: it serves. Whoever comes next retires the old one.
             self.place.stop_release(self.target)
             if migrated:
                 self._undo_migration(error)
@@ -305,7 +317,7 @@ class Deployment:
                     return
                 if record.launch == self.launch:
                     record = record.changed(launch="")
-                    self.place.remove_unused(record)  # First: on a full disk this makes the room to save.
+                    self.place.remove_unused(record, say=self.say)  # First: on a full disk this makes the room to save.
                     save(self.place.layout, record)
                 elif self.target.name not in {release.name for release in record.kept}:
                     remove_tree(self.place.layout.releases / self.target.name, inside=self.place.layout.root)
@@ -344,7 +356,7 @@ def revive(place: Place, *, say: Callable[[str], None]) -> None:
         record = record.changed(generation=place.ref.generation, launch=launch)
         save(place.layout, record)
         place.stop_release(current)
-        place.sweep(record, suites=False)
+        place.sweep(record, suites=False, say=say)
     starter = Starter(place, launch, say)
     fresh = current.model_copy(update={"launch": launch, "process": None, "port": None})
     try:

@@ -183,7 +183,7 @@ class Place:
             grace_seconds=self.settings.stop_timeout.total_seconds(),
         )
 
-    def sweep(self, record: EnvironmentRecord, *, suites: bool) -> None:
+    def sweep(self, record: EnvironmentRecord, *, suites: bool, say: Callable[[str], None]) -> None:
         """Stop and remove what belongs to no release that is kept; call it under the lock.
 
         That is what killed tasks left behind, and what an overtaken deploy is still doing.
@@ -191,6 +191,10 @@ class Place:
         Args:
             record: What is kept.
             suites: Stop the suites that somebody is waiting for, too: another release is about to come.
+            say: Told of files that stay.
+
+        Raises:
+            Unavailable: A process cannot be stopped.
         """
         serving = release_role(record.current.launch) if record.current else ""
 
@@ -202,18 +206,25 @@ class Place:
             return True
 
         processes.stop_marked(self.home, surplus, grace_seconds=self.settings.stop_timeout.total_seconds())
-        self.remove_unused(record)
+        self.remove_unused(record, say=say)
 
-    def remove_unused(self, record: EnvironmentRecord, *, building: ReleaseRecord | None = None) -> None:
-        """Remove the files of releases that are not kept; call it under the lock."""
-        kept = [*record.kept, *([building] if building else [])]
+    def remove_unused(self, record: EnvironmentRecord, *, say: Callable[[str], None]) -> None:
+        """Remove the files of releases that are not kept; call it under the lock.
+
+        What cannot be removed is said and stays: files of another user's must not keep a release from coming or
+        going. The next deploy tries again.
+        """
+        kept = record.kept
         running = {marks.role for _, marks in processes.marked(self.home)}
         names = {release.name for release in kept} | {release.venv for release in kept}
         unused = [entry for entry in _entries(self.layout.releases) if entry.name not in names]
         unused += [entry for entry in self.layout.directory.glob("venv-*") if entry.name not in names]
         unused += [entry for entry in _entries(self.layout.suites) if f"suite:{entry.name}" not in running]
         for entry in unused:
-            remove_tree(entry, inside=self.layout.root)
+            try:
+                remove_tree(entry, inside=self.layout.root)
+            except (OSError, Refused) as error:
+                say(f"Could not remove {str(entry)!r}, which nothing uses any more: {error}. Remove it by hand.")
         prune(self.layout.logs, keep=_LOGS_KEPT)
 
     def has_room(self) -> bool:

@@ -57,6 +57,7 @@ class EnvironmentRecord(IdentifiedRecord):
             the migration runs, so that a rollback finds the files that can take it back.
         launch: The deploy under way. Whoever began last owns the environment; the others find it out before they
             change anything.
+        taken_back: Name of the release whose migration was taken back already by a deploy that has not come to its end.
         leaving: Destruction has begun; nothing is here any more, although some files may be.
     """
 
@@ -67,6 +68,7 @@ class EnvironmentRecord(IdentifiedRecord):
     previous: ReleaseRecord | None = None
     unsettled: ReleaseRecord | None = None
     launch: str = ""
+    taken_back: str = ""
     leaving: bool = False
 
     @property
