@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 import urllib.request
@@ -133,3 +134,15 @@ class Bench:
             except psutil.Error:
                 continue
         return found
+
+
+def deploying(bench: Bench, body: str) -> subprocess.Popen[bytes]:
+    """Start another process that runs ``body`` with a platform of its own."""
+    code = "from pathlib import Path\nfrom tests import shops\nfrom tests.local_bench import *\n"
+    code += f"bench = Bench(Path({str(bench.root)!r}))\n{body}"
+    return subprocess.Popen(run_python(code), start_new_session=True)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()

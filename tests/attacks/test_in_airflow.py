@@ -295,7 +295,7 @@ def test_a_refused_login_is_counted_and_told_once_and_nothing_that_was_typed_is_
     assert form.status_code == 401
     assert airflow.nobody.post("/auth/token", content=b"{" * 9000).status_code >= 400
     for _ in range(2):
-        logins.flush()
+        logins.pending.flush()
     found = refused_logins(airflow)[: -told or None]
     assert [(one["who"], one["text"]) for one in found] == [
         ("olga", "A login as olga was refused 7 times, last from 127.0.0.1.")

@@ -14,8 +14,8 @@ from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand, Outb
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Alert, Feature
 from feature_delivery.ports.ledger import Books
+from tests.contracts.ledger.rows import HOUR, NOON, OTHER, SHOP, a_feature
 from tests.contracts.test_board_books import Begin
-from tests.contracts.test_ledger_contract import HOUR, NOON, OTHER, SHOP, a_feature
 from tests.fakes.books import FakeBooks
 from tests.fakes.ledger import memory_ledger
 

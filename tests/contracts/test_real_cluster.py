@@ -17,8 +17,8 @@ from feature_delivery.adapters.platforms.kubernetes.resources import DEPLOYMENT,
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.errors import Conflict, Misconfigured
 from tests import shops
+from tests.contracts.kubernetes.cases import REF
 from tests.contracts.real_cluster import NONE_GIVEN, RealBench, RealCluster
-from tests.contracts.test_kubernetes_platform import REF
 from tests.unit.adapters.test_kubernetes_manifests import IMAGE, SOURCE, everything
 
 

@@ -21,9 +21,9 @@ from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.orchestration.cluster_waits import DeferringWaits
 from feature_delivery.orchestration.pod_triggers import PodTrigger
 from tests import shops
+from tests.contracts.kubernetes.cases import REF, ignore
 from tests.contracts.kubernetes_bench import connect, platform
 from tests.contracts.real_cluster import NONE_GIVEN, RealBench, RealCluster, inline_config
-from tests.contracts.test_kubernetes_platform import REF, ignore
 from tests.fakes.kubernetes.store import Object
 from tests.integration.test_cluster_waits import Ti
 

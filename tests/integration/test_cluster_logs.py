@@ -23,8 +23,8 @@ from feature_delivery.orchestration.cluster_triggers import RolloutTrigger
 from feature_delivery.orchestration.pod_triggers import PodTrigger
 from feature_delivery.ports.platform import EnvironmentStatus, Release
 from tests import shops
+from tests.contracts.kubernetes.cases import APP, PLACE, REF, ignore
 from tests.contracts.kubernetes_bench import KubernetesBench
-from tests.contracts.test_kubernetes_platform import APP, PLACE, REF, ignore
 from tests.fakes.kubernetes.cluster import Fate
 from tests.fakes.kubernetes.store import Change, Object
 from tests.integration.test_cluster_waits import bench, deploy, event_of, waiting

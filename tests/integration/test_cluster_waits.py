@@ -21,8 +21,8 @@ from feature_delivery.orchestration.cluster_triggers import RolloutTrigger
 from feature_delivery.orchestration.cluster_waits import DeferringWaits
 from feature_delivery.ports.platform import EnvironmentStatus, Release
 from tests import shops
+from tests.contracts.kubernetes.cases import PLACE, REF, ignore
 from tests.contracts.kubernetes_bench import KubernetesBench, fake_server
-from tests.contracts.test_kubernetes_platform import PLACE, REF, ignore
 from tests.fakes.kubernetes.cluster import Fate
 
 

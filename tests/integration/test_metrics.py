@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
+from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.names import ProjectName, feature_key
 from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Environment, EnvironmentState, PromotionState, now
 from feature_delivery.services.control import tallies
-from feature_delivery.web import webhook_counts
+from feature_delivery.web import counting, logins, webhook_counts
 from tests.support.board_world import plant, promote
 from tests.support.web_app import Shop, eventually
 
@@ -215,8 +217,37 @@ def test_refused_webhooks_are_counted_in_the_ledger_and_never_fewer(shown: Shop,
     found = page(scraped)
     assert value(found, "webhooks_total", **labels) == 3
     assert not [key for key in found if ("project", "nobodys_shop") in key[1]]
-    webhook_counts._pending.clear()  # another process has counted nothing itself
+    webhook_counts.pending._counts.clear()  # another process has counted nothing itself
     assert value(page(scraped), "webhooks_total", **labels) == 3
+
+
+def test_what_the_ledger_could_not_take_is_added_and_told_the_next_time(
+    shown: Shop, scraped: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away for the time of one flush: nothing is lost, and nothing is counted or told twice."""
+
+    @contextmanager
+    def away() -> Iterator[None]:
+        raise Unavailable("The database did not answer.")
+        yield
+
+    webhooks = {"project": "shop", "host": "feature-delivery", "result": tallies.REFUSED}
+    before = page(scraped)
+    for _ in range(3):
+        refused = shown.webhook({"ref": "x"}, "d-2", headers={"X-Feature-Delivery-Signature": "sha256=" + "0" * 64})
+        assert refused.status_code == 401
+        logins.note("max", "10.0.0.7")
+        logins.note("nobody", "10.0.0.8")
+        with monkeypatch.context() as patched:
+            patched.setattr(counting, "begin", away)
+            counting.flush()
+    counted = page(scraped)
+    assert value(counted, "webhooks_total", **webhooks) == value(before, "webhooks_total", **webhooks) + 3
+    for whose in ("known", "unknown"):
+        labels = frozenset({"project": "shop", "name": whose}.items())
+        assert counted["feature_delivery_logins_refused_total", labels] == 3, whose
+    told = [one["text"] for one in shown.person("max").get("/projects/shop/events").json() if one["who"] == "max"]
+    assert told.count("A login as max was refused 3 times, last from 10.0.0.7.") == 1
 
 
 def test_a_replayed_webhook_makes_no_counter_smaller(shown: Shop, scraped: httpx.Client) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from feature_delivery.bootstrap import settings
 from feature_delivery.web import (
     brake_routes,
+    counting,
     database,
     decision_routes,
     delivery_routes,
@@ -27,7 +28,6 @@ from feature_delivery.web import (
     rounds,
     slack_routes,
     task_routes,
-    webhook_counts,
     webhook_routes,
     workers,
 )
@@ -64,7 +64,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     workers.start_all(rounds.works())
     yield
     await run_in_threadpool(workers.stop_all)
-    await run_in_threadpool(webhook_counts.flush)
+    await run_in_threadpool(counting.flush)
 
 
 def create_app() -> FastAPI:

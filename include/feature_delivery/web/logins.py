@@ -8,23 +8,25 @@ field, too. Strangers make the ledger write no more than a count every few secon
 from __future__ import annotations
 
 import json
-import logging
-import threading
+import math
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from feature_delivery.bootstrap import settings
-from feature_delivery.domain.errors import Error
 from feature_delivery.domain.records import Event
 from feature_delivery.services.control import tallies
-from feature_delivery.web.transaction import begin
+from feature_delivery.web.counting import Pending
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from feature_delivery.domain.names import ProjectName
+    from feature_delivery.web.transaction import WebUnit
 
 LOGINS = ("/auth/token", "/auth/token/cli", "/auth/login")
 """Where users of the simple and of the FAB auth manager log in; who logs in at Keycloak is refused by Keycloak."""
@@ -33,9 +35,7 @@ SAID_AGAIN_SECONDS = 600.0
 """So often at most the history of a project tells of one person's refused logins."""
 
 _REFUSED = frozenset({401, 403, 429})
-_MOST_BYTES, _MOST_NAMES = 4096, 1000
-_log = logging.getLogger(__name__)
-_lock = threading.Lock()
+_MOST_BYTES = 4096
 
 
 class _Refused(NamedTuple):
@@ -45,9 +45,14 @@ class _Refused(NamedTuple):
     address: str
 
 
-_counted: Counter[_Refused] = Counter()
-_unsaid: Counter[tuple[ProjectName, str]] = Counter()
-_said: dict[tuple[ProjectName, str], float] = {}
+class _Told(NamedTuple):
+    """When the history last told of somebody's refused logins, in seconds of a clock, and how many it has not told."""
+
+    at: float
+    unsaid: int
+
+
+_told: dict[tuple[ProjectName, str], _Told] = {}
 
 
 class AtLogins:
@@ -99,41 +104,31 @@ def _name_in(body: bytes) -> str:
 
 def note(name: str, address: str) -> None:
     """Count one refused login."""
-    refused = _Refused(name, address[:64])
-    with _lock:
-        _counted[refused if refused in _counted or len(_counted) < _MOST_NAMES else _Refused("", "")] += 1
+    pending.note(_Refused(name, address[:64]))
 
 
-def flush() -> None:
-    """Add what was counted to the ledger: a count for everybody, a sentence for people of a project."""
-    with _lock:
-        taken = Counter(_counted)
-        _counted.clear()
-    if not taken:
-        return
-    try:
-        for project in settings.projects().values():
-            known = {one: count for one, count in taken.items() if one.name in project.people.persons}
-            with begin() as unit:
-                others = taken.total() - sum(known.values())
-                tallies.logins_refused(unit.books, project.name, known=sum(known.values()), unknown=others)
-                for one, count in sorted(known.items()):
-                    if text := _sentence(project.name, one, count):
-                        unit.books.add(
-                            Event(
-                                project=project.name, feature_id=None, kind="login_refused", text=text, person=one.name
-                            )
-                        )
-    except Error as error:
-        _log.warning("Could not note refused logins: %s", error)
+def _add(unit: WebUnit, taken: Counter[_Refused]) -> Callable[[], None]:
+    """Add a count for everybody, and a sentence for people of a project unless one was said a moment ago."""
+    at, said = time.monotonic(), {}
+    for name, project in sorted(settings.projects().items()):
+        known = {one: count for one, count in taken.items() if one.name in project.people.persons}
+        others = taken.total() - sum(known.values())
+        tallies.logins_refused(unit.books, name, known=sum(known.values()), unknown=others)
+        last = {one.name: one.address for one in known}
+        for person, address in sorted(last.items()):
+            count = sum(count for one, count in known.items() if one.name == person)
+            told = _told.get((name, person), _Told(-math.inf, 0))
+            if at - told.at < SAID_AGAIN_SECONDS:
+                said[name, person] = _Told(told.at, told.unsaid + count)
+            else:
+                said[name, person] = _Told(at, 0)
+                text = _sentence(person, address, times=told.unsaid + count)
+                unit.books.add(Event(project=name, feature_id=None, kind="login_refused", text=text, person=person))
+    return partial(_told.update, said)
 
 
-def _sentence(project: ProjectName, one: _Refused, count: int) -> str:
-    """Return what to tell of somebody's refused logins; empty while they were told of a moment ago."""
-    key, now = (project, one.name), time.monotonic()
-    _unsaid[key] += count
-    if key in _said and now - _said[key] < SAID_AGAIN_SECONDS:
-        return ""
-    _said[key] = now
-    times = _unsaid.pop(key)
-    return f"A login as {one.name} was refused{f' {times} times' if times > 1 else ''}, last from {one.address}."
+def _sentence(person: str, address: str, *, times: int) -> str:
+    return f"A login as {person} was refused{f' {times} times' if times > 1 else ''}, last from {address}."
+
+
+pending = Pending("refused logins", _add, rest=_Refused("", ""))

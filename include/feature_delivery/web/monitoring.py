@@ -38,7 +38,7 @@ from feature_delivery.ports.metrics import Target
 from feature_delivery.services.control.figures import DORA_SPAN
 from feature_delivery.services.control.measures import PREFIX, Family, Kind, families
 from feature_delivery.services.control.tallies import BUCKETS
-from feature_delivery.web import airflow_health, logins, webhook_counts, workers
+from feature_delivery.web import airflow_health, counting, workers
 from feature_delivery.web.errors import Unauthorized, problems
 from feature_delivery.web.transaction import session
 
@@ -136,8 +136,7 @@ class LedgerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return every family."""
         began = time.perf_counter()
-        webhook_counts.flush()
-        logins.flush()
+        counting.flush()
         at, survey = now(), settings.survey()
         # One transaction on one connection: each more costs as much as a query.
         with session() as opened:

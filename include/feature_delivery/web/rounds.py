@@ -46,7 +46,7 @@ from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
 from feature_delivery.services.control.start import start_again
-from feature_delivery.web import logins, queues, task_logs, webhook_counts
+from feature_delivery.web import counting, queues, task_logs
 from feature_delivery.web.board import pulse
 from feature_delivery.web.questions import question
 from feature_delivery.web.transaction import WebUnit, begin, session
@@ -370,13 +370,7 @@ def works() -> dict[str, Callable[[], float | None]]:
     }
     guarded = {name: partial(_unless_held, work) for name, work in effects.items()}
     looks: dict[str, Callable[[], float | None]] = {queues.WORKER: queues.queues.look} if queues.is_celery() else {}
-    return {**guarded, **looks, webhook_counts.WORKER: _counts, pulse.WORKER: pulse.pulse.beat}
-
-
-def _counts() -> float | None:
-    """Add what requests have counted to the ledger."""
-    logins.flush()
-    return webhook_counts.flush()
+    return {**guarded, **looks, counting.WORKER: counting.flush, pulse.WORKER: pulse.pulse.beat}
 
 
 def _tidy_after_hands() -> float | None:

@@ -1,0 +1,183 @@
+"""Releases that are built, roll out, fail to, and go again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from feature_delivery.domain.errors import (
+    Conflict,
+    Error,
+    Misconfigured,
+    Refused,
+    Unavailable,
+)
+from tests import shops
+from tests.contracts.kubernetes.cases import PLACE, PROD, REF, deployment, ignore, with_config
+from tests.contracts.kubernetes_bench import (
+    CONFIG,
+    KubernetesBench,
+    connect,
+    platform,
+)
+from tests.fakes.kubernetes.cluster import Fate
+from tests.fakes.kubernetes.store import Object
+
+FATES: list[tuple[Fate, str]] = [
+    (Fate("no_image"), "cannot be pulled .ImagePullBackOff.: manifest unknown"),
+    (Fate("no_secret"), 'CreateContainerConfigError.: secret "shop" not found'),
+    (Fate("crashes", log="KeyError: price\n", code=3), "again and again with exit code 3. It ended with:\nKeyError"),
+    (Fate("out_of_memory", log="loading\n"), "ran out of memory .OOMKilled, its limit is 512Mi"),
+    (Fate("unhealthy", log="thinking\n"), "was not healthy in time and was stopped. It ended with:\nthinking"),
+    (Fate("not_ready", log="503\n"), "runs, but its health check fails.*made no progress"),
+    (Fate("unschedulable"), "no node takes its pod .0/3 nodes: Insufficient memory.*made no progress"),
+]
+
+
+class TestRollouts:
+    @pytest.mark.parametrize(("fate", "reason"), FATES, ids=[fate.kind for fate, _ in FATES])
+    def test_a_rollout_fails_with_its_real_reason_and_the_old_version_serves_on(
+        self, bench: KubernetesBench, fate: Fate, reason: str
+    ) -> None:
+        bench.platform.provision(REF)
+        before = bench.platform.deploy(REF, shops.release("one"), say=ignore)
+        bad = shops.release("two")
+        bench.fates[bad.commit] = fate
+        with pytest.raises(Refused, match=f"(?s){reason}"):
+            bench.platform.deploy(REF, bad, say=ignore)
+        assert bench.platform.status(REF) == before
+        labels = deployment(bench)["spec"]["template"]["metadata"]["labels"]
+        assert labels["feature-delivery.io/commit"] == shops.commit_of("one")
+
+    def test_a_quota_fails_a_rollout_by_name(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(REF)
+        bench.server.cluster.quota = 'pods "x" is forbidden: exceeded quota: environment, requested: pods=1'
+        with pytest.raises(Refused, match=r"not allowed: .*exceeded quota: environment"):
+            bench.platform.deploy(REF, shops.release("one"), say=ignore)
+
+    def test_the_old_pod_is_there_until_the_new_one_serves(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(REF)
+        bench.platform.deploy(REF, shops.release("one"), say=ignore)
+        ready: list[int] = []
+
+        def count(change: object) -> None:
+            pods = [pod for key, pod in bench.server.store.objects.items() if key[:2] == ("pods", PLACE)]
+            ready.append(sum(one.get("ready", False) for pod in pods for one in _statuses(pod)))
+
+        bench.server.store.listeners.append(count)
+        bench.platform.deploy(REF, shops.release("two"), say=ignore)
+        assert min(ready) >= 1
+
+    def test_a_deploy_that_was_killed_is_taken_up_where_it_stood(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(REF)
+        two = shops.release("two", forward=("true",))
+        bench.server.fail(503, times=50, method="GET", path=r"/deployments/demo-store")
+        with pytest.raises(Unavailable):
+            bench.platform.deploy(REF, two, say=ignore)
+        bench.server.faults.clear()
+        said: list[str] = []
+        again = bench.platform.deploy(replace(REF, generation=2), two, say=said.append)
+        assert (again.commit, again.healthy) == (two.commit, True)
+        assert not any(line.startswith("Migrate") for line in said), "the migration had run already"
+
+
+def _statuses(pod: Object) -> list[Object]:
+    found: list[Object] = (pod.get("status") or {}).get("containerStatuses") or []
+    return found
+
+
+class TestBuilding:
+    def test_an_image_is_built_from_the_commit_before_it_is_deployed(
+        self, bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "not for builds")
+        script = "ls; echo build {image}; env | grep -c FERNET; test -f shop.py"
+        with_config(bench, build=("sh", "-c", script))
+        bench.platform.provision(REF)
+        said: list[str] = []
+        one = shops.release("one")
+        assert bench.platform.deploy(REF, one, say=said.append).healthy
+        assert {"shop.py", f"build registry.test/shop:{one.commit}", "0"} <= set(said)
+
+    def test_a_build_that_fails_or_hangs_is_refused_and_the_old_version_serves_on(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(REF)
+        before = bench.platform.deploy(REF, shops.release("one"), say=ignore)
+        cases: list[tuple[tuple[str, ...], type[Error], str]] = [
+            (("sh", "-c", "echo no space; exit 5"), Refused, r"'sh' exited with 5. It ended with:\nno space"),
+            (("sh", "-c", "sleep 60 & sleep 60"), Refused, "did not end within 0.3 seconds"),
+            (("no-such-builder",), Misconfigured, "Install it on the worker"),
+        ]
+        for command, kind, why in cases:
+            slow = platform(
+                connect(bench.server.kubeconfig()),
+                instance="here",
+                config=replace(CONFIG, build=command),
+                build_timeout=timedelta(seconds=0.3),
+            )
+            with pytest.raises(kind, match=why):
+                slow.deploy(REF, shops.release("two"), say=ignore)
+            assert bench.platform.status(REF) == before
+
+
+class TestGoing:
+    def test_a_namespace_that_stays_is_reported_with_its_finalizers(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(REF)
+        bench.server.cluster.finalizers[PLACE] = "Some content has finalizers remaining: shop.io/backup in 1 resource"
+        quick = platform(
+            connect(bench.server.kubeconfig()),
+            instance="here",
+            config=CONFIG,
+            destroy_timeout=timedelta(seconds=0.2),
+        )
+        with pytest.raises(Unavailable, match=r"shop\.io/backup in 1 resource"):
+            quick.destroy(REF)
+        with pytest.raises(Unavailable, match="is being deleted"):
+            bench.platform.provision(replace(REF, generation=2))
+        bench.server.cluster.finalizers.clear()
+        bench.server.store.remove(("namespaces", "", PLACE))
+        quick.destroy(REF)
+        assert quick.status(REF) is None
+
+    def test_the_production_namespace_is_never_deleted_whatever_is_asked(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(PROD)
+        with_config(bench, production_namespace=PLACE)
+        bench.server.namespace(PLACE)
+        with pytest.raises(Refused, match="never torn down"):
+            bench.platform.destroy(replace(REF, generation=99))
+        assert not any(method == "DELETE" for method, _ in bench.server.requests)
+
+    def test_a_namespace_that_was_made_anew_meanwhile_is_not_deleted(self, bench: KubernetesBench) -> None:
+        bench.platform.provision(REF)
+
+        def anew(method: str, path: str) -> None:
+            if method == "DELETE":
+                bench.server.before = lambda _m, _p: None
+                for key in [key for key in bench.server.store.objects if PLACE in key]:
+                    bench.server.store.remove(key)
+                bench.server.namespace(PLACE)
+
+        bench.server.before = anew
+        with pytest.raises(Conflict):
+            bench.platform.destroy(replace(REF, generation=2))
+        assert bench.server.store.get(("namespaces", "", PLACE))
+
+    def test_an_older_teardown_does_not_delete_what_a_newer_attempt_has_just_begun(
+        self, bench: KubernetesBench
+    ) -> None:
+        bench.server.fail(500, method="POST", path="/configmaps")
+        with pytest.raises(Unavailable):
+            bench.platform.provision(replace(REF, generation=5))
+        with pytest.raises(Conflict, match="generation 5"):
+            bench.platform.destroy(replace(REF, generation=4))
+        assert bench.platform.status(REF) is not None
+        bench.platform.destroy(replace(REF, generation=6))
+        assert bench.platform.status(REF) is None
+
+    def test_a_half_made_environment_is_completed_by_the_next_try(self, bench: KubernetesBench) -> None:
+        for path in ("/configmaps", "/resourcequotas", "/networkpolicies", "/services"):
+            bench.server.fail(500, method="POST", path=path)
+            with pytest.raises(Unavailable):
+                bench.platform.provision(REF)
+        assert bench.platform.provision(REF).ref == REF

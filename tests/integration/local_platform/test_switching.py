@@ -1,0 +1,111 @@
+"""Addresses, the switch between releases, and their retirement: with real processes, ports and files."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+
+from feature_delivery.adapters.platforms.local import LocalPlatform
+from tests import shops
+from tests.local_bench import (
+    PRODUCTION,
+    PROJECT,
+    Bench,
+    get,
+    processes_of,
+    reference,
+    settings,
+)
+
+
+def test_the_address_stays_the_same_while_releases_change_behind_it(bench: Bench) -> None:
+    address = bench.platform.provision(reference()).address
+    with pytest.raises(HTTPError, match="503"):
+        get(address)
+    for label in ("one", "two", "three"):
+        status = bench.platform.deploy(reference(), shops.release(label), say=bench.say)
+        assert status.address == address
+        assert get(address) == shops.commit_of(label)
+    assert len(bench.servers()) == 1
+    assert bench.releases() == {shops.commit_of("two")[:12], shops.commit_of("three")[:12]}
+
+
+def test_no_request_fails_while_releases_switch(bench: Bench) -> None:
+    address = bench.platform.provision(reference()).address
+    bench.platform.deploy(reference(), shops.release("0"), say=bench.say)
+    port = int(address.rpartition(":")[2])
+    stop, failures, seen = threading.Event(), [], set()
+
+    def shop_with_a_kept_connection(path: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while not stop.is_set():
+            try:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                seen.add(response.read().decode())
+                assert response.status == 200
+            except Exception as error:  # noqa: BLE001 - any failure is the finding
+                failures.append(repr(error))
+                connection.close()
+        connection.close()
+
+    paths = ("/", "/", "/", "/slow?0.3", "/slow?1")
+    clients = [threading.Thread(target=shop_with_a_kept_connection, args=(path,)) for path in paths]
+    for client in clients:
+        client.start()
+    for label in ("1", "2", "3"):
+        bench.platform.deploy(reference(), shops.release(label), say=bench.say)
+    stop.set()
+    for client in clients:
+        client.join()
+    assert failures == []
+    assert seen == {shops.commit_of(label) for label in "0123"}
+
+
+def test_data_outlive_releases_and_restarts_and_go_with_the_environment(bench: Bench) -> None:
+    status = bench.platform.provision(PRODUCTION)
+    bench.platform.deploy(PRODUCTION, shops.release("one"), say=bench.say)
+    data = Path(json.loads(get(status.address, "/env"))["DATA_DIR"])
+    (data / "orders.db").write_text("1 gift card")
+    bench.platform.deploy(PRODUCTION, shops.release("two"), say=bench.say)
+    bench.platform.stop_all(PROJECT)
+    assert processes_of(bench.root) == []
+    (resumed,) = bench.platform.resume(PROJECT, say=bench.say)
+    assert (resumed.address, resumed.healthy) == (status.address, True)
+    assert get(status.address) == shops.commit_of("two")
+    assert (data / "orders.db").read_text() == "1 gift card"
+    bench.platform.provision(reference())
+    inside = bench.directory() / "data"
+    bench.platform.destroy(reference())
+    assert not inside.exists()
+
+
+def test_a_port_taken_while_we_were_down_is_chosen_anew(bench: Bench) -> None:
+    first = bench.platform.provision(reference())
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+    bench.platform.stop_all(PROJECT)
+    port = int(first.address.rpartition(":")[2])
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("127.0.0.1", port))
+        thief.listen()
+        (status,) = bench.platform.resume(PROJECT, say=bench.say)
+        assert status.address != first.address
+        assert get(status.address) == shops.commit_of("one")
+
+
+def test_environments_never_share_a_port_even_when_one_is_stopped(bench: Bench) -> None:
+    first = bench.platform.provision(reference())
+    bench.platform.stop_all(PROJECT)
+    port = int(first.address.rpartition(":")[2])
+    narrow = LocalPlatform(settings(bench.root, ports=range(port, port + 2)))
+    assert narrow.provision(reference("preprod-shop-1")).address == f"http://127.0.0.1:{port + 1}"
+    with pytest.raises(Exception, match="no port from"):
+        narrow.provision(reference("preprod-shop-2"))
+    assert not bench.directory("preprod-shop-2").exists()
