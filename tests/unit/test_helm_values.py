@@ -103,15 +103,6 @@ def test_both_ways_into_production_have_the_same_settings() -> None:
     assert not set(known) - set(wanted), "docker-compose.yaml lacks it"
 
 
-def test_work_of_whatever_was_killed_is_taken_up_within_a_minute() -> None:
-    """By another scheduler, or by the one that comes after it: Airflow looks for such tasks each five minutes."""
-    scheduler = AIRFLOW["config"]["scheduler"]
-    dead_after = scheduler.get("scheduler_health_check_threshold", 30)
-    assert dead_after + scheduler["orphaned_tasks_check_interval"] < 60
-    beats = ("task_instance_heartbeat_timeout", "task_instance_heartbeat_timeout_detection_interval")
-    assert sum(scheduler[name] for name in beats) < 60
-
-
 def test_both_ways_take_dag_files_from_the_image_unless_they_are_told_otherwise() -> None:
     assert "dagBundleConfigList" not in AIRFLOW["dagProcessor"], "the chart's default is the image's folder"
     example = (ROOT / ".env.example").read_text("utf-8")
