@@ -48,6 +48,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             patched.setenv(name, f"{name}-{CANARY}")
         patched.setenv("FEATURE_DELIVERY_TASK_TOKEN", CANARY)
         patched.setenv("AIRFLOW_HOME", str(home / "airflow"))
+        patched.setenv("FEATURE_DELIVERY_HOME", str(home))
         made = Bench(home / "environments")
         made.platform.provision(PRODUCTION)
         made.platform.deploy(PRODUCTION, shops.release("live"), say=made.say)
@@ -120,6 +121,28 @@ os.symlink({str(home / "secrets.json")!r}, "link"); print(opens("link"))
     _, said = attack(bench, release, script)
     assert set(said.split()) == {"PermissionError"}, said
     assert (home / "secrets.json").read_text() == CANARY
+
+
+def test_no_variable_that_it_sets_opens_what_ours_of_that_name_means(bench: Bench) -> None:
+    """Its ``delivery.yaml`` names our folders word for word; a branch can guess them from its own."""
+    home = bench.root.parent
+    greedy = {name: os.environ[name] for name in ("FEATURE_DELIVERY_HOME", "AIRFLOW_HOME")}
+    script = f"""{OPEN}
+import os
+for path in {[str(home / "secrets.json"), str(bench.directory("production") / "data" / "orders.txt")]!r}:
+    print("asked", opens(path))
+for folder in {sorted(greedy.values())!r}:
+    try: print("asked", os.listdir(folder))
+    except OSError as error: print("asked", type(error).__name__)
+"""
+    release = shops.release("greedy", variables=greedy, install=(("python", "-c", script),))
+    at = len(bench.said)
+    bench.platform.deploy(reference(), release, say=bench.say)
+    attack(bench, release, script)
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+    answers = [line.split()[1:] for line in bench.said[at:] if line.startswith("asked")]
+    assert len(answers) == 8, "while it is installed, and in its suite"
+    assert [one for one in answers if one not in (["PermissionError"], ["FileNotFoundError"])] == []
 
 
 def test_its_own_data_and_temporary_files_are_open_to_it(bench: Bench, release: Release) -> None:
@@ -297,6 +320,25 @@ os._exit(0)
     report, _ = attack(bench, release, script)
     assert report.problem == ""
     assert _left_of(bench) == []
+
+
+def test_nothing_of_it_hides_by_dropping_what_it_is_known_by(bench: Bench, release: Release) -> None:
+    """Without marks, parent and session; one of them writes without end into what the suite is read from."""
+    name = f"hidden-{os.getpid()}"
+    script = f"""
+import os, subprocess
+for what in ("import time; time.sleep(600)", "while True: print('x' * 9000)"):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execve(sys.executable, ["python", "-c", what, {name!r}], {{}})
+        os._exit(0)
+import time
+time.sleep(1)
+"""
+    report, _ = attack(bench, release, "import sys\n" + script)
+    assert report.problem == ""
+    assert [one for one in psutil.process_iter(["cmdline"]) if name in (one.info["cmdline"] or [])] == []
 
 
 def _left_of(bench: Bench) -> list[psutil.Process]:

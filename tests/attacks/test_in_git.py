@@ -48,7 +48,7 @@ def test_a_candidate_is_what_was_built_whatever_is_pushed_onto_its_branch(
     branch, before = BranchName("candidate/SHOP-1"), commit_sha(developer.main)
     ours.fetch(before, commit_sha(head))
     built = ours.build_candidate(production=before, feature=commit_sha(head), message="SHOP-1", past=())
-    ours.publish_candidate(branch, built.commit)
+    ours.publish_candidate(branch, built.commit, over=None)
     evil = developer.push("evil", "evil")
     developer.git("push", "--quiet", "--force", "origin", f"{evil}:refs/heads/{branch}")
     assert ours.heads()[branch] == evil

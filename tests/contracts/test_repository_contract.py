@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from feature_delivery.adapters.git.repository import GitRepository
-from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.errors import Conflict, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha
 from feature_delivery.ports.repository import FileChange, MergeConflictError, Repository
 from tests.support.git_world import PRODUCTION, GitWorld, git, git_over_http
@@ -183,7 +183,7 @@ def test_production_is_never_deleted_overwritten_or_levelled(peer: Peer) -> None
     repository = peer.repository()
     for write in (
         lambda: repository.delete_branch(PRODUCTION, expect=base),
-        lambda: repository.publish_candidate(PRODUCTION, base),
+        lambda: repository.publish_candidate(PRODUCTION, base, over=None),
         lambda: repository.level(PRODUCTION, expect=base, to=base),
     ):
         with pytest.raises(Refused, match="is production"):
@@ -197,8 +197,8 @@ def test_a_candidate_is_built_published_and_promoted(peer: Peer) -> None:
     repository = peer.repository()
     repository.fetch(hotfix, feature)
     candidate = repository.build_candidate(production=hotfix, feature=feature, past=(), message="Ship gifts: ä")
-    repository.publish_candidate(CANDIDATE, candidate.commit)
-    repository.publish_candidate(CANDIDATE, candidate.commit)
+    for _ in range(2):
+        repository.publish_candidate(CANDIDATE, candidate.commit, over=None)
     assert peer.world.head(CANDIDATE) == candidate.commit
     repository.promote(PRODUCTION, old=hotfix, new=candidate.commit)
     assert peer.world.head(PRODUCTION) == candidate.commit
@@ -233,6 +233,21 @@ def test_promotion_never_rewrites_history(peer: Peer) -> None:
     assert peer.world.head(PRODUCTION) == hotfix
 
 
+def test_whoever_slept_meanwhile_puts_no_candidate_over_a_newer_one_nor_back(peer: Peer) -> None:
+    base = peer.world.head(PRODUCTION)
+    old, new = (peer.world.commit(BranchName(name), {"a": name}, on=base) for name in ("one", "two"))
+    repository = peer.repository()
+    repository.publish_candidate(CANDIDATE, old, over=None)
+    repository.publish_candidate(CANDIDATE, new, over=old)
+    with pytest.raises(Unavailable, match="moved"):
+        repository.publish_candidate(CANDIDATE, old, over=None)
+    assert peer.world.head(CANDIDATE) == new
+    repository.delete_branch(CANDIDATE, expect=new)
+    with pytest.raises(Unavailable, match="moved"):
+        repository.publish_candidate(CANDIDATE, new, over=old)
+    assert CANDIDATE not in peer.world.branches()
+
+
 def test_a_refusing_hook_is_a_refusal_and_moves_nothing(peer: Peer) -> None:
     base = peer.world.head(PRODUCTION)
     feature = peer.world.commit(FEATURE, {"a": "1"}, on=base)
@@ -246,7 +261,7 @@ def test_a_refusing_hook_is_a_refusal_and_moves_nothing(peer: Peer) -> None:
     with pytest.raises(Refused, match="pre-receive hook declined"):
         repository.delete_branch(FEATURE, expect=feature)
     with pytest.raises(Refused, match="pre-receive hook declined"):
-        repository.publish_candidate(CANDIDATE, feature)
+        repository.publish_candidate(CANDIDATE, feature, over=None)
     assert peer.world.branches() == {PRODUCTION: base, FEATURE: feature}
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from feature_delivery.domain.errors import Conflict, Refused
+from feature_delivery.domain.errors import Conflict, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha, TreeSha
 from feature_delivery.ports.repository import Candidate, Commit, MergeConflictError, PastDelivery
 
@@ -124,7 +124,9 @@ class FakeRepository:
         made = self.write(merged, (production, feature), message, "bot@example.com")
         return Candidate(commit=made.sha, tree=made.tree, base=production, feature=feature)
 
-    def publish_candidate(self, branch: BranchName, candidate: CommitSha) -> None:
+    def publish_candidate(self, branch: BranchName, candidate: CommitSha, *, over: CommitSha | None) -> None:
+        if self.branches.get(branch) not in {over, candidate}:
+            raise Unavailable(f"{branch} has moved.")
         self.branches[branch] = candidate
 
     def promote(self, branch: BranchName, *, old: CommitSha, new: CommitSha) -> None:

@@ -75,7 +75,8 @@ class Shop:
 
     def world_files(self, commit: str) -> dict[str, bytes]:
         if self.world.branches().get(PRODUCTION) != commit:
-            self.repository.publish_candidate(BranchName("candidate/look"), CommitSha(commit))
+            look, there = BranchName("candidate/look"), self.world.branches().get("candidate/look")
+            self.repository.publish_candidate(look, CommitSha(commit), over=CommitSha(there) if there else None)
         return self.world.files(commit)
 
 

@@ -195,7 +195,8 @@ class Histories(RuleBasedStateMachine):
             if not feature.doubtful and expected != self.world.files(production):
                 raise AssertionError("a whole feature was refused") from error
             return None
-        self.repository.publish_candidate(BranchName(f"candidate/SHOP-{feature.number}"), candidate.commit)
+        branch = BranchName(f"candidate/SHOP-{feature.number}")
+        self.repository.publish_candidate(branch, candidate.commit, over=self.repository.heads().get(branch))
         assert self.world.files(candidate.commit) == expected
         return candidate
 

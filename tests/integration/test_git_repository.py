@@ -408,7 +408,7 @@ def test_branch_names_that_are_none_never_reach_git(repository: GitRepository, w
     for call in (
         lambda: repository.create_branch(BranchName(bad), base),
         lambda: repository.delete_branch(BranchName(bad), expect=base),
-        lambda: repository.publish_candidate(BranchName(bad), base),
+        lambda: repository.publish_candidate(BranchName(bad), base, over=None),
         lambda: repository.promote(BranchName(bad), old=base, new=base),
         lambda: repository.level(BranchName(bad), expect=None, to=base),
     ):
@@ -420,7 +420,7 @@ def test_branch_names_that_are_none_never_reach_git(repository: GitRepository, w
 def test_only_candidates_are_overwritten(repository: GitRepository, world: GitWorld) -> None:
     world.branch(FEATURE, world.head(PRODUCTION))
     with pytest.raises(Refused, match="only branches under 'candidate/'"):
-        repository.publish_candidate(FEATURE, world.head(PRODUCTION))
+        repository.publish_candidate(FEATURE, world.head(PRODUCTION), over=None)
 
 
 # -- checkout ------------------------------------------------------------------------------------------------------

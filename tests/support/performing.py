@@ -278,7 +278,8 @@ def _build(world: World, work: Work) -> Result:
         return Failed(reason=str(error), cause="conflict")
     except Refused as error:
         return Failed(reason=str(error))
-    repository.publish_candidate(branches.candidate(work.key), made.commit)
+    branch = branches.candidate(work.key)
+    repository.publish_candidate(branch, made.commit, over=repository.heads().get(branch))
     return CandidateBuilt(commit=made.commit, tree=made.tree, base=made.base, feature=made.feature)
 
 

@@ -93,8 +93,8 @@ class RealRepository:
         self._port.fetch()
         return self._port.build_candidate(production=production, feature=feature, past=past, message=message)
 
-    def publish_candidate(self, branch: BranchName, candidate: CommitSha) -> None:
-        self._port.publish_candidate(branch, candidate)
+    def publish_candidate(self, branch: BranchName, candidate: CommitSha, *, over: CommitSha | None) -> None:
+        self._port.publish_candidate(branch, candidate, over=over)
 
     def promote(self, branch: BranchName, *, old: CommitSha, new: CommitSha) -> None:
         self._port.promote(branch, old=old, new=new)

@@ -161,11 +161,14 @@ class Repository(Protocol):
             Refused: There is nothing to ship, or the candidate would lack changes of the feature.
         """
 
-    def publish_candidate(self, branch: BranchName, candidate: CommitSha) -> None:
-        """Put ``branch`` (ours alone) at ``candidate``, whatever it was before.
+    def publish_candidate(self, branch: BranchName, candidate: CommitSha, *, over: CommitSha | None) -> None:
+        """Put ``branch`` (ours alone) at ``candidate``; "already there" is done.
+
+        ``over``: where it was seen, ``None`` for nowhere. Whoever slept meanwhile takes nothing back.
 
         Raises:
             Refused: The branch is not one of ours, or the host does not let us.
+            Unavailable: It is not where it was seen any more.
         """
 
     def level(self, branch: BranchName, *, expect: CommitSha | None, to: CommitSha) -> bool:

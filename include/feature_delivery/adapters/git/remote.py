@@ -62,16 +62,6 @@ class Remote:
             self._raise_refusal(branch, heads, output, doing)
         return there
 
-    def put(self, branch: BranchName, commit: CommitSha, *, doing: str) -> None:
-        """Put ``branch`` at ``commit``, whatever it was before."""
-        output = self._push(f"+{commit}:{_PREFIX}{branch}", "--no-force-with-lease")
-        if output.status == 0:
-            return
-        self._raise_unless_rejected(output, doing)
-        heads = self.heads()
-        if heads.get(branch) != commit:
-            self._raise_refusal(branch, heads, output, doing)
-
     def _push(self, refspec: str, lease: str) -> Output:
         return self._commands.run(
             "push",

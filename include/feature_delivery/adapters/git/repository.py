@@ -18,7 +18,7 @@ from feature_delivery.adapters.git.patches import Patch, read_patch
 from feature_delivery.adapters.git.remote import Remote
 from feature_delivery.adapters.git.restorations import build_restoration
 from feature_delivery.adapters.git.stacking import stacked_on
-from feature_delivery.domain.errors import Conflict, NotFound, Refused
+from feature_delivery.domain.errors import Conflict, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha, TreeSha, branch_name, commit_sha
 from feature_delivery.ports.repository import Candidate, Commit, FileChange, PastDelivery
 
@@ -173,15 +173,18 @@ class GitRepository:
         self._mirror.ready()
         return self._remote.swap(name, old=expect, new=None, doing=f"delete the branch {name!r}") is None
 
-    def publish_candidate(self, branch: BranchName, candidate: CommitSha) -> None:
+    def publish_candidate(self, branch: BranchName, candidate: CommitSha, *, over: CommitSha | None) -> None:
         """See ``Repository.publish_candidate``."""
         name = self._not_production(branch, "overwritten")
         if not name.startswith(self._candidate_prefix):
             raise Refused(
                 f"The branch {name!r} is not overwritten: only branches under {self._candidate_prefix!r} are ours."
             )
+        _checked(*((over,) if over else ()))
         self.fetch(candidate)
-        self._remote.put(name, candidate, doing=f"publish the candidate {candidate[:12]} as {name!r}")
+        doing = f"publish the candidate {candidate[:12]} as {name!r}"
+        if self._remote.swap(name, old=over, new=candidate, doing=doing) != candidate:
+            raise Unavailable(f"Could not {doing}: somebody has moved that branch meanwhile. Try again.")
 
     def level(self, branch: BranchName, *, expect: CommitSha | None, to: CommitSha) -> bool:
         """See ``Repository.level``."""

@@ -191,8 +191,10 @@ class Home:
     def short_directory(self) -> Path:
         """A directory for Unix sockets, whose path may have some 100 characters: here, or below ``/tmp``.
 
+        Root's is below ``/run``, where nobody else makes any: its owner is changed to the server's later on.
+
         Raises:
-            Misconfigured: Somebody else has made that directory below ``/tmp``.
+            Misconfigured: Somebody else has made that directory below ``/tmp``, or others may write to it.
         """
         here = self.path / "run"
         plain = all(letter.isascii() and (letter.isalnum() or letter in "/._-") for letter in str(here))
@@ -200,12 +202,14 @@ class Home:
             here.mkdir(exist_ok=True, mode=0o700)
             return here
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
-        there = Path("/tmp") / f"feature-delivery-{os.getuid()}-{digest}"  # noqa: S108 - owner and mode are checked
+        above = Path("/run" if os.getuid() == 0 else "/tmp")  # noqa: S108 - owner and mode are checked
+        there = above / f"feature-delivery-{os.getuid()}-{digest}"
         there.mkdir(exist_ok=True, mode=0o700)
         self._outside = there
         found = there.lstat()
-        if not stat.S_ISDIR(found.st_mode) or (os.getuid() != 0 and found.st_uid != os.getuid()):
-            raise Misconfigured(f"'{there}' is not a directory of yours. Remove it, then start again.")
+        is_mine = os.getuid() == 0 or (found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077)
+        if not stat.S_ISDIR(found.st_mode) or not is_mine:
+            raise Misconfigured(f"'{there}' is not a directory of yours alone. Remove it, then start again.")
         return there
 
 

@@ -84,7 +84,8 @@ def _build(job: Job, heads: dict[BranchName, CommitSha], production: CommitSha) 
     if changed:
         job.plan_at(candidate.commit)
         job.say(f"{DELIVERY_FILE} changes with this feature: look at it in the review.")
-    repository.publish_candidate(branches.candidate(work.key), candidate.commit)
+    branch = branches.candidate(work.key)
+    repository.publish_candidate(branch, candidate.commit, over=heads.get(branch))
     job.say(f"Candidate {candidate.commit[:10]} = {production[:10]} + {feature[:10]}")
     return CandidateBuilt(
         commit=candidate.commit,

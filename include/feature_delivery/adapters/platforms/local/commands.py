@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import signal
@@ -123,16 +124,19 @@ class Running:
         return Outcome(process.returncode if in_time and not used else None, lines.ending, used)
 
     def _too_much(self, leader: int) -> bool:
-        """Say whether the command uses more than it may; its group is killed at once, for it may be growing."""
+        """Say whether the command uses more than it may; it is killed at once, for it may be growing."""
         if self._guard is None or not self._guard.is_passed(lambda: self._remaining(leader)):
             return False
         with suppress(OSError):
-            os.killpg(leader, signal.SIGKILL)
+            os.kill(leader, signal.SIGUSR1)  # the leader is the fence's program, which kills all that is below it
         return True
 
     def _remaining(self, leader: int) -> list[psutil.Process]:
-        # The leader is not reaped before the end, so its id cannot mean another session yet.
-        return [*processes.members(self._home, self._role), *processes.session(leader)]
+        # The leader is not reaped before the end, so its id cannot mean another session or family yet.
+        found = [*processes.members(self._home, self._role), *processes.session(leader)]
+        with suppress(psutil.Error):
+            found += psutil.Process(leader).children(recursive=True)
+        return found
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
         """Stop the command, its session, its descendants and everything that inherited its marks."""
@@ -185,13 +189,13 @@ def _wait_briefly(process: subprocess.Popen[bytes]) -> None:
 
 
 def _drain(descriptor: int, lines: _Lines) -> None:
-    """Read what was written before everything stopped."""
+    """Read what was written before everything stopped: as much as a pipe holds, whoever may still write."""
     os.set_blocking(descriptor, False)
-    try:
-        while data := os.read(descriptor, _CHUNK):
+    left = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+    with suppress(BlockingIOError):
+        while left > 0 and (data := os.read(descriptor, min(left, _CHUNK))):
             lines.add(data)
-    except BlockingIOError:
-        return
+            left -= len(data)
 
 
 def _which(name: str, path: str, directory: Path) -> str:

@@ -9,18 +9,24 @@ Rules: ``write:PATH`` and ``read:PATH`` are there for the command, ``hidden:PATH
 where programs lie around it, ``required`` refuses to run on a kernel that cannot fence. ``memory:BYTES`` and
 ``file:BYTES`` bound each process and each file, ``processes:NUMBER`` what may come to those that run, ``nice:NUMBER``
 lets others go first. ``port:FROM-TO`` are the only ports that may be connected to by TCP; without one, all are open.
+``stays`` keeps this program outside, above the command: whatever the command has started ends with it, also what has
+left its session and dropped every sign of where it comes from.
 
 Each command of a shop starts with this program, so it imports little: ``json`` alone would double what it costs.
 """
 
+# The module ``signal`` only wraps this one in enums, and importing these costs more than all the rest.
+import _signal  # type: ignore[import-not-found]
 import ctypes
 import os
 import resource
 import struct
 import sys
+import time
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # the same on every architecture but Alpha
 _NO_NEW_PRIVILEGES, _DROP_FROM_BOUNDING_SET = 38, 24
+_TAKE_ORPHANS, _GRACE_SECONDS, _LOOK_SECONDS = 36, 1, 0.02
 _VERSION, _PATH_BENEATH = 1, 1
 _SCOPES = 0b11  # abstract sockets, signals
 
@@ -92,6 +98,8 @@ def main(rules: "list[str]", command: "list[str]") -> None:
         _say("Did not start: this kernel cannot close ports to the code of a branch.")
         sys.exit(126)
     _limit(rules)
+    if "stays" in rules:
+        _stay_above()
     if found >= 1:
         try:
             _enclose(rules, found)
@@ -103,6 +111,76 @@ def main(rules: "list[str]", command: "list[str]") -> None:
     except OSError as error:
         _say(f"Could not start {command[0]!r}: {error.strerror}.")
         sys.exit(127)
+
+
+def _stay_above() -> None:
+    """Go on as a child; this process waits for it, ends what it has left behind, and ends as it did.
+
+    Orphans come to the nearest process above that asks for them. SIGTERM leaves a second to whatever runs, SIGUSR1
+    nothing. The command is reaped last: until then its number cannot mean another group.
+    """
+    _libc.prctl(_TAKE_ORPHANS, 1, 0, 0, 0)
+    command = os.fork()
+    if command == 0:
+        os.setpgid(0, 0)  # so that all of it that stays together is ended by one call
+        return
+    hurry = []
+
+    def end_now(*_: object) -> None:
+        hurry.append(True)
+        _end(command, [command, *_children()], _signal.SIGKILL)
+
+    _signal.signal(_signal.SIGTERM, lambda *_: _signal.alarm(_GRACE_SECONDS))
+    _signal.signal(_signal.SIGALRM, end_now)
+    _signal.signal(_signal.SIGUSR1, end_now)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)  # whoever reads sees the end when the command closes what it writes to
+    while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)) and ended.si_pid != command:
+        os.waitpid(ended.si_pid, 0)
+    asked: set[int] = set()
+    _signal.alarm(_GRACE_SECONDS)
+    while left := [child for child in _children() if child != command]:
+        if hurry:
+            _end(command, left, _signal.SIGKILL)
+        else:
+            _end(command, [child for child in left if child not in asked], _signal.SIGTERM)
+        asked.update(left)
+        for child in left:
+            os.waitpid(child, os.WNOHANG)
+        time.sleep(_LOOK_SECONDS)
+    _end_as(os.waitpid(command, 0)[1])
+
+
+def _end(command: int, some: "list[int]", number: int) -> None:
+    """Send a signal to children of ours, and to whatever else is in the command's group."""
+    if some:
+        for send, whom in ((os.killpg, command), *((os.kill, child) for child in some)):
+            try:  # noqa: SIM105 - importing contextlib costs more than all the rest
+                send(whom, number)
+            except OSError:
+                pass  # it has ended
+
+
+def _children() -> "list[int]":
+    me, found = str(os.getpid()), []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                if file.read().rpartition(")")[2].split()[1] == me:
+                    found.append(int(name))
+        except OSError:
+            pass  # it has ended
+    return found
+
+
+def _end_as(status: int) -> None:
+    if os.WIFEXITED(status):
+        os._exit(os.WEXITSTATUS(status))
+    number = os.WTERMSIG(status)
+    if number != _signal.SIGKILL:
+        _signal.signal(number, _signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _say(sentence: str) -> None:

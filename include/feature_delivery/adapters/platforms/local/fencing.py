@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.adapters.platforms.local.processes import base_interpreter
+from feature_delivery.adapters.platforms.local.variables import variables_of_installs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,25 +52,27 @@ def fenced(
         layout: The environment: only its data, its temporary files, its home and what runs are open, not its records.
         settings: How the operator wants it.
         release: What runs.
-        variables: Its whole environment; certificates and the like that it names may be read.
+        variables: Its whole environment, of which its own ports are read.
         directory: Where it runs: a checkout, or a suite's copy of one.
-        installs: It fills the virtual environment, and may use the package managers' caches.
-        serves: People wait for its answers: it stands back for nobody.
+        installs: It fills the virtual environment, and may use the package managers' caches, and the certificates and
+            the like that the operator's settings name.
+        serves: People wait for its answers: it stands back for nobody, and outlives whoever starts it.
     """
     if settings.fence == "off":
         return tuple(command)
+    hidden = [layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]
     write = [layout.data, layout.home, layout.temporary, directory, layout.directory / release.venv]
+    read = [layout.commands, *_behind(layout.commands), *_marks_above(layout.directory)]
     if installs:
         write += [settings.uv_cache, settings.npm_cache]
+        read += _named_for_installs(settings, hidden)
     rules = [
         *_rules("write", [*write, *settings.fence_open]),
-        *_rules(
-            "read", [layout.commands, *_behind(layout.commands), *_named_in(variables), *_marks_above(layout.directory)]
-        ),
-        *_rules("hidden", [layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]),
+        *_rules("read", read),
+        *_rules("hidden", hidden),
         *(["required"] if settings.fence == "required" else []),
         *_limits(settings.limits, variables),
-        *([] if serves else [f"nice:{_STANDS_BACK}"]),
+        *([] if serves else [f"nice:{_STANDS_BACK}", "stays"]),
     ]
     return (base_interpreter(), "-I", "-S", str(_PROGRAM), *rules, "--", *command)
 
@@ -101,10 +104,12 @@ def _marks_above(directory: Path) -> list[Path]:
     return [above / name for above in directory.parents for name in _MARKS if (above / name).is_file()]
 
 
-def _named_in(variables: Mapping[str, str]) -> list[Path]:
-    """Return the files that settings of package managers and of TLS name; nothing that the branch's own file sets."""
-    return [
-        Path(value)
-        for name, value in variables.items()
-        if os.environ.get(name) == value and value.startswith("/") and os.pathsep not in value
-    ]
+def _named_for_installs(settings: Settings, hidden: Sequence[Path]) -> list[Path]:
+    """Return what the settings of package managers and of TLS name that the operator has made: wheels, certificates.
+
+    Never what a branch's own file sets, and no folder with something hidden in it, whoever names it.
+    """
+    values = {**variables_of_installs(), **settings.install_variables}.values()
+    named = [Path(os.path.realpath(value)) for value in values if value.startswith("/") and os.pathsep not in value]
+    closed = [Path(os.path.realpath(each)) for each in hidden]
+    return [path for path in named if not any(each.is_relative_to(path) for each in closed)]
