@@ -181,6 +181,27 @@ def test_a_refresh_killed_between_its_results_goes_on_in_its_next_try(world: Wor
     assert len(world.witness.shipped) == 2
 
 
+def test_a_refresh_that_is_called_back_goes_on_under_its_generation_and_its_next_try_does_not(world: World) -> None:
+    """What it waits for is named by the generation: with a new one each time it was called back it never ended."""
+    second = bring(world, "SHOP-2", CONFIRMATION)
+    first = bring(world, "SHOP-1", VERDICT)
+    world.decide(second, "max", CONFIRMATION, APPROVE)
+    world.run()
+    world.decide(first, "max", VERDICT, DecisionKind.KEEP)
+    world.finish()
+    generations = []
+    for again in (True, True, False):
+        process = until(world, Step.REFRESH_CANDIDATE, "reports deployed")
+        if not again:
+            kill(world, process)
+            process = until(world, Step.REFRESH_CANDIDATE, "reports deployed")
+        with world.begin() as unit:
+            work = take_permit(unit, world.project, process.task)
+        assert work.environment is not None
+        generations.append(work.environment.generation)
+    assert generations[0] == generations[1] < generations[2]
+
+
 def test_a_redelivery_waits_for_the_teardown_of_the_delivery_before(world: World) -> None:
     feature = bring(world, "SHOP-1", Step.WAIT_FOR_ACCEPTANCE)
     world.cancel(feature)

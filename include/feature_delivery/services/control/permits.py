@@ -77,7 +77,7 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     if step in TEARDOWNS and (why_not := brake.keeps_alive(unit.books, project.name)):
         # Not waited for on a worker: whoever releases the brake has it done again.
         raise Refused(f"{step} of {feature.key} has no permit now: {why_not}")
-    environment = _environment(scene)
+    environment = _environment(scene, task)
     for older in unit.books.permits(feature):
         if older.step is step and older.state == "granted":
             older.state, older.reason = "void", f"A newer try of {step} took over."
@@ -133,8 +133,8 @@ def note_refusal(unit: Unit, project: ProjectConfig, task: TaskRef, reason: str)
     )
 
 
-def _environment(scene: Scene) -> Environment | None:
-    """Return the environment of the step, with a new generation when the step writes to it."""
+def _environment(scene: Scene, task: TaskRef) -> Environment | None:
+    """Return the environment of the step, with a new generation when the step begins to write to it."""
     step, books = scene.step, scene.unit.books
     if step not in DEVELOPMENT_STEPS | PREPROD_STEPS | PRODUCTION_STEPS:
         return None
@@ -161,9 +161,21 @@ def _environment(scene: Scene) -> Environment | None:
         )
         books.add(found)
     assert found is not None
-    if step in WRITES and not done_already(step, scene.promotion):
+    if step in WRITES and not done_already(step, scene.promotion) and not _goes_on(scene, task, found):
         found.generation += 1
     return found
+
+
+def _goes_on(scene: Scene, task: TaskRef, environment: Environment) -> bool:
+    """Say whether a task that had deferred is called back: it goes on with what it has begun, under its generation.
+
+    What it waited for is named by the generation. With a new one each time it would begin it anew, and never end.
+    """
+    return any(
+        (permit.step, permit.state, permit.generation) == (task.step, "granted", environment.generation)
+        and (permit.task_instance, permit.try_number) == (task.task_instance, task.try_number)
+        for permit in scene.unit.books.permits(scene.feature)
+    )
 
 
 def _intend(scene: Scene) -> None:
