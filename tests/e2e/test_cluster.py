@@ -161,6 +161,30 @@ def test_a_feature_goes_to_production_and_leaves_no_namespace(team: Newcomer, cl
     team.until(lambda: not namespaces(cluster))
 
 
+def test_two_that_come_to_production_together_ship_one_after_the_other(team: Newcomer, cluster: RealCluster) -> None:
+    """The second is built again on the first, deployed and tested again, by one task that defers on the way."""
+    for key, name in (("SHOP-3", "wraps"), ("SHOP-4", "cards")):
+        team.push(f"feature/{key}-{name}", name, {f"{name}.txt": "new\n"})
+        git(team.checkout, "reset", "--quiet", "--hard", "HEAD~1")  # neither stands on the other
+    for key in ("SHOP-3", "SHOP-4"):
+        team.decide(key, "review", "acceptance")
+        team.until_gate(key, "confirmation")
+    first = team.feature("SHOP-4")["candidate"]["commit"]
+    team.decide("SHOP-3", "confirmation")
+    team.until_gate("SHOP-3", "verdict")
+    team.decide("SHOP-4", "confirmation")
+    assert team.run("keep", "SHOP-3", *team.of_project).code == 0
+    team.until_gate("SHOP-4", "verdict")
+    shipped = team.feature("SHOP-4")["promotions"][-1]["candidate"]
+    assert served(cluster) == shipped != first
+    assert logged(team, "SHOP-4", "production.refresh_candidate").count(SUITE_SAYS) == 1
+    assert team.run("keep", "SHOP-4", *team.of_project).code == 0
+    for key in ("SHOP-3", "SHOP-4"):
+        team.decide(key, "demonstration")
+        assert team.feature(key)["state"] == "delivered"
+    team.until(lambda: not namespaces(cluster))
+
+
 def test_a_release_that_cannot_start_leaves_production_serving_and_is_rolled_back(
     team: Newcomer, cluster: RealCluster
 ) -> None:
