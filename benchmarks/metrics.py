@@ -37,9 +37,9 @@ solo: true
 HISTORY = """
 INSERT INTO fd_project (name, frozen_reason) VALUES ('shop', '');
 INSERT INTO fd_feature (project, key, delivery, run_id, title, description, requester, state, attempt_number, issue_url,
-    request_url, request_author, started, branch_is_ours, created_at, ended_at, reason)
+    request_url, request_author, pushers, started, branch_is_ours, created_at, ended_at, reason)
 SELECT 'shop', 'SHOP-' || n, 1, 'SHOP-' || n, 'A feature', '', 'max',
-    CASE WHEN n % 2 = 0 THEN 'active' ELSE 'delivered' END, 1, '', '', '', true, true,
+    CASE WHEN n % 2 = 0 THEN 'active' ELSE 'delivered' END, 1, '', '', '', '[]', true, true,
     now() - (n % 400) * interval '1 day', CASE WHEN n % 2 = 1 THEN now() - (n % 300) * interval '1 day' END, ''
 FROM generate_series(1, {n}) n;
 INSERT INTO fd_attempt (feature_id, number, commit, authors, state, reason, created_at)

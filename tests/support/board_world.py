@@ -430,6 +430,7 @@ def crowd(session: Session, count: int, *, project: str = "shop", first: int = 1
             "attempt_number": 1,
             "started": True,
             "branch_is_ours": True,
+            "pushers": [],
             "created_at": begun,
             "reason": "",
         }

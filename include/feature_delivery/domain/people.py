@@ -171,6 +171,8 @@ class People:
         For authors: rather one too many is barred from approving. Hosts tell no capitals from small letters.
         """
         wanted = login.casefold()
+        if not wanted:
+            return None
         for name, person in self.persons.items():
             if wanted in {name.casefold(), *(each.casefold() for each in person.logins)}:
                 return name

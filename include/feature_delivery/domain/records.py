@@ -71,7 +71,10 @@ class Project:
 
 @dataclass(eq=False, kw_only=True)
 class Feature:
-    """One delivery of one issue; ``delivery`` counts deliveries of the same key from 1."""
+    """One delivery of one issue; ``delivery`` counts deliveries of the same key from 1.
+
+    ``pushers``: everybody of the project who has pushed to its branch, as far as the host told.
+    """
 
     project: ProjectName
     key: FeatureKey
@@ -88,6 +91,7 @@ class Feature:
     request_number: int | None = None
     request_url: str = ""
     request_author: str = ""
+    pushers: list[PersonName] = field(default_factory=list)
     started: bool = False
     branch_seen_gone: datetime | None = None
     branch_head: CommitSha | None = None

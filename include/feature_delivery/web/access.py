@@ -27,14 +27,19 @@ def task_token(authorization: Annotated[str, Header(description="``Bearer`` and 
         Unauthorized: No token, or another one.
         Misconfigured: No token is set here; then nobody may pass.
     """
-    wanted = settings.settings().task_token
-    if not wanted:
+    if not settings.settings().task_token:
         raise Misconfigured("No task token is set. Set FEATURE_DELIVERY_TASK_TOKEN for the API server.")
+    if not shows_task_token(authorization):
+        raise Unauthorized("This is not the task token. Set it as password of the Connection 'feature_delivery'.")
+
+
+def shows_task_token(authorization: str) -> bool:
+    """Say whether a header ``Authorization`` holds the task token."""
+    wanted = settings.settings().task_token
     scheme, _, shown = authorization.partition(" ")
     # Both are evaluated: the time taken must not tell which of them was wrong.
     right = hmac.compare_digest(shown.strip().encode(), wanted.encode())
-    if scheme.lower() != "bearer" or not right:
-        raise Unauthorized("This is not the task token. Set it as password of the Connection 'feature_delivery'.")
+    return bool(wanted) and scheme.lower() == "bearer" and right
 
 
 def task_proof(secret: Annotated[str, Header(alias=HEADER, max_length=200)] = "") -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 
+from feature_delivery.web.access import shows_task_token
 from feature_delivery.web.errors import answer
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ BODY_LIMIT = 1024 * 1024
 """Bytes of what people send; no field of theirs holds more than some thousand characters."""
 
 TASK_LIMIT = 64 * 1024 * 1024
-"""Bytes of what tasks send: the report of a large suite is part of a result."""
+"""Bytes of what tasks send, with their token: the report of a large suite is part of a result."""
 
 OWN_LIMITS = ("/webhooks/", "/slack/", "/board/")
 """Places that measure by themselves: hosts are to see an answer, and a board's failure is a page."""
@@ -44,7 +45,9 @@ class GuardedApp(FastAPI):
             await super().__call__(scope, receive, send)
             return
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
-        limit = None if path.startswith(OWN_LIMITS) else TASK_LIMIT if path.startswith("/tasks/") else BODY_LIMIT
+        limit = None if path.startswith(OWN_LIMITS) else BODY_LIMIT
+        if path.startswith("/tasks/") and shows_task_token(Headers(scope=scope).get("authorization", "")):
+            limit = TASK_LIMIT  # the body is parsed before the route asks who sends it
         seen, answered, full = 0, False, False
 
         async def measured() -> Message:

@@ -130,6 +130,7 @@ feature = table(
     Column("request_number", sa.Integer, nullable=True),
     text("request_url"),
     text("request_author"),
+    Column("pushers", json_list(), nullable=False),
     truth("started"),
     moment("branch_seen_gone", nullable=True),
     short("branch_head", SHA, nullable=True),

@@ -58,6 +58,8 @@ def observe_branch(unit: Unit, project: ProjectConfig, feature: Feature, facts: 
         return _seen_gone(unit, project, feature, facts)
     feature.branch_seen_gone = None
     feature.branch_head = facts.head
+    if (pusher := project.people.by_login(facts.pusher)) and pusher not in feature.pushers:
+        feature.pushers = [*feature.pushers, pusher]
     attempt = unit.books.attempt(feature)
     if attempt is not None and attempt.commit == facts.head and attempt.state is not AttemptState.SUPERSEDED:
         feature.next_commit = None
@@ -99,12 +101,13 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
 
 
 def _people(project: ProjectConfig, feature: Feature, facts: BranchFacts) -> set[PersonName]:
-    """Return everybody of the project who wrote, pushed or opened what the branch holds."""
-    found = set(project.people.by_emails(facts.emails))
-    for login in (facts.pusher, feature.request_author):
-        if login and (name := project.people.by_login(login)):
-            found.add(name)
-    return found
+    """Return everybody of the project who wrote, pushed or opened what the branch holds.
+
+    Whoever pushed to it once: what they brought is below what others pushed later, and a look that nobody was named to
+    may have come before the one that names them.
+    """
+    opened = project.people.by_login(feature.request_author)
+    return {*project.people.by_emails(facts.emails), *feature.pushers, *([opened] if opened else [])}
 
 
 def _retire(unit: Unit, feature: Feature, attempt: Attempt | None, state: AttemptState, reason: str) -> None:

@@ -77,7 +77,9 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     if step in TEARDOWNS and (why_not := brake.keeps_alive(unit.books, project.name)):
         # Not waited for on a worker: whoever releases the brake has it done again.
         raise Refused(f"{step} of {feature.key} has no permit now: {why_not}")
-    environment = _environment(scene, task)
+    if (held := _held(scene, task)) is not None:
+        return work_of(scene, *held)
+    environment = _environment(scene)
     for older in unit.books.permits(feature):
         if older.step is step and older.state == "granted":
             older.state, older.reason = "void", f"A newer try of {step} took over."
@@ -133,8 +135,27 @@ def note_refusal(unit: Unit, project: ProjectConfig, task: TaskRef, reason: str)
     )
 
 
-def _environment(scene: Scene, task: TaskRef) -> Environment | None:
-    """Return the environment of the step, with a new generation when the step begins to write to it."""
+def _held(scene: Scene, task: TaskRef) -> tuple[PermitRecord, Environment | None] | None:
+    """Return the permit that this very try has already, with its environment: it is called back after it had deferred.
+
+    What it waited for is named by the generation: with a new one each time it would begin that anew, and never end. And
+    whoever asks in its name changes nothing for it.
+    """
+    step, books = scene.step, scene.unit.books
+    environment = None
+    if step in DEVELOPMENT_STEPS | PREPROD_STEPS | PRODUCTION_STEPS:
+        environment = books.environment(scene.project.name, environment_of(scene)[0])
+    mine = (step, task.task_instance, task.try_number, scene.feature.attempt_number)
+    for permit in books.permits(scene.feature):
+        whose = (permit.step, permit.task_instance, permit.try_number, permit.attempt)
+        overtaken = environment is not None and permit.generation != environment.generation
+        if whose == mine and permit.state == "granted" and not overtaken:
+            return permit, environment
+    return None
+
+
+def _environment(scene: Scene) -> Environment | None:
+    """Return the environment of the step, with a new generation when the step writes to it."""
     step, books = scene.step, scene.unit.books
     if step not in DEVELOPMENT_STEPS | PREPROD_STEPS | PRODUCTION_STEPS:
         return None
@@ -161,21 +182,9 @@ def _environment(scene: Scene, task: TaskRef) -> Environment | None:
         )
         books.add(found)
     assert found is not None
-    if step in WRITES and not done_already(step, scene.promotion) and not _goes_on(scene, task, found):
+    if step in WRITES and not done_already(step, scene.promotion):
         found.generation += 1
     return found
-
-
-def _goes_on(scene: Scene, task: TaskRef, environment: Environment) -> bool:
-    """Say whether a task that had deferred is called back: it goes on with what it has begun, under its generation.
-
-    What it waited for is named by the generation. With a new one each time it would begin it anew, and never end.
-    """
-    return any(
-        (permit.step, permit.state, permit.generation) == (task.step, "granted", environment.generation)
-        and (permit.task_instance, permit.try_number) == (task.task_instance, task.try_number)
-        for permit in scene.unit.books.permits(scene.feature)
-    )
 
 
 def _intend(scene: Scene) -> None:

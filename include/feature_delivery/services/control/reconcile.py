@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Error, Refused
+from feature_delivery.domain.errors import Error, Refused, Temporary
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
 from feature_delivery.domain.records import Feature, FeatureState, now
 from feature_delivery.services.control import brake
@@ -81,12 +81,17 @@ def _reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] |
         if known.state is FeatureState.ACTIVE and known.branch is not None:
             pusher = pushed.get(known.branch, "")
             done += _branch(control, project, outside, known, heads, pusher=pusher, asked_at=asked_at)
-    done += _new_features(control, project, outside, before, heads, pushed)
+    started, later = _new_features(control, project, outside, before, heads, pushed)
+    done += started
     looking = Looking(control, project, outside, before.newest, before.marks)
     looking.at(hints or (), pushed)
     seen = looking.everywhere() if hints is None else None
     with control.begin() as unit:
-        keep(unit, project.name, LISTING, json.dumps(heads).encode())
+        if project.branches.production in heads:
+            # A listing without it is not whole: with the next whole one every old branch would have moved.
+            whole = {name: later.get(name, head) for name, head in heads.items()}
+            listing = {name: head for name, head in whole.items() if head is not None}
+            keep(unit, project.name, LISTING, json.dumps(listing).encode())
         if seen is not None:
             keep(unit, project.name, MARKS, seen.dump())
     if hints and (error := looking.worth_another_try()) is not None:
@@ -154,8 +159,8 @@ def _branch(
 ) -> list[str]:
     assert known.branch is not None
     head = heads.get(known.branch)
-    if head == known.head and head is not None and not known.unsettled:
-        return []
+    if head == known.head and head is not None and not known.unsettled and not pusher:
+        return []  # a pusher is listened to also when a look has found their push before them
 
     def look() -> list[str]:
         facts = branch_facts(outside, project, head, heads, pusher=pusher, asked_at=asked_at)
@@ -198,24 +203,34 @@ def _new_features(  # noqa: PLR0917 - the round's facts, in the order of their r
     before: Snapshot,
     heads: Mapping[BranchName, CommitSha],
     pushed: Mapping[BranchName, str],
-) -> list[str]:
-    if not project.choices.start_on_push:
-        return []
-    started = []
-    for branch, head in heads.items():
-        key = _key_of(project, branch)
+) -> tuple[list[str], dict[BranchName, CommitSha | None]]:
+    """Start what was pushed; returns what was started, and where branches were that have to be looked at again.
+
+    One branch that cannot be started keeps no other waiting, and nothing else of the project.
+    """
+    said: list[str] = []
+    later: dict[BranchName, CommitSha | None] = {}
+    for branch in pushed if project.choices.start_on_push else ():
+        head, key = heads.get(branch), _key_of(project, branch)
         known = before.newest.get(key) if key is not None else None
-        if key is None or branch not in pushed or not _startable(known, head):
+        if head is None or key is None or not _startable(known, head):
             continue
-        if not branch_facts(outside, project, head, heads).ahead:
+        try:
+            if not branch_facts(outside, project, head, heads).ahead:
+                continue
+            login = pushed[branch]
+            by = project.people.by_login(login) or login or "a push"
+            with control.begin() as unit:
+                asked = Start(key=key, branch=branch, by=by, requester=by, pusher=login)
+                _feature, new = start(unit, project, asked)
+        except Error as error:
+            said.append(f"{key}: {error}")
+            if isinstance(error, Temporary):
+                later[branch] = (before.listing or {}).get(branch)
             continue
-        by = project.people.by_login(pushed.get(branch, "")) or pushed.get(branch, "") or "a push"
-        with control.begin() as unit:
-            asked = Start(key=key, branch=branch, by=by, requester=by)
-            _feature, new = start(unit, project, asked)
         if new:
-            started.append(f"{key}: started by {by} to {branch}")
-    return started
+            said.append(f"{key}: started by {by} to {branch}")
+    return said, later
 
 
 def _startable(known: Known | None, head: CommitSha) -> bool:

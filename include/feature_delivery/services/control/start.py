@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What somebody asked to be delivered; the same fields as the DAG's params."""
+    """What somebody asked to be delivered; the same fields as the DAG's params.
+
+    ``pusher``: login of whose push it was, when the host said so; no conf can say it.
+    """
 
     key: FeatureKey
     title: str = ""
@@ -38,6 +41,7 @@ class Start:
     branch: BranchName | None = None
     commit: CommitSha | None = None
     by: str = ""
+    pusher: str = ""
 
 
 TITLE_LIMIT = 300
@@ -154,6 +158,7 @@ def _new(unit: Unit, project: ProjectConfig, asked: Start, *, delivery: int, run
         requester=asked.requester,
         branch=asked.branch,
         wanted_commit=asked.commit,
+        pushers=[pusher] if (pusher := project.people.by_login(asked.pusher)) else [],
     )
     unit.books.add(feature)
     by = asked.by or asked.requester or "somebody"

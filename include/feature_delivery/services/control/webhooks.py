@@ -147,7 +147,7 @@ def _process(control: Control, name: ProjectName, received: Sequence[Received]) 
         ours = list(dict.fromkeys(hint for hint in hints.values() if hint is None or not hint.ignored))
         result, final, fault = _look(control, project, ours) if ours else ("", True, False)
     except Error as error:
-        result, final, fault = str(error), True, True
+        result, final, fault = str(error), not isinstance(error, Temporary), True
     final = final or received[0].tries >= GIVE_UP_AFTER
     counts: Counter[tuple[str, str]] = Counter()
     with control.begin() as unit:

@@ -1,0 +1,101 @@
+"""What a push says of its pusher, whenever it is heard, and what it starts, whatever else is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from feature_delivery.domain.errors import Conflict, Error, Unavailable
+from feature_delivery.domain.hints import Hint
+from feature_delivery.domain.names import BranchName, CommitSha, feature_key
+from feature_delivery.domain.process import Step
+from feature_delivery.ports.git_host import ReviewKind
+from feature_delivery.services.control import reconcile as module
+from tests.support.cooperation import bring
+from tests.support.stage import Stage
+from tests.support.world import PRODUCTION
+
+REVIEW, ACCEPTANCE = Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_ACCEPTANCE
+NEW = BranchName("feature/SHOP-9-cards")
+
+
+def may_not_approve(stage: Stage, key: str, person: str) -> bool:
+    stage.word(person, ReviewKind.APPROVE, key=key)
+    stage.reconcile()
+    return stage.parked(stage.feature(key)) == [REVIEW]
+
+
+def test_a_pusher_is_heard_also_when_a_look_has_found_their_push_before(stage: Stage) -> None:
+    """The commits are somebody else's, and so is the request: the push is all that tells of them."""
+    feature = stage.at(REVIEW)
+    assert feature.branch is not None
+    stage.push(feature.branch, who="dan")
+    stage.reconcile()
+    stage.reconcile([Hint(branch=feature.branch, pushed=True, person="rob")])
+    assert may_not_approve(stage, "SHOP-1", "rob")
+    assert not may_not_approve(stage, "SHOP-1", "rita")
+
+
+def test_what_somebody_pushed_is_theirs_below_what_others_push_later(stage: Stage) -> None:
+    feature = stage.at(REVIEW)
+    assert feature.branch is not None
+    for person in ("rob", "dan"):
+        stage.push(feature.branch, who="dan")
+        stage.reconcile([Hint(branch=feature.branch, pushed=True, person=person)])
+    assert stage.feature().attempt_number == 3
+    assert may_not_approve(stage, "SHOP-1", "rob")
+
+
+def test_whose_push_started_a_delivery_may_not_approve_it(stage: Stage) -> None:
+    stage.reconcile()
+    stage.tracker.given(feature_key("SHOP-9"))
+    stage.push(NEW, who="dan")
+    stage.reconcile([Hint(branch=NEW, pushed=True, person="rob")])
+    bring(stage, "SHOP-9", REVIEW)
+    stage.errands()
+    assert may_not_approve(stage, "SHOP-9", "rob")
+    assert not may_not_approve(stage, "SHOP-9", "rita")
+
+
+def test_a_listing_that_is_not_whole_starts_no_old_branch_when_the_next_one_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository that is restored, or made anew, shows no branch for a moment, and the host says that all is well."""
+    for number in range(20, 25):
+        stage.push(BranchName(f"feature/SHOP-{number}-old"))
+    stage.reconcile()
+    some = {BranchName("feature/SHOP-20-old"): stage.repository.branches[BranchName("feature/SHOP-20-old")]}
+    for listing in ({}, some):
+        with monkeypatch.context() as patched:
+            patched.setattr(stage.repository, "heads", lambda listing=listing: dict(listing))
+            stage.reconcile()
+        stage.reconcile()
+    assert stage.features() == []
+
+
+@pytest.mark.parametrize("error", [Unavailable("It cannot be read."), Conflict("A run of that name is there.")])
+def test_a_branch_that_cannot_be_started_keeps_nothing_else_waiting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Error
+) -> None:
+    stage.at(REVIEW)
+    stage.reconcile()
+    bad, good = BranchName("feature/SHOP-8-bad"), NEW
+    for branch, key in ((bad, "SHOP-8"), (good, "SHOP-9")):
+        stage.tracker.given(feature_key(key))
+        stage.push(branch)
+    head = stage.repository.branches[bad]
+
+    def fetch(*commits: CommitSha) -> None:
+        if head in commits:
+            raise error
+
+    stage.word("rob", ReviewKind.APPROVE)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.repository, "fetch", fetch)
+        assert f"SHOP-8: {error}" in stage.reconcile()
+    assert {f.key for f in stage.features()} == {"SHOP-1", "SHOP-9"}
+    assert stage.parked(stage.feature()) == [ACCEPTANCE]
+    stage.reconcile()
+    tried_again = isinstance(error, Unavailable)
+    assert ("SHOP-8" in {f.key for f in stage.features()}) is tried_again
+    assert PRODUCTION in stage.repository.branches
+    assert module.reconcile(stage.control, stage.project) == []
