@@ -22,9 +22,12 @@ import pytest
 from feature_delivery.adapters.git.address import GitAccess
 from feature_delivery.adapters.git.checkout import leads_out
 from feature_delivery.adapters.git.mirror import MARKER, PACKS_BEFORE_REPACK
+from feature_delivery.adapters.git.objects import shown_path
+from feature_delivery.adapters.git.patches import FILES_LIMIT
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.errors import Conflict, Error, Misconfigured, NotFound, RateLimited, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha
+from feature_delivery.web.board.changes_page import files_of
 from tests.support.git_world import PRODUCTION, GitWorld, git, git_over_http
 
 FEATURE = BranchName("feature/SHOP-1-gifts")
@@ -442,6 +445,32 @@ def test_file_names_in_odd_encodings_survive(repository: GitRepository, world: G
     shown = repository.changed_paths(world.head(PRODUCTION), head)
     assert "caf\\xe9.txt" in shown
     json.dumps(shown).encode()
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["all of them", "some of too many"])
+def test_no_name_hides_a_change_from_who_reads_it(repository: GitRepository, world: GitWorld, *, many: bool) -> None:
+    names = [
+        "пирог.py",
+        'q"uote.py',
+        "tab\there",
+        "new\nline",
+        "back\\slash",
+        ":(glob)x",
+        "*",
+        " b/x b",
+        os.fsdecode(b"caf\xe9"),
+    ]
+    filler = {f"я/{number}": "y\n" for number in range(FILES_LIMIT)} if many else {}
+    changes = {**dict.fromkeys(names, "seen\n"), "empty": "", **filler}
+    head = world.commit(FEATURE, changes, on=world.head(PRODUCTION))
+    repository.fetch(head)
+    patch = repository.patch(world.head(PRODUCTION), head)
+    found = {file.path: file for file in files_of(patch)}
+    for name in names[:-1] if many else names:  # among too many, a name that is no UTF-8 cannot be asked for
+        shown = found[shown_path(os.fsencode(name))]
+        assert ([line.text for line in shown.lines if line.kind == "add"], shown.note) == (["seen"], ""), name
+    assert found["empty"].note == "empty"
+    assert bool(patch.left_out) is many
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../x", "d/../../x", "s/../x", "../../host.git"])

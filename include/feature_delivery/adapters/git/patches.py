@@ -24,7 +24,7 @@ LARGEST_FILE = "128k"
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Every changed file, and the patch (unified, UTF-8 with replacements) of those that are shown."""
+    """Every changed file, and the unified patch of those that are shown; what is not UTF-8 is escaped, as in paths."""
 
     files: tuple[FileChange, ...]
     text: str
@@ -46,13 +46,18 @@ def read_patch(commands: GitCommands, objects: Objects, old: CommitSha, new: Com
             continue
         lines += count
         shown.append(change.path)
-    return Patch(files, _text(commands, base, new, shown) if shown else "", tuple(left_out))
+    # Without names where all are shown: a name that is no UTF-8 could not be given back.
+    text = _text(commands, base, new, shown if left_out else []) if shown else ""
+    return Patch(files, text, tuple(left_out))
 
 
 def _text(commands: GitCommands, base: CommitSha, new: CommitSha, paths: list[str]) -> str:
     output = commands.run(
+        "--literal-pathspecs",
         "-c",
         f"core.bigFileThreshold={LARGEST_FILE}",
+        "-c",
+        "core.quotePath=false",
         "diff-tree",
         "-r",
         "-p",
@@ -69,4 +74,4 @@ def _text(commands: GitCommands, base: CommitSha, new: CommitSha, paths: list[st
         *paths,
         doing="compare two commits",
     )
-    return output.out.decode("utf-8", "replace")[:TEXT_LIMIT]
+    return output.out.decode("utf-8", "backslashreplace")[:TEXT_LIMIT]

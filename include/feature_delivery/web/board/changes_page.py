@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from feature_delivery.adapters.git.patches import Patch
+from feature_delivery.ports.repository import FileChange
 
 LINE_LIMIT = 400
 """Characters of a line; minified files are not for reading."""
 
+_QUOTED = re.compile(r"\\(?:([0-7]{3})|(.))")
+_ESCAPES = {"a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r"}
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@(.*)")
 
 
@@ -25,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One changed file; ``note``: why no lines are shown (``binary`` or ``large``)."""
+    """One changed file; ``note``: why no lines are shown (``binary``, ``large``, or ``empty``: none has changed)."""
 
     path: str
     added: int | None
@@ -43,28 +47,38 @@ def files_of(patch: Patch) -> tuple[File, ...]:
             added=change.added,
             removed=change.removed,
             lines=found.get(change.path, ()),
-            note="" if found.get(change.path) else "binary" if change.added is None else "large",
+            note=_note(change, found, left_out=change.path in patch.left_out),
         )
         for change in patch.files
     )
 
 
+def _note(change: FileChange, found: Mapping[str, tuple[Line, ...]], *, left_out: bool) -> str:
+    if found.get(change.path):
+        return ""
+    if change.added is None:
+        return "binary"
+    return "large" if left_out or change.added or change.removed else "empty"
+
+
 def _lines(text: str) -> dict[str, tuple[Line, ...]]:
-    """Return the lines by path; sections whose path Git had to quote go by their own."""
+    """Return the lines by path; a file that becomes a link has two sections."""
     found: dict[str, tuple[Line, ...]] = {}
     for section in re.split(r"(?m)^diff --git ", text)[1:]:
         head, _, body = section.partition("\n")
         path = _path(head)
-        if path:
-            found[path] = _numbered(body)
+        found[path] = (*found.get(path, ()), *_numbered(body))
     return found
 
 
 def _path(head: str) -> str:
-    # Without renames both names are the same: "a/<path> b/<path>".
-    half = (len(head) - 1) // 2
-    old, new = head[:half], head[half + 1 :]
-    return new.removeprefix("b/") if old.removeprefix("a/") == new.removeprefix("b/") else ""
+    # Without renames both names are the same: "a/<path> b/<path>", both in quotes where there is an odd character.
+    new = head[(len(head) - 1) // 2 + 1 :]
+    if new.startswith('"'):
+        new = _QUOTED.sub(
+            lambda found: chr(int(found[1], 8)) if found[1] else _ESCAPES.get(found[2], found[2]), new[1:-1]
+        )
+    return new.removeprefix("b/")
 
 
 def _numbered(body: str) -> tuple[Line, ...]:
