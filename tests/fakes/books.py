@@ -383,6 +383,9 @@ class FakeBooks:
     def outbox_due(
         self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
     ) -> Sequence[OutboxEntry]:
+        return [o for o in self._next_of_its_lane(kinds) if o.due_at <= at][:limit]
+
+    def _next_of_its_lane(self, kinds: Iterable[Errand] | None) -> Sequence[OutboxEntry]:
         wanted = frozenset(Errand if kinds is None else kinds)
         first: dict[tuple[str, int, str], int] = {}
         found = []
@@ -390,16 +393,15 @@ class FakeBooks:
             if o.sent_at is not None:
                 continue
             head = first.setdefault((o.project, o.feature_id, o.lane), o.id)
-            if o.due_at <= at and o.kind in wanted and (not o.lane or head == o.id):
+            if o.kind in wanted and (not o.lane or head == o.id):
                 found.append(o)
-        return found[:limit]
+        return found
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         return next((o for o in self.of(OutboxEntry) if o.project == project and o.marker == marker), None)
 
     def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
-        wanted = frozenset(Errand if kinds is None else kinds)
-        return min((o.due_at for o in self.of(OutboxEntry) if o.sent_at is None and o.kind in wanted), default=None)
+        return min((o.due_at for o in self._next_of_its_lane(kinds)), default=None)
 
     def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
         for o in self.of(OutboxEntry):

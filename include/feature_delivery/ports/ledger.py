@@ -281,7 +281,10 @@ class Books(Protocol):
         """Return the entry of a marker as it is now, locked until the end of the transaction."""
 
     def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
-        """Return when the next unsent entry is due, of ``kinds`` when named; it may be past."""
+        """Return when the next entry is due that ``outbox_due`` will give, of ``kinds`` when named; it may be past.
+
+        What waits in a lane behind another counts for nothing: however long it is due, it is not given before that one.
+        """
 
     def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
         """Make nothing of a project's lane due before ``until``, whatever feature it is about."""

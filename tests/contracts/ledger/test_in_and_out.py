@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.records import (
     LISTING_HOST,
@@ -131,3 +133,30 @@ def test_the_next_unsent_entry_says_when_it_is_due(begin: Begin) -> None:
             entry.sent_at = NOON if marker == "sent" else None
             books.add(entry)
         assert books.outbox_next() == NOON
+
+
+def test_what_waits_in_a_lane_behind_another_is_not_the_next_however_long_it_is_due(begin: Begin) -> None:
+    """Whoever waits for the next one would else look many times a second for as long as the first cannot be sent."""
+    with begin() as books:
+        feature = a_feature(books)
+
+        def entry(marker: str, due: datetime, lane: str = "slack", kind: Errand = Errand.POST) -> OutboxEntry:
+            made = OutboxEntry(
+                project=SHOP, feature_id=feature.id, kind=kind, payload={}, marker=marker, lane=lane, due_at=due
+            )
+            books.add(made)
+            return made
+
+        first, behind = entry("first", NOON + HOUR), entry("behind", NOON - HOUR)
+        assert (books.outbox_due(NOON), books.outbox_next()) == ([], first.due_at)
+        assert books.outbox_next(kinds={Errand.POST}) == first.due_at
+        mend = entry("of another kind, behind both", NOON - 2 * HOUR, kind=Errand.MEND)
+        assert books.outbox_next(kinds={Errand.MEND}) is None
+        other = entry("in another lane", NOON + HOUR / 2, lane="mail")
+        assert books.outbox_next() == other.due_at
+        first.sent_at = other.sent_at = NOON
+        assert (books.outbox_due(NOON), books.outbox_next()) == ([behind], behind.due_at)
+        behind.sent_at = NOON
+        assert (books.outbox_due(NOON), books.outbox_next()) == ([mend], mend.due_at)
+        lanes = [entry(f"in no lane {n}", NOON - n * HOUR, lane="") for n in (3, 4)]
+        assert (books.outbox_due(NOON), books.outbox_next()) == ([mend, *lanes], lanes[1].due_at)

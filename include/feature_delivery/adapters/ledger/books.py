@@ -32,10 +32,21 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
+
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.outbox import Errand
     from feature_delivery.domain.process import Step
     from feature_delivery.ports.ledger import Record
+
+
+def _next_of_its_lane() -> tuple[ColumnElement[bool], ...]:
+    """Return what is true of unsent entries with no unsent one before them in their lane, of whatever kind."""
+    o, b = t.outbox.c, t.outbox.alias("before").c
+    waits = exists().where(
+        b.project == o.project, b.feature_id == o.feature_id, b.lane == o.lane, b.sent_at.is_(None), b.id < o.id
+    )
+    return o.sent_at.is_(None), or_(o.lane == "", ~waits)
 
 
 class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
@@ -202,12 +213,8 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
     ) -> Sequence[OutboxEntry]:
         """Return unsent entries that are due, oldest first, of ``kinds`` when named."""
-        o, before = t.outbox.c, t.outbox.alias("before")
-        b = before.c
-        waits = exists().where(
-            b.project == o.project, b.feature_id == o.feature_id, b.lane == o.lane, b.sent_at.is_(None), b.id < o.id
-        )
-        query = select(OutboxEntry).where(o.sent_at.is_(None), o.due_at <= at, or_(o.lane == "", ~waits))
+        o = t.outbox.c
+        query = select(OutboxEntry).where(*_next_of_its_lane(), o.due_at <= at)
         if kinds is not None:
             query = query.where(o.kind.in_(sorted(kinds)))
         return self._rows(query.order_by(o.id).limit(limit).with_for_update(skip_locked=True, of=t.outbox))
@@ -219,9 +226,9 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         return cast("OutboxEntry | None", self._first(query))
 
     def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
-        """Return when the next unsent entry is due, of ``kinds`` when named; it may be past."""
+        """Return when the next entry that waits for none before it is due, of ``kinds`` when named; it may be past."""
         o = t.outbox.c
-        query = select(o.due_at).where(o.sent_at.is_(None)).order_by(o.due_at).limit(1)
+        query = select(o.due_at).where(*_next_of_its_lane()).order_by(o.due_at).limit(1)
         if kinds is not None:
             query = query.where(o.kind.in_(sorted(kinds)))
         return cast("datetime | None", self._first(query))

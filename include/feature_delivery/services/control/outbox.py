@@ -68,12 +68,13 @@ def drain(control: Control, *, limit: int = 50, kinds: Iterable[Errand] | None =
         claimed, since = _claim(unit, limit, kinds), time.monotonic()
     failed = done = 0
     waits: dict[tuple[ProjectName, str], Exception] = {}
-    for errand in claimed:
+    for number, errand in enumerate(claimed):
         if time.monotonic() - since > LEASE.total_seconds() / 2:
-            break  # the other side is slow: what is left is claimed anew when its lease has ended
+            _give_back(control, claimed[number:])  # the other side is slow
+            break
         side = (errand.project, _side(errand))
         outcome = Outcome(waits[side]) if side in waits else _run(control, errand)
-        if isinstance(outcome.error, RateLimited) or (outcome.error is not None and errand.kind in POSTS):
+        if outcome.error is not None and _lies_with_the_side(outcome.error, errand):
             waits[side] = outcome.error
         failed += outcome.error is not None
         done += outcome.error is None
@@ -87,6 +88,21 @@ def _side(errand: Claimed) -> str:
     if errand.kind is Errand.POST:
         return errand.marker.partition(">")[0]
     return _SIDES.get(errand.kind, HOST)
+
+
+def _lies_with_the_side(error: Exception, errand: Claimed) -> bool:
+    """Say whether no other errand of the same side need be tried now; of a channel all but what lies with a message."""
+    return isinstance(error, RateLimited) or (errand.kind in POSTS and not _hopeless(error))
+
+
+def _give_back(control: Control, claimed: Sequence[Claimed]) -> None:
+    """Make due again what was claimed and not run; it has had no try."""
+    for errand in claimed:
+        with control.begin() as unit:
+            unit.books.lock_project(errand.project)
+            entry = unit.books.outbox_marked(errand.project, errand.marker)
+            if entry is not None and entry.sent_at is None and entry.tries == errand.tries:
+                entry.tries, entry.due_at = entry.tries - 1, now()
 
 
 def _project(control: Control, name: ProjectName) -> ProjectConfig | None:
@@ -107,8 +123,12 @@ def _claim(unit: Unit, limit: int, kinds: Iterable[Errand] | None) -> list[Claim
             entry.due_at = now() + LONGEST_PAUSE
             continue
         feature = unit.books.feature_by_id(entry.feature_id) if entry.feature_id else None
-        if feature is not None and entry.kind in STATES and _outdated(entry, unit.books.outbox(feature)):
+        others = unit.books.outbox(feature) if feature is not None and entry.kind in STATES else ()
+        if _outdated(entry, others):
             entry.sent_at, entry.error = now(), "A newer state was sent instead."
+            continue
+        if _overtakes(entry, others):
+            entry.due_at = now() + FIRST_PAUSE
             continue
         entry.tries += 1
         entry.due_at = now() + LEASE
@@ -131,6 +151,17 @@ def _claim(unit: Unit, limit: int, kinds: Iterable[Errand] | None) -> list[Claim
 def _outdated(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
     """Say whether a newer state is on its way or sent: an old one that is late must not overwrite it."""
     return any(other.kind is entry.kind and other.id > entry.id for other in others)
+
+
+def _overtakes(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
+    """Say whether an older state may be on its way in another process: sent after this one it would be the last word.
+
+    What is claimed cannot be told from what is tried again soon: neither is waited for longer than a lease.
+    """
+    return any(
+        other.kind is entry.kind and other.id < entry.id and other.sent_at is None and other.due_at <= now() + LEASE
+        for other in others
+    )
 
 
 def _run(control: Control, errand: Claimed) -> Outcome:
