@@ -149,7 +149,9 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
     elif state is PromotionState.INTENDED:
         world.clear(feature, S.WAIT_FOR_TURN)
     elif "reserve" in gate.blocked:
-        world.clear(feature, S.RESERVE_DEVELOPMENT)
+        again = f"{feature.run_id} {S.RESERVE_DEVELOPMENT} is cleared with all after it"
+        # Where it did not run then, a gate before it was marked as failed by hand.
+        world.clear(feature, S.REGISTER_FEATURE if again in world.log else S.RESERVE_DEVELOPMENT)
     elif failed_at_start:
         world.clear(feature, S.REGISTER_FEATURE)
     elif ORDER[gate.step] >= ORDER[S.WAIT_FOR_TURN] and _lacking(world, feature):
