@@ -221,8 +221,8 @@ def _new_features(  # noqa: PLR0917 - the round's facts, in the order of their r
             login = pushed[branch]
             by = project.people.by_login(login) or login or "a push"
             with control.begin() as unit:
-                asked = Start(key=key, branch=branch, by=by, requester=by, pusher=login)
-                _feature, new = start(unit, project, asked)
+                asked = Start(key=key, branch=branch, by=by, requester=by)
+                _feature, new = start(unit, project, asked, pusher=login)
         except Error as error:
             said.append(f"{key}: {error}")
             if isinstance(error, Temporary):

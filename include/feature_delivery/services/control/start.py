@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What somebody asked to be delivered; the same fields as the DAG's params.
-
-    ``pusher``: login of whose push it was, when the host said so; no conf can say it.
-    """
+    """What somebody asked to be delivered; the same fields as the DAG's params."""
 
     key: FeatureKey
     title: str = ""
@@ -41,7 +38,6 @@ class Start:
     branch: BranchName | None = None
     commit: CommitSha | None = None
     by: str = ""
-    pusher: str = ""
 
 
 TITLE_LIMIT = 300
@@ -71,10 +67,16 @@ def parse_start(conf: Mapping[str, object]) -> Start:
     )
 
 
-def start(unit: Unit, project: ProjectConfig, asked: Start) -> tuple[Feature, bool]:
+def start(unit: Unit, project: ProjectConfig, asked: Start, *, pusher: str = "") -> tuple[Feature, bool]:
     """Find the feature under delivery, or start it; says whether it was started now.
 
     Two starts at once meet at the project's lock: the second finds what the first made.
+
+    Args:
+        unit: The transaction.
+        project: Whose.
+        asked: What.
+        pusher: Login of whose push it was, when the host said so; no conf can say it.
 
     Raises:
         Unavailable: The ledger may be a copy, or the project is another instance's.
@@ -85,7 +87,7 @@ def start(unit: Unit, project: ProjectConfig, asked: Start) -> tuple[Feature, bo
     if feature is not None and feature.state is FeatureState.ACTIVE:
         return feature, False
     delivery = feature.delivery + 1 if feature is not None else 1
-    made = _new(unit, project, asked, delivery=delivery, run=run_id(asked.key, delivery))
+    made = _new(unit, project, asked, delivery=delivery, run=run_id(asked.key, delivery), pusher=pusher)
     unit.runs.start(RunRef(project.name, made.run_id), conf=_conf(made, by=asked.by), note=_note(made))
     return made, True
 
@@ -147,7 +149,7 @@ def adopt_run(unit: Unit, project: ProjectConfig, run: RunRef) -> Feature:
     return _new(unit, project, asked, delivery=known.delivery + 1 if known else 1, run=run.run_id)
 
 
-def _new(unit: Unit, project: ProjectConfig, asked: Start, *, delivery: int, run: str) -> Feature:
+def _new(unit: Unit, project: ProjectConfig, asked: Start, *, delivery: int, run: str, pusher: str = "") -> Feature:
     feature = Feature(
         project=project.name,
         key=asked.key,
@@ -158,7 +160,7 @@ def _new(unit: Unit, project: ProjectConfig, asked: Start, *, delivery: int, run
         requester=asked.requester,
         branch=asked.branch,
         wanted_commit=asked.commit,
-        pushers=[pusher] if (pusher := project.people.by_login(asked.pusher)) else [],
+        pushers=[known] if (known := project.people.by_login(pusher)) else [],
     )
     unit.books.add(feature)
     by = asked.by or asked.requester or "somebody"
