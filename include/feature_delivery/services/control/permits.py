@@ -40,6 +40,8 @@ from feature_delivery.services.control.scene import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Books, Unit
     from feature_delivery.ports.runs import TaskRef
@@ -77,10 +79,11 @@ def take_permit(unit: Unit, project: ProjectConfig, task: TaskRef) -> Work:
     if step in TEARDOWNS and (why_not := brake.keeps_alive(unit.books, project.name)):
         # Not waited for on a worker: whoever releases the brake has it done again.
         raise Refused(f"{step} of {feature.key} has no permit now: {why_not}")
-    if (held := _held(scene, task)) is not None:
+    permits = unit.books.permits(feature)
+    if (held := _held(scene, task, permits)) is not None:
         return work_of(scene, *held)
     environment = _environment(scene)
-    for older in unit.books.permits(feature):
+    for older in permits:
         if older.step is step and older.state == "granted":
             older.state, older.reason = "void", f"A newer try of {step} took over."
     permit = PermitRecord(
@@ -135,22 +138,22 @@ def note_refusal(unit: Unit, project: ProjectConfig, task: TaskRef, reason: str)
     )
 
 
-def _held(scene: Scene, task: TaskRef) -> tuple[PermitRecord, Environment | None] | None:
+def _held(
+    scene: Scene, task: TaskRef, permits: Iterable[PermitRecord]
+) -> tuple[PermitRecord, Environment | None] | None:
     """Return the permit that this very try has already, with its environment: it is called back after it had deferred.
 
     What it waited for is named by the generation: with a new one each time it would begin that anew, and never end. And
     whoever asks in its name changes nothing for it.
     """
-    step, books = scene.step, scene.unit.books
-    environment = None
-    if step in DEVELOPMENT_STEPS | PREPROD_STEPS | PRODUCTION_STEPS:
-        environment = books.environment(scene.project.name, environment_of(scene)[0])
-    mine = (step, task.task_instance, task.try_number, scene.feature.attempt_number)
-    for permit in books.permits(scene.feature):
-        whose = (permit.step, permit.task_instance, permit.try_number, permit.attempt)
-        overtaken = environment is not None and permit.generation != environment.generation
-        if whose == mine and permit.state == "granted" and not overtaken:
-            return permit, environment
+    mine = (scene.step, task.task_instance, task.try_number, scene.feature.attempt_number, "granted")
+    for permit in permits:
+        if (permit.step, permit.task_instance, permit.try_number, permit.attempt, permit.state) == mine:
+            environment = None
+            if scene.step in DEVELOPMENT_STEPS | PREPROD_STEPS | PRODUCTION_STEPS:
+                environment = scene.unit.books.environment(scene.project.name, environment_of(scene)[0])
+            if environment is None or permit.generation == environment.generation:
+                return permit, environment
     return None
 
 

@@ -89,8 +89,7 @@ def _reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] |
     with control.begin() as unit:
         if project.branches.production in heads:
             # A listing without it is not whole: with the next whole one every old branch would have moved.
-            whole = {name: later.get(name, head) for name, head in heads.items()}
-            listing = {name: head for name, head in whole.items() if head is not None}
+            listing = {name: at for name, at in {**heads, **later}.items() if at is not None}
             keep(unit, project.name, LISTING, json.dumps(listing).encode())
         if seen is not None:
             keep(unit, project.name, MARKS, seen.dump())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.manifests.pods import once
@@ -15,6 +14,7 @@ from feature_delivery.domain.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from feature_delivery.adapters.platforms.kubernetes.place import Place
     from feature_delivery.adapters.platforms.kubernetes.pods import PodEnd
@@ -98,11 +98,11 @@ class Errands:
         Raises:
             Unavailable: One still runs when its time is over; its node may be lost.
         """
-        cluster, mine = self.place.cluster, self._pod(release, command, role=role, limit=timedelta(hours=1))
+        cluster, mine = self.place.cluster, self._name(release, command, role=role)
         labels = selector({**labels_of(self.place.ref), ROLE: role})
         for found in cluster.list(POD, namespace=self.place.namespace, labels=labels):
             task = PodTask(found, self.place.settings.start_allowance, kept=True, is_there=True)
-            if task.name == mine["metadata"]["name"] or is_over(found):
+            if task.name == mine or is_over(found):
                 continue
             if not has_begun(found):
                 forget(cluster, task)
@@ -127,13 +127,16 @@ class Errands:
         return ended
 
     def _pod(self, release: ReleaseRecord, command: Command, *, role: str, limit: timedelta) -> Manifest:
-        meant = digest("\0".join([release.id, role, self.token, *command]))
         pod = once(
             release,
             command,
-            name=f"{dns_label(self.place.app, limit=30)}-{role}-{meant}",
+            name=self._name(release, command, role=role),
             namespace=self.place.namespace,
             role=role,
             limit=limit,
         )
         return self.place.stamped(pod)
+
+    def _name(self, release: ReleaseRecord, command: Command, *, role: str) -> str:
+        meant = digest("\0".join([release.id, role, self.token, *command]))
+        return f"{dns_label(self.place.app, limit=30)}-{role}-{meant}"

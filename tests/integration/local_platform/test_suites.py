@@ -26,14 +26,6 @@ SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); t
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "environments")
-    yield bench
-    bench.platform.stop_all(PROJECT)
-    assert processes_of(bench.root) == []
-
-
-@pytest.fixture
 def release(bench: Bench) -> Release:
     bench.platform.provision(reference())
     release = shops.release("one", {"report.xml": shops.GREEN, "tests/data.txt": "fixture"})
