@@ -27,10 +27,10 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/feature-delivery demo $(ARGS)
 
-# A module's servers are started once: its tests stay together. Those with a real Airflow wait more than they work, so
-# that two of them fit on two cores.
+# A module's servers are started once: its tests stay together. Tests wait more than they work, so that on two cores
+# three of them fit beside each other, and two of those with a real Airflow.
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 --dist loadfile -m "not e2e" $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile -m "not e2e" $(ARGS)
 	$(BIN)/pytest -n 2 --dist loadfile -m e2e $(ARGS)
 
 # On a cluster of yours: FEATURE_DELIVERY_TEST_KUBECONFIG names a kubeconfig with an administrator's rights.

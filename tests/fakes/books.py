@@ -178,13 +178,15 @@ class FakeBooks:
     def features_by_id(self, feature_ids: Collection[int]) -> dict[int, Feature]:
         return {f.id: f for f in self.of(Feature) if f.id in feature_ids}
 
-    def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
+    def features(
+        self, project: ProjectName | None = None, states: Iterable[FeatureState] = (), *, limit: int | None = None
+    ) -> Sequence[Feature]:
         wanted = set(states)
         return [
             f
             for f in reversed(self.of(Feature))
             if (project is None or f.project == project) and (not wanted or f.state in wanted)
-        ]
+        ][:limit]
 
     def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
         wanted = feature.attempt_number if number is None else number

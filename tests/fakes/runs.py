@@ -143,6 +143,14 @@ class FakeRuns:
     def states(self, run: RunRef) -> dict[Step, str]:
         return {step: task.state for step, task in self.runs[run].tasks.items()}
 
+    def parked(self, projects: Collection[ProjectName]) -> dict[RunRef, frozenset[Step]]:
+        found = {
+            ref: frozenset(step for step, task in run.tasks.items() if task.state == "awaiting_input")
+            for ref, run in self.runs.items()
+            if ref.project in projects
+        }
+        return {ref: steps for ref, steps in found.items() if steps}
+
     def end_gate(self, run: RunRef, gate: Step) -> bool:
         assert run in self.locked, f"{run.run_id} was ended without its lock"
         task = self.runs[run].tasks[gate]

@@ -342,6 +342,17 @@ def test_work_of_one_run_moves_no_other_run(world: World) -> None:
     assert shelved(world)
 
 
+def test_every_parked_gate_of_a_project_is_found(world: World) -> None:
+    with world.begin() as unit:
+        assert unit.runs.parked([SHOP]) == {}
+    world.until(Step.WAIT_FOR_REVIEW)
+    world.set({Step.WAIT_FOR_CONFIRMATION: "awaiting_input", Step.WAIT_FOR_ACCEPTANCE: "running"})
+    with world.begin() as unit:
+        assert unit.runs.parked([ProjectName("other")]) == {}
+        found = unit.runs.parked([SHOP, ProjectName("other")])
+        assert found == {RUN: {Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_CONFIRMATION}}
+
+
 def test_times_and_tries_are_shown(world: World) -> None:
     world.set({Step.REGISTER_FEATURE: "success"})
     with world.begin() as unit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import now
 from feature_delivery.ports.runs import RunRef
+from feature_delivery.web import logins, plugin
 from feature_delivery.web.transaction import begin
 from tests.support.web_app import Shop, eventually, whole_airflow
 
@@ -54,6 +57,34 @@ def test_what_is_cleared_in_airflows_pages_runs_although_its_run_is_shelved(airf
     assert shop.state(Step.CREATE_BRANCH) == "none"
 
     eventually(lambda: shop.run_after() <= now())
+
+
+@pytest.mark.parametrize("root", ["", "/airflow"])
+def test_what_is_asked_of_airflow_is_seen_whatever_path_it_is_reached_at(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(logins, "note", lambda name, _: seen.append(name))
+    monkeypatch.setattr(plugin, "wake", seen.append)
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b'{"username": "max"}'}
+
+    async def send(message: Message) -> None:
+        assert message["status"] == 401
+
+    def ask(middleware: ASGIApp, path: str) -> None:
+        scope = {"type": "http", "method": "POST", "path": root + path, "root_path": root}
+        asyncio.run(middleware(scope, receive, send))  # type: ignore[arg-type]
+
+    ask(logins.AtLogins(refuse), "/auth/token")
+    ask(plugin.AfterHands(refuse), "/api/v2/dags/feature_delivery_shop/clearTaskInstances")
+    ask(plugin.AfterHands(refuse), "/elsewhere/api/v2/dags/")
+    assert seen == ["max", "shelf"]
 
 
 def test_other_processes_pay_nothing_for_the_plugin() -> None:

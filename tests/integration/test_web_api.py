@@ -447,6 +447,18 @@ def test_a_gate_that_waits_off_the_shelf_is_put_back(shop: Shop) -> None:
         assert not unit.runs.waits_unshelved(run)
 
 
+def test_a_gate_that_the_ledger_does_not_wait_at_is_found_after_hands(shop: Shop) -> None:
+    at_the_start_gate(shop)
+    shop.set(Step.WAIT_FOR_START, "success")
+    shop.set(Step.WAIT_FOR_REVIEW, "awaiting_input")
+    assert rounds.works()["shelf"]() is None
+    with begin() as unit:
+        gate = unit.books.open_gate(unit.books.features()[0])
+        assert gate is not None
+        assert gate.step is Step.WAIT_FOR_REVIEW
+    assert rounds.tidy_shelf() == 0
+
+
 def test_the_health_is_open_and_shows_the_workers(shop: Shop) -> None:
     found = shop.nobody.get("/health").json()
     assert found["workers"] == dict.fromkeys(

@@ -28,7 +28,7 @@ from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
 from feature_delivery.services.control.deadlines import expire
 from feature_delivery.services.control.decide import Say, adopt, cancel, decide
-from feature_delivery.services.control.gates import enter, finish
+from feature_delivery.services.control.gates import asleep, enter, finish
 from feature_delivery.services.control.glass import free_lock, override
 from feature_delivery.services.control.production import observe_production
 from feature_delivery.services.control.requests import observe_request
@@ -216,6 +216,8 @@ class World:
         """Do what the web app does after each commit, and housekeeping behind it."""
         with self.peek() as books:
             left = {books.feature_by_id(gate.feature_id).run_id for gate in books.gates_to_end()}
+        with self.begin() as unit:
+            left |= {run.run_id for run in asleep(unit, [SHOP])}
         before = self._pending()
         for run_id in sorted(left):
             with self.begin() as unit:

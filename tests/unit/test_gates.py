@@ -101,6 +101,21 @@ def test_a_gate_cleared_alone_gives_the_later_gate_back(world: World) -> None:
     assert world.parked(feature) == [CONFIRMATION]
 
 
+def test_a_gate_cleared_alone_and_marked_by_hand_gives_the_later_gate_back(world: World) -> None:
+    feature = bring(world, "SHOP-1", ACCEPTANCE)
+    world.mark(feature, ACCEPTANCE, "success")
+    world.run()
+    world.clear(feature, ACCEPTANCE, with_downstream=False)
+    world.run()
+    assert world.parked(feature) == [ACCEPTANCE, CONFIRMATION]
+    world.mark(feature, ACCEPTANCE, "success")
+    world.run()
+    gate = world.books.open_gate(now_of(world, feature))
+    assert gate is not None
+    assert gate.step is CONFIRMATION
+    assert gate.step in world.parked(feature)
+
+
 def test_a_later_gate_reached_by_a_hand_mark_waits_for_the_earlier_one(world: World) -> None:
     feature = bring(world, "SHOP-1", REVIEW)
     world.mark(feature, Step.NOTIFY_TESTERS, "success")

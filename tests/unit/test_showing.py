@@ -322,6 +322,22 @@ def test_a_kept_feature_is_shown_as_merged_once_preprod_holds_it(stage: Stage) -
     assert stage.repository.branches[PREPROD] == stage.repository.branches[PRODUCTION]
 
 
+def test_a_request_with_a_commit_that_has_not_shipped_stays_open_and_nothing_waits_for_it(stage: Stage) -> None:
+    stage.at(VERDICT)
+    branch = stage.feature().branch
+    assert branch is not None
+    late = stage.push(branch)
+    stage.decide(stage.feature(), "max", VERDICT, DecisionKind.KEEP)
+    for _ in range(2):
+        stage.time += timedelta(seconds=2)
+        outbox.drain(stage.control)
+    assert stage.page().request.state is RequestState.OPEN
+    (told,) = [written.text for marker, written in stage.page().thread if marker == "left-open"]
+    assert late[:10] in told
+    with stage.begin() as unit:
+        assert [e.kind for e in unit.books.outbox(stage.feature()) if e.sent_at is None] == []
+
+
 def test_who_takes_a_feature_gets_its_issue_unless_somebody_has_it() -> None:
     stage = Stage(project=outside_shop(start_gate=True))
     try:

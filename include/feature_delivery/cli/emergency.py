@@ -85,6 +85,10 @@ class DirectRuns:
         """Say that everything is on its way, so that whatever is to be ended is left to the web app."""
         return dict.fromkeys(Step, "queued")
 
+    def parked(self, projects: Collection[ProjectName]) -> dict[RunRef, frozenset[Step]]:
+        """Leave them to the web app."""
+        return {}
+
     def end_gate(self, run: RunRef, gate: Step) -> bool:
         """Leave it to the web app."""
         return False

@@ -117,8 +117,10 @@ class Books(Protocol):
     def features_by_id(self, feature_ids: Collection[int]) -> dict[int, Feature]:
         """Return features by their number; one query, however many."""
 
-    def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
-        """Return features, newest first; all states when none is named."""
+    def features(
+        self, project: ProjectName | None = None, states: Iterable[FeatureState] = (), *, limit: int | None = None
+    ) -> Sequence[Feature]:
+        """Return features, newest first, ``limit`` at most; all states when none is named."""
 
     def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
         """Return an attempt, the current one by default."""

@@ -59,6 +59,9 @@ class Runs(Protocol):
     def states(self, run: RunRef) -> dict[Step, str]:
         """Return the state of every task of the run, in the orchestrator's words (``success``, ``failed`` …)."""
 
+    def parked(self, projects: Collection[ProjectName]) -> dict[RunRef, frozenset[Step]]:
+        """Return the runs of ``projects`` with a gate's task that is parked, and which ones; one query."""
+
     def end_gate(self, run: RunRef, gate: Step) -> bool:
         """End the parked task of ``gate`` successfully; ``False`` when it is not parked (yet, or any more)."""
 

@@ -78,6 +78,12 @@ def readable_project(name: ProjectName, user: object) -> ProjectConfig:
     return project
 
 
+def visible(user: object) -> frozenset[ProjectName]:
+    """Return the projects that a user may see; asked in one go, as an auth manager may be a server of its own."""
+    names = {project.dag_id: name for name, project in settings.projects().items()}
+    return frozenset(names[dag] for dag in get_auth_manager().filter_authorized_dag_ids(dag_ids=set(names), user=user))
+
+
 def project_to_read(project: ProjectName, user: GetUserDep) -> ProjectConfig:
     """Return the project in the path, for one who may see it."""
     return readable_project(project, user)

@@ -6,6 +6,7 @@ parked, or the other way round. Lock order, as Airflow's: dag run, task instance
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,18 @@ class AirflowRuns:
             *_is(TaskInstance, run), TaskInstance.task_id.in_(_STEPS)
         )
         return {Step(task): str(state or "none") for task, state in self._session.execute(query)}
+
+    def parked(self, projects: Collection[ProjectName]) -> dict[RunRef, frozenset[Step]]:
+        """See ``Runs.parked``."""
+        ids = {dag_id(project): project for project in projects}
+        t, found = TaskInstance, defaultdict[RunRef, set[Step]](set)
+        query = select(t.dag_id, t.run_id, t.task_id).where(
+            t.dag_id.in_(ids), t.state == TaskInstanceState.AWAITING_INPUT, t.task_id.in_(_STEPS)
+        )
+        self._session.flush()
+        for dag, run, task in self._session.execute(query):
+            found[RunRef(ids[dag], run)].add(Step(task))
+        return {run: frozenset(steps) for run, steps in found.items()}
 
     def missing(self, project: ProjectName, run_ids: Collection[str]) -> list[str]:
         """Return those of ``run_ids`` that there is no run of."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -25,7 +24,7 @@ from feature_delivery.services.control.flags import frozen_sentence
 from feature_delivery.services.control.gates import run_of
 from feature_delivery.services.control.start import TITLE_LIMIT, Start, start
 from feature_delivery.services.control.status import FeatureLine, FeatureView, feature_line, feature_view
-from feature_delivery.web.access import Caller, CallerDep, Readable, json_only, readable_project
+from feature_delivery.web.access import Caller, CallerDep, Readable, json_only, visible
 from feature_delivery.web.errors import problems, shown
 from feature_delivery.web.transaction import WebUnit, begin, session
 
@@ -165,12 +164,9 @@ class ProjectView(BaseModel):
 @router.get("", responses=problems(401))
 def list_projects(user: GetUserDep) -> list[ProjectLine]:
     """List the projects that you may see."""
-    seen = []
-    for project in settings.projects().values():
-        with suppress(Refused):
-            readable_project(project.name, user)
-            seen.append(ProjectLine(name=project.name, title=project.title))
-    return seen
+    seen = visible(user)
+    known = settings.projects().values()
+    return [ProjectLine(name=project.name, title=project.title) for project in known if project.name in seen]
 
 
 @router.get("/{project}", responses=RESPONSES)
@@ -204,7 +200,7 @@ def _freeze(project: ProjectConfig) -> FreezeLine | None:
 def list_features(project: Readable) -> list[FeatureLine]:
     """List the features of a project, newest first."""
     with begin() as unit:
-        found = unit.books.features(project.name)[:LIST_LIMIT]
+        found = unit.books.features(project.name, limit=LIST_LIMIT)
         return [feature_line(unit.books, project, feature) for feature in found]
 
 

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 
 from feature_delivery.web.access import shows_task_token
 from feature_delivery.web.errors import answer
+from feature_delivery.web.paths import path_of
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -44,7 +45,7 @@ class GuardedApp(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
+        path = path_of(scope)
         limit = None if path.startswith(OWN_LIMITS) else BODY_LIMIT
         if path.startswith("/tasks/") and shows_task_token(Headers(scope=scope).get("authorization", "")):
             limit = TASK_LIMIT  # the body is parsed before the route asks who sends it

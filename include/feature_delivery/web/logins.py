@@ -19,6 +19,7 @@ from feature_delivery.bootstrap import settings
 from feature_delivery.domain.records import Event
 from feature_delivery.services.control import tallies
 from feature_delivery.web.counting import Pending
+from feature_delivery.web.paths import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ class AtLogins:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it when it was a login that was refused."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].rstrip("/") not in LOGINS:
+        if scope["type"] != "http" or scope["method"] != "POST" or path_of(scope).rstrip("/") not in LOGINS:
             await self._app(scope, receive, send)
             return
         body, refused = bytearray(), False

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.web import answers, logins
 from feature_delivery.web.app import create_app
+from feature_delivery.web.paths import path_of
 from feature_delivery.web.workers import wake
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _CHANGES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
+_PAGES = ("/api/v2/dags/", "/ui/")
 
 
 class AfterHands:
@@ -31,8 +33,7 @@ class AfterHands:
         try:
             await self._app(scope, receive, send)
         finally:
-            path = str(scope.get("path", ""))
-            if scope["type"] == "http" and scope["method"] in _CHANGES and path.startswith(("/api/v2/dags/", "/ui/")):
+            if scope["type"] == "http" and scope["method"] in _CHANGES and path_of(scope).startswith(_PAGES):
                 wake("shelf")
 
 

@@ -153,7 +153,16 @@ def tidy_shelf() -> int:
     with begin() as unit:
         moved = unit.runs.unshelve_stranded(known)
         waiting = unit.runs.waiting_unshelved(known)
-    return moved + sum(bool(_per_run(run, _shelve_again)) for run in waiting)
+    return moved + _wake_the_sleeping() + sum(bool(_per_run(run, _shelve_again)) for run in waiting)
+
+
+def _wake_the_sleeping() -> int:
+    """Have the ledger wait at the gates at which runs are parked; returns how many it did not."""
+    with begin() as unit:
+        asleep = gates.asleep(unit, settings.projects())
+    for run in asleep:
+        _per_run(run, _finish)
+    return len(asleep)
 
 
 def restore_runs() -> int:
@@ -374,20 +383,19 @@ def works() -> dict[str, Callable[[], float | None]]:
 
 
 def _tidy_after_hands() -> float | None:
-    """Somebody changed something in Airflow's pages: what they cleared must run, shelved or not."""
+    """Somebody changed something in Airflow's pages: what they cleared must run, what is parked must be waited for."""
     with begin() as unit:
         unit.runs.unshelve_stranded(settings.projects())
+    _wake_the_sleeping()
     return None
 
 
 def _waiting(which: Callable[[SqlBooks], Iterable[Gate]]) -> list[Waiting]:
     with session() as opened:
         books = SqlBooks(opened)
-        found = []
-        for gate in which(books):
-            feature = books.feature_by_id(gate.feature_id)
-            found.append(Waiting(RunRef(feature.project, feature.run_id), gate.id))
-        return found
+        found = list(which(books))
+        features = books.features_by_id({gate.feature_id for gate in found})
+        return [Waiting(gates.run_of(features[gate.feature_id]), gate.id) for gate in found]
 
 
 def _per_run(run: RunRef, work: Callable[[WebUnit, ProjectConfig, str], bool]) -> bool | None:

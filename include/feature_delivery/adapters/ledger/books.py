@@ -100,14 +100,16 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         """Return features by their number; one query, however many."""
         return {one.id: one for one in self._rows(select(Feature).where(t.feature.c.id.in_(feature_ids)))}
 
-    def features(self, project: ProjectName | None = None, states: Iterable[FeatureState] = ()) -> Sequence[Feature]:
-        """Return features, newest first; all states when none is named."""
+    def features(
+        self, project: ProjectName | None = None, states: Iterable[FeatureState] = (), *, limit: int | None = None
+    ) -> Sequence[Feature]:
+        """Return features, newest first, ``limit`` at most; all states when none is named."""
         query = select(Feature).order_by(t.feature.c.id.desc())
         if project is not None:
             query = query.where(t.feature.c.project == project)
         if wanted := list(states):
             query = query.where(t.feature.c.state.in_(wanted))
-        return self._rows(query)
+        return self._rows(query.limit(limit))
 
     def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
         """Return an attempt, the current one by default."""

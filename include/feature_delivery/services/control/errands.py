@@ -24,6 +24,12 @@ MARKDOWN_TRACKERS = frozenset({"github", "gitlab", "gitea"})
 """Trackers where words of people would be more than words: mentions, references, quick actions."""
 
 
+LEFT_OPEN = (
+    "Shipped with {shipped}. The commit {head} was pushed after that and has not shipped, so this request stays open: "
+    "close it, or open another one from a branch of a new delivery."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """One errand, out of its transaction; ``feature_id`` 0, ``key`` and ``run_id`` empty: about the project."""
@@ -130,12 +136,22 @@ def for_issue(project: ProjectConfig, text: str) -> str:
 
 
 def _show_state(outside: Outside, project: ProjectConfig, payload: dict[str, Any]) -> None:
-    """Close the request, or show it as merged: hosts see that by what its target branch holds."""
-    state = RequestState(payload["state"])
+    """Close the request, or show it as merged: hosts see that by what its target branch holds.
+
+    One that got another commit after the promotion stays open, with a comment: it has not shipped as it is.
+    """
+    number, state = int(payload["number"]), RequestState(payload["state"])
     if state is RequestState.MERGED and payload.get("shipped"):
-        heads = outside.repository.heads()
-        level_with(outside.repository, project.branches, heads, shipped=commit_sha(payload["shipped"]))
-    outside.host.close_request(int(payload["number"]), state=state)
+        shipped = commit_sha(payload["shipped"])
+        level_with(outside.repository, project.branches, outside.repository.heads(), shipped=shipped)
+        request = outside.host.request(number)
+        if request.state is RequestState.OPEN:
+            outside.repository.fetch(request.head)
+            if not outside.repository.is_ancestor(request.head, shipped):
+                text = LEFT_OPEN.format(shipped=shipped[:10], head=request.head[:10])
+                outside.host.comment(number, text, marker="left-open")
+                return
+    outside.host.close_request(number, state=state)
 
 
 def _assign(tracker: Tracker, key: FeatureKey, logins: list[str]) -> None:

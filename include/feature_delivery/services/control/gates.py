@@ -29,6 +29,9 @@ from feature_delivery.services.control.flags import Flag, flag, frozen
 from feature_delivery.services.control.history import find_request, open_request, record
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
 
@@ -298,16 +301,29 @@ def finish(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     return all(ended)
 
 
+def asleep(unit: Unit, projects: Collection[ProjectName]) -> list[RunRef]:
+    """Return the runs of ``projects`` that are parked at a gate at which the ledger does not wait.
+
+    Nobody could wake them. It takes hands: a gate that was cleared alone while a later one is parked asks again, and
+    is then marked as done. ``finish`` mends it.
+    """
+    gates = unit.books.open_gates()
+    features = unit.books.features_by_id({gate.feature_id for gate in gates})
+    waits_at = {run_of(features[gate.feature_id]): gate.step for gate in gates}
+    return [run for run, parked in unit.runs.parked(projects).items() if waits_at.get(run) not in parked]
+
+
 def _come_back(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
-    """Open the gate again whose task is parked while the ledger waits nowhere.
+    """Open the gate again whose task is parked while the ledger waits nowhere, or for a task that is done by hand.
 
     That is so after somebody cleared a single task before the gate: it asked in between, and only one gate is open.
     """
-    if unit.books.open_gate(feature) is not None:
-        return
-    states = unit.runs.states(run_of(feature))
+    now_open, states = unit.books.open_gate(feature), unit.runs.states(run_of(feature))
     parked = [step for step in GATES if states.get(step) == "awaiting_input"]
-    if parked:
-        # Not shelved: whatever was cleared together with the gate in between may still have to run.
-        _new_gate(unit, project, feature, min(parked, key=ORDER.__getitem__))
-        settle(unit, project, feature)
+    if not parked or (now_open is not None and states.get(now_open.step) not in ENDED):
+        return
+    if now_open is not None:
+        now_open.state, now_open.ended = GateState.CLOSED, True
+    # Not shelved: whatever was cleared together with the gate in between may still have to run.
+    _new_gate(unit, project, feature, min(parked, key=ORDER.__getitem__))
+    settle(unit, project, feature)

@@ -23,6 +23,7 @@ from feature_delivery.web.board import csrf, words
 from feature_delivery.web.board.language import COOKIE, NOTHING, Language, chosen, languages
 from feature_delivery.web.board.sentences import translated
 from feature_delivery.web.board.shown import host_name, row_title, safe_url, short, task_place
+from feature_delivery.web.paths import path_of
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -70,9 +71,7 @@ class Reader:
 
 def reader_of(request: Request, name: str) -> Reader:
     """Return who sent a request."""
-    root = str(request.scope.get("root_path", "")).rstrip("/")
     query = f"?{request.url.query}" if request.url.query else ""
-    path = str(request.scope["path"]).removeprefix(root)
     return Reader(
         name=name,
         language=chosen(
@@ -80,9 +79,9 @@ def reader_of(request: Request, name: str) -> Reader:
             request.cookies.get(COOKIE, ""),
             request.headers.get("accept-language", ""),
         ),
-        root=root,
+        root=str(request.scope.get("root_path", "")).rstrip("/"),
         airflow=str(request.scope.get("app_root_path", "")).rstrip("/"),
-        here=(quote(path) or "/") + query,
+        here=(quote(path_of(request.scope)) or "/") + query,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, cast
 
@@ -26,7 +25,7 @@ from feature_delivery.domain.records import Feature, now
 from feature_delivery.domain.ways import Way
 from feature_delivery.services.control import brake, decide, figures, glass
 from feature_delivery.services.control.board import Card, ended_card
-from feature_delivery.web.access import address_of, readable_project
+from feature_delivery.web.access import address_of, readable_project, visible
 from feature_delivery.web.board import changes_page, csrf, pulse
 from feature_delivery.web.board.feature_page import comparison, feature_page
 from feature_delivery.web.board.figures_page import csv_rows, figures_page
@@ -109,15 +108,6 @@ class DecisionForm(BaseModel):
     comment: str = Field(default="", max_length=4000)
     commit: str = Field(default="", max_length=64)
     token: str = Field(default="", max_length=200)
-
-
-def visible(user: object) -> frozenset[ProjectName]:
-    """Return the projects that a user may see."""
-    found = []
-    for name in settings.projects():
-        with suppress(Refused):
-            found.append(readable_project(name, user).name)
-    return frozenset(found)
 
 
 @router.get("/")
