@@ -1,7 +1,8 @@
 """Errands to the outside: claimed in one transaction, run without any, marked in another.
 
 An errand that was run but not marked is run again: every port promises that its marker makes a repeat harmless. What
-is refused for good stops no delivery: it is tried again, seldom, and people are told once.
+is refused for good stops no delivery: it is tried again, ever more seldom, people are told once, and when the delivery
+is over it ends some day.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Error, Permanent, RateLimited, Refused
+from feature_delivery.domain.errors import Error, Misconfigured, NotFound, Permanent, RateLimited
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import FeatureKey
-from feature_delivery.domain.outbox import HEARINGS, POSTS, Errand, OutboxEntry
+from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand, OutboxEntry
 from feature_delivery.domain.process import Who
-from feature_delivery.domain.records import Event, now
+from feature_delivery.domain.records import Event, FeatureState, now
 from feature_delivery.services.control import brake, errands
 from feature_delivery.services.control.errands import Claimed, Outcome
 from feature_delivery.services.control.history import SHOW_AFTER, notify, record
+from feature_delivery.services.control.posting import hopeless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,8 +35,14 @@ LEASE = timedelta(minutes=2)
 """Whoever claims an errand has this long; after it another process may run it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=30)
-PERMANENT_PAUSE = timedelta(hours=1)
+LONGEST_WAIT = timedelta(hours=2)
+"""Hosts that ask us to wait do so for an hour at most, and say it in good faith."""
+
+PERMANENT_PAUSE, LONGEST_PERMANENT_PAUSE = timedelta(hours=1), timedelta(days=1)
 """A refusal may be mended by people (a missing right, a wrong channel); it is tried again, seldom."""
+
+REFUSED_TRIES, REFUSED_FOR = 12, timedelta(days=7)
+"""So often, and so long, is tried what the outside refuses about a delivery that is over (its issue is gone)."""
 
 LONGEST_PAUSES = {kind: timedelta(minutes=5) for kind in POSTS} | {kind: timedelta(minutes=1) for kind in HEARINGS}
 """Messages wait in a lane for the one before, and people wait for an answer."""
@@ -92,7 +100,7 @@ def _side(errand: Claimed) -> str:
 
 def _lies_with_the_side(error: Exception, errand: Claimed) -> bool:
     """Say whether no other errand of the same side need be tried now; of a channel all but what lies with a message."""
-    return isinstance(error, RateLimited) or (errand.kind in POSTS and not _hopeless(error))
+    return isinstance(error, RateLimited) or (errand.kind in POSTS and not hopeless(error))
 
 
 def _give_back(control: Control, claimed: Sequence[Claimed]) -> None:
@@ -166,7 +174,11 @@ def _overtakes(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
 
 def _run(control: Control, errand: Claimed) -> Outcome:
     try:
-        outcome = errands.run(control, control.project(errand.project), errand)
+        project = control.project(errand.project)
+    except NotFound as error:
+        return Outcome(Misconfigured(str(error)))  # its file may come back; no errand is at fault
+    try:
+        outcome = errands.run(control, project, errand)
     except Error as error:
         outcome = Outcome(error)
     except Exception as error:  # noqa: BLE001 - an errand that fails must keep no other waiting
@@ -189,16 +201,32 @@ def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: O
         return
     said = str(outcome.error) if isinstance(outcome.error, Error) else f"An unexpected {type(outcome.error).__name__}."
     told, entry.error = entry.error == said[:2000], said[:2000]
-    entry.due_at = now() + _pause(outcome.error, errand)
+    entry.due_at = now() + _pause(outcome.error, errand, again=told)
     if entry.lane and isinstance(outcome.error, RateLimited):
         # Whoever asks us to wait is asked by nothing else meanwhile.
         unit.books.outbox_postpone(errand.project, entry.lane, entry.due_at)
-    if errand.kind in POSTS | HEARINGS and _hopeless(outcome.error) and errand.tries >= POST_TRIES:
+    if errand.kind in POSTS | HEARINGS and hopeless(outcome.error) and errand.tries >= POST_TRIES:
         entry.sent_at = now()
     if errand.kind is Errand.SHOW and isinstance(outcome.error, Permanent) and errand.tries >= SHOW_TRIES:
         entry.sent_at = now()
     if isinstance(outcome.error, Permanent) and project is not None and not told:
         _tell(unit, project, errand, said)
+    if told and _refused(outcome.error, errand) and _is_in_vain(unit, entry):
+        entry.sent_at = now()
+        text = f"{said} It was tried {errand.tries} times and is given up: the delivery is over."
+        record(unit, unit.books.feature_by_id(errand.feature_id), "trouble", text)
+
+
+def _refused(error: Exception, errand: Claimed) -> bool:
+    """Say whether a word to host or tracker is refused for what it is; of showings only the newest is ever tried."""
+    return errand.kind in OTHERS - {Errand.SHOW} and isinstance(error, Permanent) and hopeless(error)
+
+
+def _is_in_vain(unit: Unit, entry: OutboxEntry) -> bool:
+    if not entry.feature_id or entry.tries < REFUSED_TRIES or entry.created_at > now() - REFUSED_FOR:
+        return False
+    state = unit.books.feature_by_id(entry.feature_id).state
+    return state is FeatureState.DELIVERED or state.ended_without_shipping
 
 
 def _done(entry: OutboxEntry, errand: Claimed) -> None:
@@ -208,11 +236,6 @@ def _done(entry: OutboxEntry, errand: Claimed) -> None:
         return
     # Something happened while the feature was shown: it is shown once more.
     entry.due_at, entry.tries = now() + SHOW_AFTER, 0
-
-
-def _hopeless(error: Exception) -> bool:
-    """Say whether it lies with the message: what people can mend, and what is down, is waited for however long."""
-    return isinstance(error, Refused) or not isinstance(error, Error)
 
 
 def _tell(unit: Unit, project: ProjectConfig, errand: Claimed, said: str) -> None:
@@ -227,10 +250,14 @@ def _tell(unit: Unit, project: ProjectConfig, errand: Claimed, said: str) -> Non
         notify(unit, feature, f"trouble:{errand.kind}", text, to=project.people.with_role(Who.OPERATOR))
 
 
-def _pause(error: Exception, errand: Claimed) -> timedelta:
+def _pause(error: Exception, errand: Claimed, *, again: bool) -> timedelta:
+    """Return how long an errand waits. ``again``: it came to the same as the time before."""
     if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
-        return timedelta(seconds=min(error.retry_after_seconds, LONGEST_PAUSE.total_seconds()))
+        return timedelta(seconds=min(error.retry_after_seconds, LONGEST_WAIT.total_seconds()))
     longest = LONGEST_PAUSES.get(errand.kind)
+    if again and _refused(error, errand):
+        longer: timedelta = PERMANENT_PAUSE * 2 ** min(errand.tries - 1, 5)
+        return min(LONGEST_PERMANENT_PAUSE, longer)
     if isinstance(error, Permanent):
         return longest or PERMANENT_PAUSE
     doubled: timedelta = FIRST_PAUSE * 2 ** min(errand.tries - 1, 12)
