@@ -68,12 +68,27 @@ def check_postponed(books: Books) -> None:
     assert [one.due_at for one in (mine, later, mail, foreign)] == [NOON + HOUR, NOON + 2 * HOUR, NOON, NOON]
 
 
+def check_posted(books: Books) -> None:
+    for channel, place, at in (("slack", "C1", NOON), ("mail", "", NOON)):
+        books.add(Post(project=SHOP, feature_id=0, channel=channel, marker="m", place=place, at=at))
+    assert books.posted_since(SHOP, "slack", NOON - HOUR)
+    assert not books.posted_since(SHOP, "slack", NOON)
+    assert not books.posted_since(SHOP, "mail", NOON - HOUR), "it was about to be sent"
+    assert not books.posted_since(OTHER, "slack", NOON - HOUR)
+
+
 def check_unknown(books: Books) -> None:
     with pytest.raises(NotFound):
         books.feature_by_id(0)  # what is said about a project as a whole is about no feature
 
 
-CHECKS = {"lanes": check_lanes, "kinds": check_kinds, "postponed": check_postponed, "unknown": check_unknown}
+CHECKS = {
+    "lanes": check_lanes,
+    "kinds": check_kinds,
+    "postponed": check_postponed,
+    "posted": check_posted,
+    "unknown": check_unknown,
+}
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -86,6 +86,43 @@ def test_a_channel_that_is_down_or_wrong_is_asked_once_in_a_drain(stage: Stage, 
     assert [one.error for one in made] == [str(error)] * 3
 
 
+def test_a_message_that_alone_never_gets_through_keeps_neither_others_nor_its_own_feature_waiting_for_ever(
+    stage: Stage,
+) -> None:
+    """A notifier cannot tell what lies with the message, and each of these is due at the same moment as it."""
+    channel = OneFails(error=Unavailable("mail does not answer."))
+    first, *others = told(stage, channel)
+    for one in (first, *others):
+        one.tries = outbox.POST_TRIES
+    assert outbox.drain(stage.control, kinds=POSTS) == (2, 1)
+    assert all(one.sent_at for one in others)
+    stage.time = first.created_at + outbox.ALONE_FOR
+    for _ in range(3):  # nothing else was sent lately: it may be down
+        stage.time += timedelta(minutes=6)
+        outbox.drain(stage.control, kinds=POSTS)
+    assert first.sent_at is None
+    with stage.begin() as unit:
+        unit.books.add(Post(project=stage.project.name, feature_id=0, channel="mail", marker="m", place="mail"))
+    stage.time += timedelta(minutes=6)
+    outbox.drain(stage.control, kinds=POSTS)
+    assert first.sent_at
+    assert troubles(stage, KEYS[0]) == ["mail does not answer. Others arrive, so this message is given up."]
+
+
+def test_a_channel_that_is_down_for_long_is_asked_twice_in_a_drain(stage: Stage) -> None:
+    class Down(FakeMessenger):
+        asked = 0
+
+        def send(self, message: Message) -> None:
+            Down.asked += 1
+            raise Unavailable(f"mail does not answer about {message.key}.")
+
+    for one in told(stage, Down()):
+        one.tries = outbox.POST_TRIES
+    assert outbox.drain(stage.control, kinds=POSTS) == (0, 3)
+    assert Down.asked == 2
+
+
 def test_what_was_claimed_and_not_run_has_had_no_try_and_is_due_at_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,12 +196,16 @@ def test_all_messages_are_mended_but_the_one_that_cannot_be(stage: Stage) -> Non
     stage.errands()
     with stage.begin() as unit:
         for marker in ("first", "second"):
-            made = {"project": stage.project.name, "feature_id": stage.feature().id}
-            sent = OutboxEntry(**made, kind=Errand.POST, payload={"text": "Now."}, marker=f"{CHAT}>{marker}")
-            sent.sent_at = now()
-            unit.books.add(sent)
-            unit.books.add(Post(**made, channel=CHAT, marker=marker, place="C1", settled=False))
-            chat.shows[stage.project.name, marker] = Message(marker, stage.project.name, None, (), "Before.")
+            shop, number, payload = stage.project.name, stage.feature().id, {"text": "Now."}
+            kept = OutboxEntry(
+                project=shop, feature_id=number, kind=Errand.POST, payload=payload, marker=f"{CHAT}>{marker}"
+            )
+            kept.sent_at = now()
+            unit.books.add(kept)
+            unit.books.add(
+                Post(project=shop, feature_id=number, channel=CHAT, marker=marker, place="C1", settled=False)
+            )
+            chat.shows[shop, marker] = Message(marker, shop, None, (), "Before.")
         history.mend_later(unit, stage.feature(), begin=True)
     stage.time += history.SHOW_AFTER
     assert outbox.drain(stage.control, kinds={Errand.MEND}) == (0, 1)

@@ -291,6 +291,9 @@ class Books(Protocol):
     def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
         """Make nothing of a project's lane due before ``until``, whatever feature it is about."""
 
+    def posted_since(self, project: ProjectName, channel: str, at: datetime) -> bool:
+        """Say whether a message is in a channel that was about to be sent after ``at``."""
+
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""
 

@@ -12,7 +12,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Error, Misconfigured, NotFound, Permanent, RateLimited
+from feature_delivery.domain.errors import Error, Misconfigured, NotFound, Permanent, RateLimited, Unavailable
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import FeatureKey
 from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand, OutboxEntry
@@ -53,6 +53,9 @@ SHOW_TRIES = 24
 POST_TRIES = 24
 """So often, over hours, a message is tried that itself is refused: it must not keep those behind it for ever."""
 
+ALONE_FOR, LATELY = timedelta(days=1), timedelta(hours=1)
+"""So long a message is tried that alone does not get through, and within which others have to."""
+
 STATES = frozenset({Errand.ISSUE_STATE, Errand.REQUEST_STATE})
 """Errands of which only the newest counts."""
 
@@ -76,14 +79,17 @@ def drain(control: Control, *, limit: int = 50, kinds: Iterable[Errand] | None =
         claimed, since = _claim(unit, limit, kinds), time.monotonic()
     failed = done = 0
     waits: dict[tuple[ProjectName, str], Exception] = {}
+    doubted: set[tuple[ProjectName, str]] = set()
     for number, errand in enumerate(claimed):
         if time.monotonic() - since > LEASE.total_seconds() / 2:
             _give_back(control, claimed[number:])  # the other side is slow
             break
         side = (errand.project, _side(errand))
         outcome = Outcome(waits[side]) if side in waits else _run(control, errand)
-        if outcome.error is not None and _lies_with_the_side(outcome.error, errand):
-            waits[side] = outcome.error
+        if outcome.error is not None and side not in waits and _lies_with_the_side(outcome.error, errand):
+            if side in doubted or not _is_doubtful(outcome.error, errand):
+                waits[side] = outcome.error
+            doubted.add(side)
         failed += outcome.error is not None
         done += outcome.error is None
         project = _project(control, errand.project)
@@ -101,6 +107,14 @@ def _side(errand: Claimed) -> str:
 def _lies_with_the_side(error: Exception, errand: Claimed) -> bool:
     """Say whether no other errand of the same side need be tried now; of a channel all but what lies with a message."""
     return isinstance(error, RateLimited) or (errand.kind in POSTS and not hopeless(error))
+
+
+def _is_doubtful(error: Exception, errand: Claimed) -> bool:
+    """Say whether another one must fail as well before its side counts as down.
+
+    Not every channel can tell what lies with one message: that one, tried first each time, would speak for all.
+    """
+    return isinstance(error, Unavailable) and errand.tries >= POST_TRIES
 
 
 def _give_back(control: Control, claimed: Sequence[Claimed]) -> None:
@@ -207,6 +221,9 @@ def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: O
         unit.books.outbox_postpone(errand.project, entry.lane, entry.due_at)
     if errand.kind in POSTS | HEARINGS and hopeless(outcome.error) and errand.tries >= POST_TRIES:
         entry.sent_at = now()
+    if errand.kind is Errand.POST and _is_doubtful(outcome.error, errand) and _gets_through(unit, entry):
+        entry.sent_at = now()
+        _tell(unit, project, errand, f"{said} Others arrive, so this message is given up.")
     if errand.kind is Errand.SHOW and isinstance(outcome.error, Permanent) and errand.tries >= SHOW_TRIES:
         entry.sent_at = now()
     if isinstance(outcome.error, Permanent) and project is not None and not told:
@@ -229,6 +246,12 @@ def _is_in_vain(unit: Unit, entry: OutboxEntry) -> bool:
     return state is FeatureState.DELIVERED or state.ended_without_shipping
 
 
+def _gets_through(unit: Unit, entry: OutboxEntry) -> bool:
+    """Say whether the channel takes other messages, long after it has begun to take this one not."""
+    old = entry.created_at <= now() - ALONE_FOR
+    return old and unit.books.posted_since(entry.project, entry.marker.partition(">")[0], now() - LATELY)
+
+
 def _done(entry: OutboxEntry, errand: Claimed) -> None:
     entry.error = ""
     if entry.payload.get("asked") == errand.payload.get("asked"):
@@ -238,14 +261,14 @@ def _done(entry: OutboxEntry, errand: Claimed) -> None:
     entry.due_at, entry.tries = now() + SHOW_AFTER, 0
 
 
-def _tell(unit: Unit, project: ProjectConfig, errand: Claimed, said: str) -> None:
+def _tell(unit: Unit, project: ProjectConfig | None, errand: Claimed, said: str) -> None:
     """Tell people once what the outside refuses; the delivery goes on without it."""
     if not errand.feature_id:
         unit.books.add(Event(project=errand.project, feature_id=None, kind="trouble", text=said[:2000]))
         return
     feature = unit.books.feature_by_id(errand.feature_id)
     record(unit, feature, "trouble", said)
-    if errand.kind is not Errand.MESSAGE and errand.kind not in POSTS | HEARINGS:
+    if project is not None and errand.kind is not Errand.MESSAGE and errand.kind not in POSTS | HEARINGS:
         text = f"{feature.key}: {said} Its delivery goes on; this is tried again."
         notify(unit, feature, f"trouble:{errand.kind}", text, to=project.people.with_role(Who.OPERATOR))
 
