@@ -176,5 +176,5 @@ def test_what_is_no_notifier_is_said_so(
 
 def test_a_channel_that_the_file_does_not_have_any_more_is_waited_for_by_none_of_its_messages() -> None:
     with pytest.raises(NotFound, match="no channel 'mail' for messages any more") as raised:
-        channel(shop(), "mail", nullcontext)  # type: ignore[arg-type] - no session is opened
+        channel(shop(), "mail", nullcontext)  # type: ignore[arg-type]  # no session is opened
     assert hopeless(raised.value)
