@@ -184,19 +184,14 @@ def test_a_newer_state_waits_no_longer_than_a_lease_for_one_that_came_to_nothing
     assert old.error == "A newer state was sent instead."
 
 
-def test_all_messages_are_mended_but_the_one_that_cannot_be(stage: Stage) -> None:
-    class Chat(FakeMessenger):
-        def update(self, message: Message) -> None:
-            if message.id == "first":
-                raise Refused("It is too old.")
-            super().update(message)
-
-    chat = stage.channels[CHAT] = Chat()
+def sent_already(stage: Stage, chat: FakeMessenger, *markers: str) -> None:
+    """Have messages of SHOP-1 in the chat that say something else by now."""
+    stage.channels[CHAT] = chat
     stage.start("SHOP-1")
     stage.errands()
+    shop, number, payload = stage.project.name, stage.feature().id, {"text": "Now."}
     with stage.begin() as unit:
-        for marker in ("first", "second"):
-            shop, number, payload = stage.project.name, stage.feature().id, {"text": "Now."}
+        for marker in markers:
             kept = OutboxEntry(
                 project=shop, feature_id=number, kind=Errand.POST, payload=payload, marker=f"{CHAT}>{marker}"
             )
@@ -208,9 +203,34 @@ def test_all_messages_are_mended_but_the_one_that_cannot_be(stage: Stage) -> Non
             chat.shows[shop, marker] = Message(marker, shop, None, (), "Before.")
         history.mend_later(unit, stage.feature(), begin=True)
     stage.time += history.SHOW_AFTER
+
+
+@pytest.mark.parametrize("error", [Refused("It is too old."), Unavailable("It has a problem of its own."), KeyError()])
+def test_all_messages_are_mended_but_the_one_that_cannot_be(stage: Stage, error: Exception) -> None:
+    class Chat(FakeMessenger):
+        def update(self, message: Message) -> None:
+            if message.id == "first":
+                raise error
+            super().update(message)
+
+    chat = Chat()
+    sent_already(stage, chat, "first", "second")
     assert outbox.drain(stage.control, kinds={Errand.MEND}) == (0, 1)
     assert [one.text for one in chat.shows.values()] == ["Before.", "Now."]
-    assert "It is too old." in troubles(stage, "SHOP-1")
+    assert troubles(stage, "SHOP-1") == ([str(error)] if isinstance(error, Refused) else [])
+
+
+def test_a_chat_that_is_down_is_not_asked_about_every_message(stage: Stage) -> None:
+    class Chat(FakeMessenger):
+        asked = 0
+
+        def update(self, message: Message) -> None:
+            Chat.asked += 1
+            raise Unavailable(f"It does not answer about {message.id}.")
+
+    sent_already(stage, Chat(), "first", "second", "third")
+    assert outbox.drain(stage.control, kinds={Errand.MEND}) == (0, 1)
+    assert Chat.asked == 2
 
 
 def test_what_the_outside_refuses_is_tried_ever_more_seldom_and_ends_some_day_after_the_delivery(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Error, Misconfigured, Permanent
+from feature_delivery.domain.errors import Error, Misconfigured, Permanent, Unavailable
 from feature_delivery.domain.messages import CHAT, MessageKind
 from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.process import GATES, Step
@@ -182,7 +182,8 @@ def mend(control: Control, project: ProjectConfig, errand: Claimed) -> None:
             if chat is not None and message is not None:
                 chat.update(message)
         except Exception as error:
-            if not hopeless(error):
+            # A chat that fails at one message may do so each time; at two it is down.
+            if not hopeless(error) and (first is not None or not isinstance(error, Unavailable)):
                 raise
             first = first or error
     if first is not None:
