@@ -71,10 +71,11 @@ def check_postponed(books: Books) -> None:
 def check_posted(books: Books) -> None:
     for channel, place, at in (("slack", "C1", NOON), ("mail", "", NOON)):
         books.add(Post(project=SHOP, feature_id=0, channel=channel, marker="m", place=place, at=at))
-    assert books.posted_since(SHOP, "slack", NOON - HOUR)
-    assert not books.posted_since(SHOP, "slack", NOON)
-    assert not books.posted_since(SHOP, "mail", NOON - HOUR), "it was about to be sent"
-    assert not books.posted_since(OTHER, "slack", NOON - HOUR)
+    assert books.posted_between(SHOP, "slack", NOON - HOUR, NOON)
+    assert not books.posted_between(SHOP, "slack", NOON, NOON + HOUR)
+    assert not books.posted_between(SHOP, "slack", NOON - 2 * HOUR, NOON - HOUR)
+    assert not books.posted_between(SHOP, "mail", NOON - HOUR, NOON), "it was about to be sent"
+    assert not books.posted_between(OTHER, "slack", NOON - HOUR, NOON)
 
 
 def check_unknown(books: Books) -> None:

@@ -413,8 +413,9 @@ class FakeBooks:
             if (o.project, o.lane) == (project, lane) and o.sent_at is None:
                 o.due_at = max(o.due_at, until)
 
-    def posted_since(self, project: ProjectName, channel: str, at: datetime) -> bool:
-        return any((p.project, p.channel) == (project, channel) and p.place and p.at > at for p in self.of(Post))
+    def posted_between(self, project: ProjectName, channel: str, after: datetime, before: datetime) -> bool:
+        mine = [p for p in self.of(Post) if (p.project, p.channel) == (project, channel) and p.place]
+        return any(after < p.at <= before for p in mine)
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]

@@ -243,11 +243,11 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         mine = select(o.id).where(*which).with_for_update(skip_locked=True)
         self._session.execute(update(OutboxEntry).where(o.id.in_(mine)).values(due_at=until))
 
-    def posted_since(self, project: ProjectName, channel: str, at: datetime) -> bool:
-        """Say whether a message is in a channel that was about to be sent after ``at``."""
+    def posted_between(self, project: ProjectName, channel: str, after: datetime, before: datetime) -> bool:
+        """Say whether a message is in a channel that was about to be sent after ``after``, up to ``before``."""
         p = t.post.c
-        query = select(Post).where(p.project == project, p.channel == channel, p.place != "", p.at > at)
-        return self._first(query) is not None
+        which = (p.project == project, p.channel == channel, p.place != "", p.at > after, p.at <= before)
+        return self._first(select(Post).where(*which).limit(1)) is not None
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""

@@ -85,7 +85,7 @@ def drain(control: Control, *, limit: int = 50, kinds: Iterable[Errand] | None =
             _give_back(control, claimed[number:])  # the other side is slow
             break
         side = (errand.project, _side(errand))
-        outcome = Outcome(waits[side]) if side in waits else _run(control, errand)
+        outcome = Outcome(waits[side], tried=False) if side in waits else _run(control, errand)
         if outcome.error is not None and side not in waits and _lies_with_the_side(outcome.error, errand):
             if side in doubted or not _is_doubtful(outcome.error, errand):
                 waits[side] = outcome.error
@@ -221,7 +221,8 @@ def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: O
         unit.books.outbox_postpone(errand.project, entry.lane, entry.due_at)
     if errand.kind in POSTS | HEARINGS and hopeless(outcome.error) and errand.tries >= POST_TRIES:
         entry.sent_at = now()
-    if errand.kind is Errand.POST and _is_doubtful(outcome.error, errand) and _gets_through(unit, entry):
+    alone = errand.kind is Errand.POST and outcome.tried and _is_doubtful(outcome.error, errand)
+    if alone and _takes_others(unit, entry):
         entry.sent_at = now()
         _tell(unit, project, errand, f"{said} Others arrive, so this message is given up.")
     if errand.kind is Errand.SHOW and isinstance(outcome.error, Permanent) and errand.tries >= SHOW_TRIES:
@@ -246,10 +247,14 @@ def _is_in_vain(unit: Unit, entry: OutboxEntry) -> bool:
     return state is FeatureState.DELIVERED or state.ended_without_shipping
 
 
-def _gets_through(unit: Unit, entry: OutboxEntry) -> bool:
-    """Say whether the channel takes other messages, long after it has begun to take this one not."""
-    old = entry.created_at <= now() - ALONE_FOR
-    return old and unit.books.posted_since(entry.project, entry.marker.partition(">")[0], now() - LATELY)
+def _takes_others(unit: Unit, entry: OutboxEntry) -> bool:
+    """Say whether the channel takes other messages, and long has: one that has just come back may still stumble."""
+    at, channel, posted = now(), entry.marker.partition(">")[0], unit.books.posted_between
+    return (
+        entry.created_at <= at - ALONE_FOR
+        and posted(entry.project, channel, at - LATELY, at)
+        and posted(entry.project, channel, at - ALONE_FOR, at - LATELY)
+    )
 
 
 def _done(entry: OutboxEntry, errand: Claimed) -> None:
