@@ -109,5 +109,5 @@ def test_a_team_is_stuck_exactly_when_no_developer_s_work_can_be_signed_off(
         name: Person(name, own, deputy=deputy if deputy in roles else None) for name, (own, deputy) in roles.items()
     }
     people = People(persons, policies=policies)
-    authors = [name for name, (own, _) in roles.items() if Who.DEVELOPER in own] or [None]
-    assert (why_stuck(people) == "") == any(can_ship(people, author) for author in authors)
+    authors: list[PersonName | None] = [name for name, (own, _) in roles.items() if Who.DEVELOPER in own]
+    assert (why_stuck(people) == "") == any(can_ship(people, author) for author in authors or [None])
