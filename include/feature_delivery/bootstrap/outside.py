@@ -58,7 +58,9 @@ def local_host(project: ProjectConfig, sessions: Sessions) -> LocalGitHost:
         Refused: The project's merge requests are elsewhere: one of ours would have the number of somebody else's there.
     """
     if project.host.kind != "local":
-        raise Refused(f"{project.name} has its merge requests on {project.host.kind}: open, read and review them there.")
+        raise Refused(
+            f"{project.name} has its merge requests on {project.host.kind}: open, read and review them there."
+        )
     from feature_delivery.adapters.git_hosts.local import LocalGitHost  # noqa: PLC0415 - as above
 
     return LocalGitHost(project=project.name, records=local_records(sessions), heads=repository(project).heads)
