@@ -168,7 +168,7 @@ class FeatureLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureView:
-    """Everything known of a feature. ``run_state``: of its DAG run, in Airflow's words; ``host``: its Git host's kind."""
+    """Everything known of a feature. ``run_state``: of its DAG run, in Airflow's words; ``host``: what kind it has."""
 
     project: str
     key: str
