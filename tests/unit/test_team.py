@@ -33,7 +33,7 @@ FOUR = "  ann: {roles: [developer]}\n  rob: {roles: [reviewer]}\n  tom: {roles: 
 def test_a_person_who_would_have_to_sign_off_thrice_is_named_with_the_gates_and_the_ways_out() -> None:
     assert said_of(ONE_FOR_ALL) == (
         "Review, acceptance and confirmation take 3 people, each another one, and only max may decide there: no "
-        "feature can be signed off. Name more people, skip a gate ('gates: {confirmation: {skip: true}}'), "
+        "feature can be signed off. Name more people, skip gates ('gates: {confirmation: {skip: true}}'), "
         "or say 'solo: true'."
     )
 

@@ -101,7 +101,7 @@ def _sentence(lack: _Lack, *, authors: Sequence[PersonName]) -> str:
     skip = f"'gates: {{{names[-1]}: {{skip: true}}}}'"
     return (
         f"{what}, and {able} may decide there{when}: no feature can be signed off. Name more people, "
-        f"skip a gate ({skip}), or say 'solo: true'."
+        f"skip gates ({skip}), or say 'solo: true'."
     )
 
 
