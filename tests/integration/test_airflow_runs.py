@@ -11,12 +11,14 @@ from airflow.models.hitl import HITLDetail
 from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import Engine, select, update
 
+from feature_delivery.bootstrap import settings
 from feature_delivery.domain.errors import Conflict, Refused, Unavailable
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.process import ORDER, TEARDOWNS, Step
 from feature_delivery.domain.records import Environment, Feature, now
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.web import queues, rounds
 from feature_delivery.web.transaction import begin, session
 from tests.support.airflow import store_dag
 
@@ -340,6 +342,41 @@ def test_work_of_one_run_moves_no_other_run(world: World) -> None:
         assert unit.runs.unshelve_stranded([SHOP]) == 1
         assert unit.runs.waiting_unshelved([SHOP]) == []
     assert shelved(world)
+
+
+def test_what_a_killed_scheduler_left_queued_and_unsent_is_handed_over_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes it over keeps the id of a message that nobody has sent; whatever is queued again gets another one."""
+    monkeypatch.setattr(settings, "projects", lambda: {SHOP: None})
+    sent_again, taken_over, begun = Step.NOTIFY_TESTERS, Step.DEPLOY_PREPROD, Step.CHECK_UNIT
+    monkeypatch.setattr(queues, "is_celery", lambda: True)
+    look = rounds.works()["unsent"]
+
+    def queued(step: Step, message: str, job: int, state: str = "queued") -> None:
+        world.set({step: state})
+        with world.session() as opened:
+            which = update(TaskInstance).where(TaskInstance.task_id == step.value)
+            opened.execute(which.values(external_executor_id=message, queued_by_job_id=job))
+
+    def seen() -> dict[Step, str]:
+        return {step: world.states()[step] for step in (sent_again, taken_over, begun)}
+
+    for step in seen():
+        queued(step, f"{step}, first", 7)
+    look()
+    look()
+    assert set(seen().values()) == {"queued"}, "it waits for a worker"
+    before = world.task(taken_over).id
+    queued(sent_again, "another", 8)
+    queued(taken_over, f"{taken_over}, first", 8)
+    queued(begun, f"{begun}, first", 8, "running")
+    look()
+    assert seen() == {sent_again: "queued", taken_over: "none", begun: "running"}
+    assert world.task(taken_over).id != before, "a message that was there after all is of no use"
+    queued(taken_over, "second", 8)
+    look()
+    assert seen()[taken_over] == "queued"
 
 
 def test_every_parked_gate_of_a_project_is_found(world: World) -> None:

@@ -201,6 +201,15 @@ def test_no_worker_takes_the_queue_of_local_shops() -> None:
     assert "sets" not in workers
 
 
+def test_a_probe_that_starts_airflow_has_the_time_for_it_and_is_as_soon_seen_as_the_charts() -> None:
+    """On a node with more to do than it can, two in a row took over 45 seconds, and ended a part that worked."""
+    celery = FILES["values-celery-executor"]["airflow"]["workers"]["celery"]
+    for part in (AIRFLOW["dagProcessor"], AIRFLOW["triggerer"], celery):
+        probe = part["livenessProbe"]
+        assert 2 * 45 < probe["timeoutSeconds"] < probe["periodSeconds"]
+        assert probe["failureThreshold"] * probe["periodSeconds"] <= 5 * 60
+
+
 def test_what_the_chart_reads_from_elsewhere_is_there() -> None:
     links = sorted((HELM / "feature-delivery" / "files").iterdir())
     assert [one.name for one in links] == ["podmonitor.yml", "rbac.yaml", "rules", "scrapeconfig.yml"]

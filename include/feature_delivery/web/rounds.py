@@ -46,7 +46,7 @@ from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
 from feature_delivery.services.control.start import start_again
-from feature_delivery.web import counting, queues, task_logs
+from feature_delivery.web import counting, queues, task_logs, unsent
 from feature_delivery.web.board import pulse
 from feature_delivery.web.questions import question
 from feature_delivery.web.transaction import WebUnit, begin, session
@@ -377,8 +377,11 @@ def works() -> dict[str, Callable[[], float | None]]:
         "shelf": _tidy_after_hands,
         "freezes": end_freezes,
     }
+    looks: dict[str, Callable[[], float | None]] = {}
+    if queues.is_celery():
+        effects[unsent.WORKER] = unsent.unsent.look
+        looks[queues.WORKER] = queues.queues.look
     guarded = {name: partial(_unless_held, work) for name, work in effects.items()}
-    looks: dict[str, Callable[[], float | None]] = {queues.WORKER: queues.queues.look} if queues.is_celery() else {}
     return {**guarded, **looks, counting.WORKER: counting.flush, pulse.WORKER: pulse.pulse.beat}
 
 
