@@ -143,6 +143,14 @@ class Migrations:
         self.place.change(lambda known: known.changed(**values), launch=self.launch)
 
 
+def is_migrated(record: EnvironmentRecord, target: ReleaseRecord) -> bool:
+    """Say whether the data are what ``target`` expects: it was switched to, and nothing has been at them since."""
+    current = record.current
+    if current is None or current.id != target.id or record.unsettled is not None:
+        return False
+    return target.id not in {record.taken_back, record.going_back}
+
+
 def _going_back(record: EnvironmentRecord) -> ReleaseRecord | None:
     """Return the release whose way back was begun and not heard of since."""
     known = (record.unsettled, record.current)
