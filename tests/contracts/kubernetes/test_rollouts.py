@@ -17,7 +17,7 @@ from feature_delivery.domain.errors import (
     Unavailable,
 )
 from tests import shops
-from tests.contracts.kubernetes.cases import PLACE, PROD, REF, deployment, ignore, with_config
+from tests.contracts.kubernetes.cases import PLACE, PROD, REF, SERVICES, deployment, ignore, with_config
 from tests.contracts.kubernetes_bench import (
     CONFIG,
     PRODUCTION,
@@ -115,13 +115,35 @@ class TestRollouts:
         assert bench.platform.deploy(replace(PROD, generation=3), one, say=ignore).healthy
         assert (patched.is_set(), len(bench.server.cluster.ran)) == (True, 1)
 
+    def test_where_a_backing_service_may_have_lost_its_data_the_same_commit_migrates_again(
+        self, bench: KubernetesBench
+    ) -> None:
+        with_config(bench, services=SERVICES)
+        bench.platform.provision(REF)
+        one = shops.release("one", forward=("echo", "up"))
+        bench.platform.deploy(REF, one, say=ignore)
+        for _ in _pods(bench, PLACE, ready=False):
+            pass
+        wait_until(lambda: deployment(bench)["status"]["availableReplicas"] == 0)
+        database = ("deployments", PLACE, "postgres")
+        wait_until(lambda: bench.server.store.get(database)["status"]["availableReplicas"] == 0)
+        said: list[str] = []
 
-def _pods(bench: KubernetesBench, **changes: object) -> Iterator[None]:
-    """Change what is said of the container of one pod of production after the other."""
-    for pod in bench.server.store.list("pods", PRODUCTION):
+        def say(line: str) -> None:
+            said.append(line)
+            for _ in _pods(bench, PLACE, ready=True) if line.startswith("Wait") else ():
+                pass
+
+        assert bench.platform.deploy(replace(REF, generation=2), one, say=say).healthy
+        assert "Migrate: echo up" in said
+
+
+def _pods(bench: KubernetesBench, namespace: str = PRODUCTION, **changes: object) -> Iterator[None]:
+    """Change what is said of the container of one pod after the other."""
+    for pod in bench.server.store.list("pods", namespace):
         [now] = _statuses(pod)
         status = {**pod["status"], "containerStatuses": [{**now, **changes}]}
-        bench.server.store.set_status(("pods", PRODUCTION, pod["metadata"]["name"]), status)
+        bench.server.store.set_status(("pods", namespace, pod["metadata"]["name"]), status)
         yield
 
 

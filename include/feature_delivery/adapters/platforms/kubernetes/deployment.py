@@ -131,7 +131,8 @@ class Deployment:
         self._start_services()
         if self.migrate_back is not None:
             self.migrations.take_back(record, self.target, self.migrate_back)
-        elif not is_migrated(record, self.target):
+        elif services_of(self.place) or not is_migrated(record, self.target):
+            # A backing service that was moved to another node has lost its data, whatever the record says.
             self.migrations.forward(self.migrations.finish(record), self.target)
         self._seed()
 
