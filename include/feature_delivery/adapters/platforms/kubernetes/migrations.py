@@ -131,7 +131,8 @@ class Migrations:
         title = f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}"
         errands.wait_for_others(leaving, back, role=_ROLE)
         failed = errands.failure(leaving, back, doing="migrate back", role=_ROLE, title=title)
-        done = {"unsettled": None, "taken_back": leaving.id} if failed is None else {}
+        # Where it has failed nobody knows how far the data have gone back, not even of a release that goes on serving.
+        done = {"unsettled": None, "taken_back": leaving.id} if failed is None else {"unsettled": leaving}
         self._write(migrated=False, going_back="", back_token="", **done)
         errands.clear()
         return failed
