@@ -131,7 +131,7 @@ class TestRollouts:
 
         def say(line: str) -> None:
             said.append(line)
-            for _ in _pods(bench, PLACE, ready=True) if line.startswith("Wait") else ():
+            for _ in _pods(bench, PLACE, ready=True) if line.startswith("Wait until") else ():
                 pass
 
         assert bench.platform.deploy(replace(REF, generation=2), one, say=say).healthy
