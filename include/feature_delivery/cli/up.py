@@ -98,9 +98,11 @@ def running(
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool, _tidying(stopping):
         platform = local_platform(place)
         if not keep:
-            for shop in shops:
-                if shop.project.cluster is None:
-                    stack.callback(platform.stop_all, shop.project.name)
+            stack.callback(stop_shops, platform)
+        if others := sorted(
+            {file.stem for file in (place / "projects").glob("*.y*ml")} - {s.project.name for s in shops}
+        ):
+            say(f"Of earlier starts in this home, delivered and run as well: {', '.join(others)}.")
         # Stopped before the environments: a task of it would start again what was stopped.
         stack.callback(instance.stop)
         # Production comes up while Airflow does: the one mostly waits for the other's processor time.
@@ -124,6 +126,13 @@ def running(
         production = {name: future.result() for name, future in coming.items()}
         _remember_user(place, shops)
         yield Running(instance=instance, shops=shops, production=production)
+
+
+def stop_shops(platform: LocalPlatform) -> None:
+    """Stop the environments of every project here: those of earlier starts run as well, by housekeeping."""
+    with ExitStack() as each:  # one that cannot be stopped keeps no other one up
+        for project in platform.projects():
+            each.callback(platform.stop_all, project)
 
 
 @contextmanager
