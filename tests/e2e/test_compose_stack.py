@@ -305,7 +305,7 @@ def test_every_health_check_sees_that_its_service_is_dead(running: Running) -> N
 
 
 def roll_back_directly(stack: Stack) -> None:
-    """With the database alone, the container that has the shop knows it and the ledger, and says what there is to do."""
+    """With the database alone, the container that has the shop knows it and the ledger, and says what is to be done."""
     environment = stack.services["worker-local"].environment
     done = stack.containers["worker-local"].run(
         ("feature-delivery", "rollback", KEY, "--direct"), environment, timeout=120

@@ -148,8 +148,8 @@ class Variables(BaseModel):
     )
     url: Address = _variable(
         "",
-        "Airflow's address; without it the instance in the home is spoken to. Where an authority of your own has signed "
-        "its certificate, `SSL_CERT_FILE` names the file with that authority's.",
+        "Airflow's address; without it the instance in the home is spoken to. Where an authority of your own has "
+        "signed its certificate, `SSL_CERT_FILE` names the file with that authority's.",
         read_by=CLI,
     )
     user: str = _variable("", "Who speaks, with `FEATURE_DELIVERY_PASSWORD`.", read_by=CLI)
