@@ -226,6 +226,7 @@ def _be_of(home: Path) -> None:
     told = {"FEATURE_DELIVERY_HOME": str(home)}
     if (home / CONFIGURATION).exists():
         told |= {"FEATURE_DELIVERY_PROJECTS": str(home / "projects"), "AIRFLOW_HOME": str(home / CONFIGURATION.parent)}
+        os.environ.pop(DATABASE, None)  # another Airflow's: it would go before this one's file
     elif not os.environ.get(DATABASE):
         raise Misconfigured(
             f"{str(home)!r} holds no instance, and no environment tells of one. Name the one that is meant with "
