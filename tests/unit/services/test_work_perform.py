@@ -125,7 +125,7 @@ def test_a_watch_that_cannot_be_planned_is_told_to_the_people_at_the_verdict(
     def fail(_job: Job) -> None:
         raise error
 
-    monkeypatch.setattr(module.production, "watch_plan", fail)
+    monkeypatch.setattr("feature_delivery.services.work.production.watch_plan", fail)
     control = FakeControl(bench.work(Step.OBSERVE_PRODUCTION))
     with pytest.raises(type(error)):
         plan_watch(control, task(Step.OBSERVE_PRODUCTION), bench, say=bench.log.append, last_try=last_try)
