@@ -115,6 +115,25 @@ class TestRollouts:
         assert bench.platform.deploy(replace(PROD, generation=3), one, say=ignore).healthy
         assert (patched.is_set(), len(bench.server.cluster.ran)) == (True, 1)
 
+    def test_what_was_brought_back_by_hand_is_not_taken_for_the_release_that_is_written_down(
+        self, bench: KubernetesBench
+    ) -> None:
+        """``kubectl rollout undo``, and then the deploy is cleared to get back."""
+        bench.platform.provision(REF)
+        bench.platform.deploy(REF, shops.release("one"), say=ignore)
+        older = deployment(bench)["spec"]["template"]
+        two = shops.release("two")
+        bench.platform.deploy(REF, two, say=ignore)
+        key = ("deployments", PLACE, "demo-store")
+
+        found = bench.server.store.get(key)
+        undone = {**found, "spec": {**found["spec"], "template": older}}
+        bench.server.store.replace(key, undone, manager="kubectl-rollout")
+        wait_until(lambda: deployment(bench)["status"].get("availableReplicas") == 1)
+        assert bench.platform.deploy(replace(REF, generation=2), two, say=ignore).commit == two.commit
+        labels = deployment(bench)["spec"]["template"]["metadata"]["labels"]
+        assert labels["feature-delivery.io/commit"] == two.commit
+
     def test_where_a_backing_service_may_have_lost_its_data_the_same_commit_migrates_again(
         self, bench: KubernetesBench
     ) -> None:

@@ -17,7 +17,7 @@ from feature_delivery.adapters.platforms.kubernetes.provisioning import mark
 from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
-from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, look
+from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, still_serves
 from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Error, NotFound, Permanent, Refused
 
@@ -112,9 +112,7 @@ class Deployment:
             return False
         if current.id in {record.taken_back, record.going_back}:
             return False
-        with suppress(NotFound):
-            return look(self.place.cluster, self._rollout(current)).outcome is Outcome.READY
-        return False
+        return still_serves(self.place.cluster, self._rollout(current))
 
     def _build(self, record: EnvironmentRecord) -> None:
         """Have the image built, once for each deploy: one that is taken up again finds it."""
