@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer, and_, case, func, select
+from sqlalchemy import Integer, and_, case, exists, func, select
 from sqlalchemy import cast as sql_cast
 
 from feature_delivery.adapters.ledger import tables as t
@@ -12,6 +12,7 @@ from feature_delivery.adapters.ledger.mapping import map_records
 from feature_delivery.adapters.ledger.moved import moved
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.outbox import Errand
+from feature_delivery.domain.process import ORDER
 from feature_delivery.domain.records import (
     LISTING_HOST,
     LISTING_MARKS,
@@ -126,36 +127,57 @@ def _gates() -> Any:
     return select(*shown).where(r.place <= WORST).order_by(r.project, r.step, r.place)
 
 
-def _newest_permit(feature_id: Any, *where: Any) -> Any:
+def _newest_permit(feature_id: Any) -> Any:
     newest = t.permit.alias("newest")
-    conditions = [newest.c.state == "failed"] if where else []
     return (
         select(func.max(newest.c.id))
-        .where(newest.c.feature_id == feature_id, *conditions)
-        .correlate(t.feature, t.gate, t.promotion)
+        .where(newest.c.feature_id == feature_id)
+        .correlate(t.feature, t.promotion)
         .scalar_subquery()
     )
 
 
 def _blocked() -> Any:
+    """Return the query for the worst blocked gates of each project; permits are looked at for those few only."""
     place = func.row_number().over(partition_by=_F.project, order_by=_G.opened_at)
-    found = (
-        select(
-            _F.project,
-            _F.key,
-            _F.run_id,
-            func.coalesce(_P.step, _G.step).label("step"),
-            func.coalesce(_P.ended_at, _G.opened_at).label("since"),
-            place.label("place"),
-        )
-        .select_from(t.gate)
+    gates = (
+        select(_F.project, _F.key, _F.run_id, _F.id, _F.attempt_number, _G.step, _G.opened_at, place.label("place"))
         .join(t.feature, _F.id == _G.feature_id)
-        .outerjoin(t.permit, _P.id == _newest_permit(_G.feature_id, "failed"))
         .where(_G.state == GateState.OPEN, _G.blocked != "")
-        .subquery()
+        .subquery("blocked_gates")
     )
-    f = found.c
-    return select(f.project, f.key, f.run_id, f.step, f.since).where(f.place <= WORST).order_by(f.project, f.place)
+    g = gates.c
+    step, since = func.coalesce(_P.step, g.step), func.coalesce(_P.ended_at, g.opened_at)
+    return (
+        select(g.project, g.key, g.run_id, step, since)
+        .select_from(gates)
+        .outerjoin(t.permit, _P.id == _what_blocks(gates))
+        .where(g.place <= WORST)
+        .order_by(g.project, g.place)
+    )
+
+
+def _what_blocks(gates: Any) -> Any:
+    """Return the failure that ``flags.last_failure`` tells of: the last step before the gate whose newest try failed.
+
+    None of an older attempt, and none that was mended since: its step has a newer permit.
+    """
+    g, tried, again = gates.c, t.permit.alias("tried"), t.permit.alias("again")
+    mine = (tried.c.feature_id == g.id, tried.c.attempt == g.attempt_number)
+    newer = (again.c.feature_id == g.id, again.c.attempt == g.attempt_number, again.c.id > tried.c.id)
+    return (
+        select(tried.c.id)
+        .where(*mine, tried.c.state == "failed", _order(tried.c.step) < _order(g.step))
+        .where(~exists().where(*newer, again.c.step == tried.c.step))
+        .order_by(_order(tried.c.step).desc())
+        .limit(1)
+        .correlate(gates)
+        .scalar_subquery()
+    )
+
+
+def _order(step: Any) -> Any:
+    return case({one.value: place for one, place in ORDER.items()}, value=step)
 
 
 def _at_work() -> Any:

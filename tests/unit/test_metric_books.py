@@ -1,0 +1,58 @@
+"""What the monitoring reads of the ledger: what blocks a gate is what its own sentence tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from feature_delivery.adapters.ledger.metric_books import SqlMetricBooks
+from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import now
+from feature_delivery.ports.metrics import Blocked
+from tests.fakes.ledger import MemoryLedger, memory_ledger
+from tests.support.board_world import DAY, HOUR, MINUTE, Planted, plant
+
+
+@pytest.fixture
+def ledger() -> Iterator[MemoryLedger]:
+    made = memory_ledger()
+    yield made
+    made.close()
+
+
+def blocked(ledger: MemoryLedger) -> Blocked:
+    with ledger.begin() as (session, _books):
+        (found,) = SqlMetricBooks(session).facts(now(), releases_since=now() - DAY).blocked
+    return found
+
+
+def at_acceptance(ledger: MemoryLedger, *failed: Step, pushed: bool = False) -> Planted:
+    """Plant a feature whose steps failed one after the other, and whose gate has been blocked for an hour."""
+    with ledger.begin() as (_session, books):
+        planted = plant(books, "SHOP-1", Step.WAIT_FOR_ACCEPTANCE, waiting=HOUR, blocked="red")
+        for step in failed:
+            planted.work(step, failed="red", lasts=MINUTE)
+        if pushed:
+            planted.pushed()
+    return planted
+
+
+def test_what_blocks_a_gate_is_the_last_step_before_it_that_failed_and_since_when(ledger: MemoryLedger) -> None:
+    planted = at_acceptance(ledger, Step.TEST_PREPROD, Step.CHECK_UNIT, Step.PROMOTE)
+    found = blocked(ledger)
+    assert (found.key, found.step) == ("SHOP-1", Step.TEST_PREPROD)
+    assert found.since == planted.at - 2 * MINUTE
+
+
+def test_a_failure_of_an_older_attempt_or_one_that_was_mended_blocks_nothing(ledger: MemoryLedger) -> None:
+    planted = at_acceptance(ledger, Step.TEST_PREPROD)
+    with ledger.begin() as (_session, books):
+        planted.books = books
+        planted.work(Step.TEST_PREPROD)
+    found = blocked(ledger)
+    assert found.step == Step.WAIT_FOR_ACCEPTANCE, "what failed has passed since: only the gate is known"
+    assert now() - found.since >= HOUR
+    ledger.clear()
+    at_acceptance(ledger, Step.TEST_PREPROD, pushed=True)
+    assert blocked(ledger).step == Step.WAIT_FOR_ACCEPTANCE
