@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
+from feature_delivery.domain.freezes import freeze_at, window
 from feature_delivery.domain.names import PersonName, ProjectName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
@@ -14,7 +15,7 @@ from feature_delivery.domain.records import AttemptState, FeatureState, now
 from feature_delivery.services.control.board import Card, Pace, Stage, cards, ended_card, stage_of
 from feature_delivery.web.board.overview import SHOWN_PER_COLUMN, Filters, Overview, Snapshot, overview
 from tests.fakes.ledger import MemoryLedger, memory_ledger
-from tests.support.board_world import HOUR, busy_shop, crowd, end, plant
+from tests.support.board_world import DAY, HOUR, busy_shop, crowd, end, plant
 from tests.support.world import SHOP, shop
 
 PROJECTS = {SHOP: shop()}
@@ -143,6 +144,24 @@ def test_a_feature_in_the_queue_names_its_place_and_who_is_before_it(ledger: Mem
         busy_shop(books)
     queue = [c for column in seen(ledger).columns if column.stage is Stage.QUEUE for c in column.cards]
     assert [(c.key, c.place, c.behind) for c in queue] == [("SHOP-12", 1, "SHOP-14"), ("SHOP-13", 2, "SHOP-14")]
+
+
+def test_an_override_of_an_earlier_window_hides_no_later_one(ledger: MemoryLedger) -> None:
+    """What was overridden on one Friday, and did not go then, waits for the next weekend like everything."""
+    days = f"{now() - 2 * DAY:%Y-%m-%d} .. {now() + 2 * DAY:%Y-%m-%d}"
+    project = replace(shop(), freezes=(window("Sale", days, "UTC"),))
+    begun = freeze_at(project.freezes, now())
+    assert begun is not None
+    with ledger.begin() as (_session, books):
+        books.lock_project(SHOP)
+        planted = plant(books, "SHOP-1", Step.WAIT_FOR_TURN)
+        planted.at = begun.since - HOUR
+        planted.said(Step.WAIT_FOR_TURN, "olga", DecisionKind.OVERRIDE)
+    assert the_card(ledger, project).frozen.startswith("Sale freezes production")
+    with ledger.begin() as (_session, books):
+        planted.books, planted.at = books, begun.since
+        planted.said(Step.WAIT_FOR_TURN, "olga", DecisionKind.OVERRIDE)
+    assert the_card(ledger, project).frozen == ""
 
 
 def test_a_frozen_production_is_said_instead_of_its_holder(ledger: MemoryLedger) -> None:

@@ -148,8 +148,9 @@ def test_a_result_after_the_cancellation_brings_nothing_back(world: World) -> No
     world.cancel(feature)
     world.processes.remove(process)
     world.run()
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="came too late") as late:
         report(world, process.task, permit.id, EnvironmentReady(address="http://there"))
+    assert "starts over" not in str(late.value), "nothing does"
     row = world.books.environment(world.project.name, "development-shop-1")
     assert row is not None
     assert row.state is EnvironmentState.DESTROYED

@@ -90,7 +90,8 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
     if permit.state in {"done", "failed"}:
         raise Refused(f"Permit {permit_id} for {task.step} of {feature.key} has ended already.")
     if permit.state == "void" and not (task.step in FACTS and isinstance(result, Moved)):
-        raise Conflict(f"{task.step} of {feature.key} came too late: {permit.reason} The run starts over by itself.")
+        again = " The run starts over by itself." if feature.state is FeatureState.ACTIVE else ""
+        raise Conflict(f"{task.step} of {feature.key} came too late: {permit.reason}{again}")
     permit.result = _plain(facts)
     problem = _take_in(Scene(unit, project, feature, task.step), permit, result)
     refreshes = task.step is Step.REFRESH_CANDIDATE and not isinstance(result, Done | Failed)
