@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
 from feature_delivery.domain.freezes import freeze_at, window
@@ -13,6 +14,7 @@ from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import AttemptState, FeatureState, now
 from feature_delivery.services.control.board import Card, Pace, Stage, cards, ended_card, stage_of
+from feature_delivery.services.control.status import feature_line
 from feature_delivery.web.board.overview import SHOWN_PER_COLUMN, Filters, Overview, Snapshot, overview
 from tests.fakes.ledger import MemoryLedger, memory_ledger
 from tests.support.board_world import DAY, HOUR, busy_shop, crowd, end, plant
@@ -275,3 +277,19 @@ def test_decisions_that_a_refresh_has_voided_are_waited_for_again(ledger: Memory
         candidate.commit = planted.feature.branch_head = "f" * 40  # type: ignore[assignment]
     assert PersonName("tom") not in the_card(ledger).people
     assert PersonName("tom") in the_card(ledger, strict).people
+
+
+def test_features_that_have_ended_cost_a_list_no_query(ledger: MemoryLedger) -> None:
+    with ledger.begin() as (_session, books):
+        plant(books, "SHOP-1", Step.WAIT_FOR_REVIEW)
+        for number in range(2, 7):
+            end(plant(books, f"SHOP-{number}", Step.WAIT_FOR_REVIEW), FeatureState.CANCELLED)
+    queries: list[str] = []
+    with ledger.begin() as (_session, books):
+        found = books.features(SHOP)
+        event.listen(ledger.engine, "before_cursor_execute", lambda *said: queries.append(said[2]))
+        ended = [feature_line(books, shop(), feature) for feature in found[:-1]]
+        assert (queries, [line.gate for line in ended]) == ([], [None] * 5)
+        waiting = feature_line(books, shop(), found[-1]).gate
+        assert waiting is not None
+        assert (waiting.step, bool(queries)) == (Step.WAIT_FOR_REVIEW, True)
