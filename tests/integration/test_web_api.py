@@ -17,6 +17,7 @@ from feature_delivery.domain import errors as domain_errors
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import GateState, WebhookDelivery, now
 from feature_delivery.ports.runs import RunRef
+from feature_delivery.services.control import deadlines
 from feature_delivery.web import errors, rounds, transaction
 from feature_delivery.web.app import create_app
 from feature_delivery.web.transaction import begin, session
@@ -215,7 +216,7 @@ def test_a_deadline_that_lets_another_gate_end_wakes_who_ends_it(shop: Shop, mon
         found.state, found.outcome, found.resolved_at, found.ended = GateState.RESOLVED, "turn", now(), False
         return True
 
-    monkeypatch.setattr(rounds.deadlines, "expire", expire)
+    monkeypatch.setattr(deadlines, "expire", expire)
     assert rounds.expire_deadlines() == 1
     assert woken.count("finisher") == 1
     assert rounds.finish_gates() == 0, "what was ended may have let another one end: it looks again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer, and_, case, exists, func, select
+from sqlalchemy import Integer, and_, case, func, select
 from sqlalchemy import cast as sql_cast
 
 from feature_delivery.adapters.ledger import tables as t
@@ -144,31 +144,31 @@ def _blocked() -> Any:
         select(_F.project, _F.key, _F.run_id, _F.id, _F.attempt_number, _G.step, _G.opened_at, place.label("place"))
         .join(t.feature, _F.id == _G.feature_id)
         .where(_G.state == GateState.OPEN, _G.blocked != "")
-        .subquery("blocked_gates")
+        .subquery()
     )
     g = gates.c
-    step, since = func.coalesce(_P.step, g.step), func.coalesce(_P.ended_at, g.opened_at)
-    return (
-        select(g.project, g.key, g.run_id, step, since)
-        .select_from(gates)
-        .outerjoin(t.permit, _P.id == _what_blocks(gates))
-        .where(g.place <= WORST)
-        .order_by(g.project, g.place)
-    )
+    step = func.coalesce(_of_what_blocks(gates, "step"), g.step, type_=_P.step.type)
+    since = func.coalesce(_of_what_blocks(gates, "ended_at"), g.opened_at, type_=_F.created_at.type)
+    # Not by a join: the database would expect thousands of gates, and read every permit there is for them.
+    return select(g.project, g.key, g.run_id, step, since).where(g.place <= WORST).order_by(g.project, g.place)
 
 
-def _what_blocks(gates: Any) -> Any:
-    """Return the failure that ``flags.last_failure`` tells of: the last step before the gate whose newest try failed.
+def _of_what_blocks(gates: Any, column: str) -> Any:
+    """Return a column of the permit that ``flags.last_failure`` tells of: of the last step before the gate that failed.
 
     None of an older attempt, and none that was mended since: its step has a newer permit.
     """
-    g, tried, again = gates.c, t.permit.alias("tried"), t.permit.alias("again")
-    mine = (tried.c.feature_id == g.id, tried.c.attempt == g.attempt_number)
-    newer = (again.c.feature_id == g.id, again.c.attempt == g.attempt_number, again.c.id > tried.c.id)
+    g, tried, known = gates.c, t.permit.alias("tried"), t.permit.alias("known").c
+    newest = (
+        select(func.max(known.id))
+        .where(known.feature_id == g.id, known.attempt == g.attempt_number)
+        .group_by(known.step)
+        .correlate(gates)
+    )
     return (
-        select(tried.c.id)
-        .where(*mine, tried.c.state == "failed", _order(tried.c.step) < _order(g.step))
-        .where(~exists().where(*newer, again.c.step == tried.c.step))
+        select(tried.c[column])
+        .where(tried.c.feature_id == g.id, tried.c.id.in_(newest))
+        .where(tried.c.state == "failed", _order(tried.c.step) < _order(g.step))
         .order_by(_order(tried.c.step).desc())
         .limit(1)
         .correlate(gates)
