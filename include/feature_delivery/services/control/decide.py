@@ -15,6 +15,7 @@ from feature_delivery.domain.records import (
     Attempt,
     AttemptState,
     Decision,
+    Event,
     Feature,
     FeatureState,
     PromotionState,
@@ -22,7 +23,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import attempts, issues, production, tallies, turn, verdict
+from feature_delivery.services.control import attempts, issues, posting, production, tallies, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import milestone, record, tell_issue
@@ -70,6 +71,19 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
         return Answer(yes=True, reason=f"{say.person} has said so already.")
     if not answer and _refused_just_now(unit, feature, say, answer):
         return answer
+    keep_record(unit, project, feature, say, answer)
+    if answer:
+        act(unit, project, feature, say)
+    return answer
+
+
+def roll_back_at_hand(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
+    """Take back what was promoted on the word of whoever has the database itself, though nobody of the project.
+
+    They could do anything to it; so their word counts, and is recorded under their own name, as nobody's role.
+    """
+    feature = enter(unit, project, run_id)
+    answer = still_about(unit, feature, say) and _may_give_verdict(unit, feature, say)
     keep_record(unit, project, feature, say, answer)
     if answer:
         act(unit, project, feature, say)
@@ -256,7 +270,7 @@ def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, pers
     if promotion is not None and promotion.state in OPEN_PROMOTIONS:
         raise Refused(f"{feature.key} is in production and waits for its verdict: roll it back or keep it first.")
     text = f"{person} cancelled it. {reason}".strip()
-    attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text, by_hand=True)
+    attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text, person=person)
 
 
 def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: PersonName) -> None:
@@ -273,6 +287,10 @@ def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: Pers
     if row.frozen_commit is not None and row.frozen_commit != commit:
         raise Refused(f"Production is frozen for {row.frozen_commit}, not for {commit}: look at what is there now.")
     row.production_commit = commit
+    text = f"{person} adopted {commit[:10]} as the new head of {project.branches.production}."
+    unit.books.add(Event(project=project.name, feature_id=None, kind="adopted", text=text, person=person))
+    to = project.people.with_role(Who.OPERATOR, Who.MANAGER)
+    posting.announce(unit, project, f"adopted:{commit}:{now():%Y%m%d%H%M%S}", text, to=to)
     production.settle_lost(unit, project, commit)
     production.wake_stopped(unit, project)
     production.thaw(unit, project, row)
