@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.metric_books import SqlMetricBooks
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import now
@@ -21,38 +22,35 @@ def ledger() -> Iterator[MemoryLedger]:
     made.close()
 
 
-def blocked(ledger: MemoryLedger) -> Blocked:
+def blocked(ledger: MemoryLedger) -> dict[str, Blocked]:
     with ledger.begin() as (session, _books):
-        (found,) = SqlMetricBooks(session).facts(now(), releases_since=now() - DAY).blocked
-    return found
+        found = SqlMetricBooks(session).facts(now(), releases_since=now() - DAY).blocked
+    return {one.key: one for one in found}
 
 
-def at_acceptance(ledger: MemoryLedger, *failed: Step, pushed: bool = False) -> Planted:
+def at_acceptance(books: SqlBooks, key: str, *failed: Step) -> Planted:
     """Plant a feature whose steps failed one after the other, and whose gate has been blocked for an hour."""
-    with ledger.begin() as (_session, books):
-        planted = plant(books, "SHOP-1", Step.WAIT_FOR_ACCEPTANCE, waiting=HOUR, blocked="red")
-        for step in failed:
-            planted.work(step, failed="red", lasts=MINUTE)
-        if pushed:
-            planted.pushed()
+    planted = plant(books, key, Step.WAIT_FOR_ACCEPTANCE, waiting=HOUR, blocked="red")
+    for step in failed:
+        planted.work(step, failed="red", lasts=MINUTE)
     return planted
 
 
 def test_what_blocks_a_gate_is_the_last_step_before_it_that_failed_and_since_when(ledger: MemoryLedger) -> None:
-    planted = at_acceptance(ledger, Step.TEST_PREPROD, Step.CHECK_UNIT, Step.PROMOTE)
-    found = blocked(ledger)
-    assert (found.key, found.step) == ("SHOP-1", Step.TEST_PREPROD)
+    with ledger.begin() as (_session, books):
+        planted = at_acceptance(books, "SHOP-1", Step.TEST_PREPROD, Step.CHECK_UNIT, Step.PROMOTE)
+    found = blocked(ledger)["SHOP-1"]
+    assert found.step == Step.TEST_PREPROD
     assert found.since == planted.at - 2 * MINUTE
 
 
 def test_a_failure_of_an_older_attempt_or_one_that_was_mended_blocks_nothing(ledger: MemoryLedger) -> None:
-    planted = at_acceptance(ledger, Step.TEST_PREPROD)
     with ledger.begin() as (_session, books):
-        planted.books = books
-        planted.work(Step.TEST_PREPROD)
+        at_acceptance(books, "SHOP-1", Step.TEST_PREPROD).work(Step.TEST_PREPROD)
+        at_acceptance(books, "SHOP-2", Step.TEST_PREPROD).pushed()
+        at_acceptance(books, "SHOP-3", Step.TEST_PREPROD)
     found = blocked(ledger)
-    assert found.step == Step.WAIT_FOR_ACCEPTANCE, "what failed has passed since: only the gate is known"
-    assert now() - found.since >= HOUR
-    ledger.clear()
-    at_acceptance(ledger, Step.TEST_PREPROD, pushed=True)
-    assert blocked(ledger).step == Step.WAIT_FOR_ACCEPTANCE
+    gate = Step.WAIT_FOR_ACCEPTANCE
+    steps = {key: one.step for key, one in found.items()}
+    assert steps == {"SHOP-1": gate, "SHOP-2": gate, "SHOP-3": Step.TEST_PREPROD}
+    assert now() - found["SHOP-1"].since >= HOUR, "since the gate opened"
