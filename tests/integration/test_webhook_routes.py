@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from feature_delivery.domain.records import WebhookDelivery
-from feature_delivery.services.control.looks import LISTING, MARKS
+from feature_delivery.services.control.kept import LISTING, MARKS
 from feature_delivery.web import rounds, webhook_routes
 from feature_delivery.web.rate_limit import RateLimit
 from feature_delivery.web.transaction import session

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
-from feature_delivery.domain.records import LISTING_HOST, LISTING_MARKS, FeatureState, WebhookDelivery, now
+from feature_delivery.domain.records import FeatureState, now
 from feature_delivery.services.control.comments import HEARS, hear
 from feature_delivery.services.control.issues import observe_issue
+from feature_delivery.services.control.kept import MARKS, recall
 from feature_delivery.services.control.requests import observe_request
 
 if TYPE_CHECKING:
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
     from feature_delivery.services.control.outside import Control, Outside
 
 T = TypeVar("T")
-
-LISTING, MARKS = "listing", LISTING_MARKS
-"""Delivery ids under which the last listing of branches, and how far we have looked, are kept."""
-
-RESERVED = frozenset({LISTING, MARKS})
 
 OVERLAP = timedelta(minutes=5)
 """The host's clock may be behind ours: what changed shortly before the last look is looked at once more."""
@@ -82,22 +78,6 @@ class Marks:
         kept = json.loads(body)
         moments = {n: datetime.fromisoformat(kept[n]) for n in ("looked_at", "requests", "issues") if n in kept}
         return cls(**moments, again={int(n): datetime.fromisoformat(at) for n, at in kept.get("again", {}).items()})
-
-
-def recall(unit: Unit, project: ProjectName, name: str) -> bytes | None:
-    """Return what was kept under ``name``, one of ``RESERVED``."""
-    kept = unit.books.webhook(project, name)
-    return bytes(kept.body) if kept is not None else None
-
-
-def keep(unit: Unit, project: ProjectName, name: str, body: bytes) -> None:
-    """Keep something under ``name``, in the place where everything is kept that hosts tell us."""
-    kept = unit.books.webhook(project, name)
-    if kept is None:
-        kept = WebhookDelivery(project=project, delivery_id=name, host=LISTING_HOST, event=name, body=body)
-        kept.processed_at = now()
-        unit.books.add(kept)
-    kept.body = body
 
 
 def marks(unit: Unit, project: ProjectName) -> Marks:

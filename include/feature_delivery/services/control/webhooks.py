@@ -19,8 +19,8 @@ from feature_delivery.domain.errors import Error, Temporary
 from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, ProjectName
 from feature_delivery.domain.records import FeatureState, WebhookDelivery, now
-from feature_delivery.services.control import brake, tallies
-from feature_delivery.services.control.looks import RESERVED
+from feature_delivery.services.control import brake, pushers, tallies
+from feature_delivery.services.control.kept import RESERVED
 from feature_delivery.services.control.reconcile import reconcile
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def _look(control: Control, project: ProjectConfig, hints: Sequence[Hint | None]
     """
     places = [hint for hint in hints if hint is not None]
     try:
+        pushers.note(control, project, places)
         changed = reconcile(control, project, places if len(places) == len(hints) else None)
     except Temporary as error:
         return str(error), False, True
