@@ -94,14 +94,14 @@ def _reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] |
     done += started
     looking = Looking(control, project, outside, before.newest, before.marks, trouble=trouble)
     looking.at(hints or (), pushed)
-    seen = looking.everywhere() if hints is None else None
+    seen = looking.everywhere() if hints is None else looking.waiting()
     with control.begin() as unit:
         if project.branches.production in heads:
             # A listing without it is not whole: with the next whole one every old branch would have moved.
             listing = {name: at for name, at in {**heads, **later}.items() if at is not None}
             keep(unit, project.name, LISTING, json.dumps(listing).encode())
             pushers.forget(unit, project, before.pushers, heads)
-        if seen is not None:
+        if seen != before.marks:
             keep(unit, project.name, MARKS, seen.dump())
     if hints and (error := looking.worth_another_try()) is not None:
         raise error
