@@ -244,6 +244,7 @@ def test_a_webhook_is_stored_with_what_it_means_and_without_secrets(
     assert (row.project, row.host, row.event, row.delivery_id) == ("shop", "gitea", "push", "d-1")
     assert json.loads(row.body) == PUSH
     assert row.hint == {
+        "repository": "",
         "branch": "feature/SHOP-1-cards",
         "request": None,
         "issue": "",
