@@ -1,7 +1,8 @@
 """Writes ``.env`` for docker-compose.yaml from ``.env.example``, with a new secret after each ``generate:``.
 
 Needs nothing but Python: a server has no more. What an existing ``.env`` says stays; what it lacks is added, so that
-the same command serves an upgrade that brings a new setting.
+the same command serves an upgrade that brings a new setting. Beside it the file that ``SETTINGS_FILE`` names is made,
+once: compose wants it to be there, and what is in it is the operator's.
 
     python3 scripts/make_env.py [DIRECTORY]
 """
@@ -16,6 +17,11 @@ import sys
 from pathlib import Path
 
 _LINE = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
+SETTINGS = """\
+# Settings of every container of Airflow, one NAME=value a line: FEATURE_DELIVERY_... (docs/settings.md),
+# AIRFLOW_CONN_..., AIRFLOW__.... What has a `$`, a blank or quotes goes in single quotes. What docker-compose.yaml
+# sets itself counts before this. After a change: docker compose up -d. It may hold secrets: keep it where .env is kept.
+"""
 
 
 def generate(kind: str) -> str:
@@ -72,6 +78,11 @@ def main(directory: Path) -> None:
     write_private(path, text)
     names = [found[1] for line in text.removeprefix(existing).splitlines() if (found := _LINE.match(line))]
     sys.stdout.write(f"{path}: {', '.join(names) or 'nothing'} added.\n")
+    for name in re.findall(r"^SETTINGS_FILE=['\"]?([^'\"\n]+)", text, re.MULTILINE):
+        more = directory / name
+        if not more.exists():
+            write_private(more, SETTINGS)
+            sys.stdout.write(f"{more}: made, for more settings.\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ if [ "$tables" != 0 ]; then
     echo "The database holds $tables tables; a backup goes into an empty one only. Nothing was changed." >&2
     exit 1
 fi
+# The state can be put back again and again. The database is there as a whole or not at all, and comes last: a restore
+# that failed half way finds it empty and can be repeated.
+$compose run --rm -T --no-deps --entrypoint tar migrations -C /opt/airflow/state --ignore-zeros -xzf - <"$folder/state.tar.gz"
 $compose exec -T postgres pg_restore -U airflow -d airflow --no-owner --single-transaction --exit-on-error <"$folder/database.dump"
-$compose run --rm -T --no-deps --entrypoint tar migrations -C /opt/airflow/state -xzf - <"$folder/state.tar.gz"
 echo "Restored. Start it with '$compose up -d'."

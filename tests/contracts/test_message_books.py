@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from feature_delivery.adapters.ledger import ledger_begin
-from feature_delivery.domain.errors import Conflict
+from feature_delivery.domain.errors import Conflict, NotFound
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand, OutboxEntry, Post
 from feature_delivery.domain.process import Step
@@ -68,7 +68,28 @@ def check_postponed(books: Books) -> None:
     assert [one.due_at for one in (mine, later, mail, foreign)] == [NOON + HOUR, NOON + 2 * HOUR, NOON, NOON]
 
 
-CHECKS = {"lanes": check_lanes, "kinds": check_kinds, "postponed": check_postponed}
+def check_posted(books: Books) -> None:
+    for channel, place, at in (("slack", "C1", NOON), ("mail", "", NOON)):
+        books.add(Post(project=SHOP, feature_id=0, channel=channel, marker="m", place=place, at=at))
+    assert books.posted_between(SHOP, "slack", NOON - HOUR, NOON)
+    assert not books.posted_between(SHOP, "slack", NOON, NOON + HOUR)
+    assert not books.posted_between(SHOP, "slack", NOON - 2 * HOUR, NOON - HOUR)
+    assert not books.posted_between(SHOP, "mail", NOON - HOUR, NOON), "it was about to be sent"
+    assert not books.posted_between(OTHER, "slack", NOON - HOUR, NOON)
+
+
+def check_unknown(books: Books) -> None:
+    with pytest.raises(NotFound):
+        books.feature_by_id(0)  # what is said about a project as a whole is about no feature
+
+
+CHECKS = {
+    "lanes": check_lanes,
+    "kinds": check_kinds,
+    "postponed": check_postponed,
+    "posted": check_posted,
+    "unknown": check_unknown,
+}
 
 
 @pytest.mark.parametrize("check", CHECKS)

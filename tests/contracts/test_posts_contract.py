@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,9 @@ def test_a_message_that_is_there_is_not_withdrawn(posts: Posts) -> None:
     assert found
     assert (found.place, found.ts, found.digest, found.settled) == ("C1", "1.2", "d", False)
     assert found.at == begun.at
+    posts.keep(*WHICH, replace(found, place=""))
+    posts.withdraw(*WHICH)
+    assert posts.find(*WHICH) is None, "it counts as gone: what takes its place is about to be sent from then on"
 
 
 def test_channels_and_projects_remember_their_own(posts: Posts) -> None:

@@ -194,6 +194,48 @@ def test_a_lost_message_is_found_behind_many_others(stage: SlackStage, monkeypat
     assert len(stage.slack.thread()) == 7
 
 
+def test_a_thread_begun_anew_whose_beginning_was_lost_is_found_again(stage: SlackStage) -> None:
+    stage.messenger().send(NOTE)
+    stage.slack.delete(stage.slack.said()[0])
+    # The reply is refused, then the answer about the new thread is lost.
+    refused = Answer(200, {"ok": False, "error": "cannot_reply_to_message"})
+    stage.slack.server.faults.next_answers, stage.slack.server.faults.lost_answers = [refused], 1
+    with pytest.raises(Unavailable):
+        stage.messenger().send(replace(NOTE, id="second"))
+    stage.messenger().send(replace(NOTE, id="second"))
+    assert [len(stage.slack.thread(0)), len(stage.slack.thread(1))] == [1, 1]
+
+
+def test_a_message_of_which_nobody_knows_is_sent_anew_where_its_thread_is_gone(stage: SlackStage) -> None:
+    stage.messenger().send(NOTE)
+    stage.slack.server.faults.next_answers = [Answer(503, {})]
+    with pytest.raises(Unavailable):
+        stage.messenger().send(replace(NOTE, id="second"))
+    stage.slack.channels[CHANNEL].said.clear()
+    stage.messenger().send(replace(NOTE, id="second"))
+    assert [one.thread for one in stage.slack.said()] == ["", stage.slack.said()[0].ts]
+
+
+def test_a_thread_that_takes_no_reply_twice_is_an_error_of_that_message(stage: SlackStage) -> None:
+    refused = Answer(200, {"ok": False, "error": "thread_not_found"})
+    stage.messenger().send(NOTE)
+    stage.slack.server.faults.rules = [("POST", "chat.postMessage", refused)]
+    with pytest.raises(NotFound, match="thread"):
+        stage.messenger().send(replace(NOTE, id="second"))
+    assert stage.posts.find(SHOP, CHAT, "second") is None
+
+
+@pytest.mark.parametrize("word", ["is_archived", "token_revoked"])
+def test_what_people_can_mend_settles_no_message(stage: SlackStage, word: str) -> None:
+    stage.messenger().send(QUESTION)
+    stage.slack.server.faults.rules = [("POST", "chat.update", Answer(200, {"ok": False, "error": word}))]
+    with pytest.raises(Misconfigured):
+        stage.messenger().update(replace(QUESTION, outcome="tom approved."))
+    found = stage.posts.find(SHOP, CHAT, "ask")
+    assert found
+    assert not found.settled
+
+
 def test_a_question_that_arrived_unnoticed_says_what_is_so_now(stage: SlackStage) -> None:
     stage.messenger().send(NOTE)
     stage.slack.server.faults.lost_answers = 1
@@ -235,14 +277,15 @@ def test_a_limit_is_a_wait_as_long_as_slack_says(stage: SlackStage) -> None:
         (Answer(200, {"ok": False, "error": "fatal_error"}), Unavailable, "fatal_error"),
         (Answer(429, {"ok": False, "error": "ratelimited"}), RateLimited, "30 s"),
         (Answer(200, {"ok": False, "error": "ratelimited"}), RateLimited, "30 s"),
-        (Answer(200, {"ok": False, "error": "channel_not_found"}), NotFound, "the app is not in it"),
-        (Answer(200, {"ok": False, "error": "is_archived"}), NotFound, "it is archived"),
+        (Answer(200, {"ok": False, "error": "channel_not_found"}), Misconfigured, "the app is not in it"),
+        (Answer(200, {"ok": False, "error": "is_archived"}), Misconfigured, "it is archived"),
         (Answer(200, {"ok": False, "error": "token_revoked"}), Misconfigured, "Connection 'slack' is not accepted"),
         (
             Answer(200, {"ok": False, "error": "missing_scope", "needed": "chat:write"}),
             Misconfigured,
             "lacks the scope chat:write",
         ),
+        (Answer(200, {"ok": False, "error": "file_not_found"}), NotFound, "file_not_found"),
         (Answer(200, {"ok": False, "error": "some_new_word"}), Refused, "some_new_word"),
         (Answer(200, {"ok": False}), Temporary, "without a word"),
         (Answer(503, {}), Unavailable, "503"),

@@ -9,9 +9,9 @@ from datetime import time, timedelta
 import pytest
 
 from feature_delivery.domain.hours import WorkingHours
-from feature_delivery.domain.messages import NotifierConfig, Reminding
+from feature_delivery.domain.messages import CHAT, NotifierConfig, Reminding
 from feature_delivery.domain.names import PersonName
-from feature_delivery.domain.outbox import Errand
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import FeatureState
@@ -20,6 +20,7 @@ from feature_delivery.ports.messenger import Press
 from feature_delivery.services.control import glass, hearing, posting
 from tests.fakes.hosts.common import Answer
 from tests.fakes.messenger import FakeMessenger
+from tests.fakes.slack import CHANNEL, Channel
 from tests.support.chat_stage import ChatStage, chat_stage
 
 ACCEPTANCE, CONFIRMATION, VERDICT = Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION, Step.WAIT_FOR_VERDICT
@@ -408,3 +409,62 @@ def test_a_word_for_everybody_is_told_once_in_every_channel(stage: ChatStage) ->
     stage.errands()
     (said,) = stage.slack.said()
     assert said.text.startswith("<@U0OLGA> Production is frozen: &lt;sale&gt;.")
+    assert stage.unsent() == []
+
+
+def test_a_word_for_everybody_keeps_neither_the_next_one_nor_any_feature_waiting(stage: ChatStage) -> None:
+    with stage.begin() as unit:
+        posting.announce(unit, stage.project, "brake:1:on", "Nothing is destroyed.")
+    stage.errands()
+    (told,) = [one for one in stage.books.of(OutboxEntry) if one.kind is Errand.POST]
+    # As a release before this one left it: said, and tried for ever.
+    told.sent_at, told.tries, told.error = None, 99, "The ledger knows no feature number 0."
+    with stage.begin() as unit:
+        posting.announce(unit, stage.project, "brake:1:released", "It may go now.")
+    stage.at(ACCEPTANCE)
+    assert stage.unsent() == []
+    assert [one.text for one in stage.slack.said() if not one.thread][:2] == ["Nothing is destroyed.", "It may go now."]
+
+
+def test_a_message_that_slack_does_not_change_keeps_no_newer_one_from_being_mended(stage: ChatStage) -> None:
+    asked = stage.question(ACCEPTANCE)
+    while len(stage.slack.thread()) < 8 and stage.slack.thread()[-1] is asked:
+        stage.time += HOUR
+        stage.housekeeping()
+    reminded = stage.slack.thread()[-1]
+    stage.slack.unchangeable[asked.ts] = "cant_update_message"
+    stage.decide(stage.feature(), "tom", ACCEPTANCE, DecisionKind.APPROVE)
+    stage.errands()
+    assert "tom approved" in reminded.words()
+    assert "Approve" in asked.buttons()
+    with stage.begin() as unit:
+        assert asked.ts not in {one.ts for one in unit.books.posts_open(stage.feature(), CHAT)}
+        mending = unit.books.outbox_marked(stage.project.name, f"{stage.feature().run_id}:{Errand.MEND}")
+    assert mending
+    assert mending.error == ""
+
+
+@pytest.mark.parametrize("gone", ["deleted", "locked", "channel"])
+def test_a_feature_whose_thread_is_gone_goes_on_in_another(stage: ChatStage, gone: str) -> None:
+    asked = stage.question(ACCEPTANCE)
+    (root,) = [one for one in stage.slack.said() if not one.thread]
+    where = CHANNEL
+    match gone:
+        case "deleted":
+            stage.slack.delete(root)
+        case "locked":
+            stage.slack.locked.add(root.ts)
+        case _:
+            where = "C0OTHER"
+            stage.slack.channels[where] = Channel()
+            stage.project = replace(stage.project, messages=replace(stage.project.messages, channel=where))
+            stage.channels[CHAT] = stage.workspace.messenger(project=stage.project)
+            stage.slack.channels[CHANNEL].archived = True
+    stage.decide(stage.feature(), "tom", ACCEPTANCE, DecisionKind.APPROVE)
+    stage.settle()
+    assert stage.unsent() == []
+    begun = [one for one in stage.slack.said(where) if not one.thread and one is not root]
+    assert len(begun) == 1
+    told = [one for one in stage.slack.said(where) if one.thread == begun[0].ts]
+    assert any("confirm it" in one.text for one in told)
+    assert ("tom approved" in asked.words()) is (gone != "channel")

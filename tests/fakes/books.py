@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from feature_delivery.domain.errors import Conflict
+from feature_delivery.domain.errors import Conflict, NotFound
 from feature_delivery.domain.installation import Installation
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
 from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
@@ -173,7 +173,10 @@ class FakeBooks:
         return self._newest(f for f in self.of(Feature) if f.project == project and f.run_id == run_id)
 
     def feature_by_id(self, feature_id: int) -> Feature:
-        return next(f for f in self.of(Feature) if f.id == feature_id)
+        found = next((f for f in self.of(Feature) if f.id == feature_id), None)
+        if found is None:
+            raise NotFound(f"There is no feature number {feature_id}.")
+        return found
 
     def features_by_id(self, feature_ids: Collection[int]) -> dict[int, Feature]:
         return {f.id: f for f in self.of(Feature) if f.id in feature_ids}
@@ -412,6 +415,10 @@ class FakeBooks:
         for o in self.of(OutboxEntry):
             if (o.project, o.lane) == (project, lane) and o.sent_at is None:
                 o.due_at = max(o.due_at, until)
+
+    def posted_between(self, project: ProjectName, channel: str, after: datetime, before: datetime) -> bool:
+        mine = [p for p in self.of(Post) if (p.project, p.channel) == (project, channel) and p.place]
+        return any(after < p.at <= before for p in mine)
 
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         return [o for o in self.of(OutboxEntry) if o.feature_id == feature.id]

@@ -44,7 +44,7 @@ class No(Exception):  # noqa: N818 - an answer
 
 @dataclass
 class Said:
-    """One message in a channel; ``only``: who alone sees it."""
+    """One message in a channel; ``only``: who alone sees it. ``deleted``: what is left of the begin of a thread."""
 
     ts: str
     text: str
@@ -54,6 +54,7 @@ class Said:
     broadcast: bool = False
     only: str = ""
     edited: int = 0
+    deleted: bool = False
 
     def buttons(self) -> dict[str, dict[str, Any]]:
         """Return the buttons by their labels."""
@@ -86,6 +87,8 @@ class FakeSlack:
         retry_after: How long it asks to wait, in seconds.
         takes_blocks: ``False``: no blocks are taken at all.
         views: Forms that are open, by id.
+        unchangeable: Why a message cannot be changed, by its id.
+        locked: Threads that take no reply any more.
     """
 
     server: HostServer
@@ -98,6 +101,8 @@ class FakeSlack:
     retry_after: str = "7"
     takes_blocks: bool = True
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unchangeable: dict[str, str] = field(default_factory=dict)
+    locked: set[str] = field(default_factory=set)
     count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     triggers: dict[str, float] = field(default_factory=dict)
 
@@ -184,8 +189,13 @@ class FakeSlack:
     def _chat_postMessage(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - Slack's name
         channel, blocks = self._writable(given), self._fits(given)
         thread = str(given.get("thread_ts", ""))
-        if thread and not any(one.ts == thread and not one.thread for one in channel.said):
+        root = next((one for one in channel.said if one.ts == thread and not one.thread), None)
+        if thread and root is None:
             raise No("thread_not_found")
+        if root is not None and root.deleted:
+            raise No("cannot_reply_to_message")
+        if thread in self.locked:
+            raise No("restricted_action_thread_locked")
         said = Said(self._new_ts(), str(given.get("text", "")), blocks, thread, given.get("metadata") or {})
         said.broadcast = bool(given.get("reply_broadcast"))
         channel.said.append(said)
@@ -194,8 +204,10 @@ class FakeSlack:
     def _chat_update(self, given: dict[str, Any]) -> dict[str, Any]:
         channel, blocks = self._writable(given), self._fits(given)
         found = next((one for one in channel.said if one.ts == given.get("ts") and not one.only), None)
-        if found is None:
+        if found is None or found.deleted:
             raise No("message_not_found")
+        if found.ts in self.unchangeable:
+            raise No(self.unchangeable[found.ts])
         found.text, found.blocks, found.edited = str(given.get("text", "")), blocks, found.edited + 1
         return {"channel": given["channel"], "ts": found.ts}
 
@@ -263,6 +275,14 @@ class FakeSlack:
         return {"view": view}
 
     # --- what people do ---------------------------------------------------------------------------------------------
+
+    def delete(self, said: Said, channel: str = CHANNEL) -> None:
+        """Delete a message; where others are in its thread, something stays in its place."""
+        kept = self.channels[channel].said
+        if any(one.thread == said.ts for one in kept):
+            said.text, said.blocks, said.metadata, said.deleted = "This message was deleted.", [], {}, True
+        else:
+            kept.remove(said)
 
     def press(self, user: str, said: Said, label: str, **changes: Any) -> tuple[dict[str, str], bytes]:
         """Press a button; returns the request that Slack makes of it, as headers and body."""

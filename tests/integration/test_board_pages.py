@@ -189,12 +189,16 @@ def test_several_projects_stand_side_by_side_in_the_figures(rita: httpx.Client) 
     assert "Per project" not in rita.get("/figures").text
     own = Path(os.environ["FEATURE_DELIVERY_PROJECTS"], "shop.yaml")
     other = own.with_name("stall.yaml")
-    other.write_text(own.read_text().replace("name: shop", "name: stall").replace("The shop", "The <stall>"))
+    text = own.read_text().replace("name: shop", "name: stall").replace("The shop", "The <stall>")
+    other.write_text(text.replace("  tess: {roles: [tester]}\n", "").replace("[reviewer]", "[reviewer, tester]"))
     try:
+        board = rita.get("/").text
         page = rita.get("/figures?weeks=26").text
         alone = rita.get("/figures?weeks=26&project=shop").text
     finally:
         other.unlink()
+    assert "<bdi>The &lt;stall&gt;</bdi>: <bdi>Review and acceptance take 2 people" in board
+    assert "<bdi>The shop</bdi>: <bdi>" not in board
     table = page[page.index("Per project") :].partition("</table>")[0]
     rows = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in table.split("<tr>")[2:]]
     assert [re.sub("<.*?>", "", row[0]) for row in rows] == ["The shop", "The &lt;stall&gt;"]

@@ -7,7 +7,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from email.message import Message as Mail
 from typing import Any
@@ -16,13 +16,15 @@ import pytest
 
 from feature_delivery.adapters.messengers.notifiers import NotifierMessenger
 from feature_delivery.adapters.messengers.posts import Posts
-from feature_delivery.bootstrap.messengers import _maker
-from feature_delivery.domain.errors import Misconfigured, Unavailable
+from feature_delivery.bootstrap.messengers import _maker, channel
+from feature_delivery.domain.errors import Misconfigured, NotFound, Unavailable
 from feature_delivery.domain.messages import NotifierConfig
 from feature_delivery.domain.names import FeatureKey, PersonName, ProjectName
 from feature_delivery.ports.messenger import Link, Message
+from feature_delivery.services.control.posting import hopeless
 from tests.fakes.hosts.common import Answer, Call, HostServer
 from tests.fakes.posts import FakePosts
+from tests.support.world import shop
 
 SHOP = ProjectName("shop")
 SAID = Message(
@@ -170,3 +172,9 @@ def test_what_is_no_notifier_is_said_so(
 ) -> None:
     with pytest.raises(Misconfigured, match=sentence):
         messenger(FakePosts(), notifier, **kwargs).send(SAID)
+
+
+def test_a_channel_that_the_file_does_not_have_any_more_is_waited_for_by_none_of_its_messages() -> None:
+    with pytest.raises(NotFound, match="no channel 'mail' for messages any more") as raised:
+        channel(shop(), "mail", nullcontext)  # type: ignore[arg-type]  # no session is opened
+    assert hopeless(raised.value)

@@ -55,6 +55,28 @@ def test_a_connection_that_is_missing_is_a_finding(shop: Shop, tmp_path: Path) -
     assert "dora" in found["shop: people"]["sentence"]
 
 
+def test_nobody_acts_on_the_local_host_or_tracker_of_a_project_that_has_others(shop: Shop, tmp_path: Path) -> None:
+    """Number 1 of the local host would be somebody else's request on the real one, closed by us in the end."""
+    file = tmp_path / "projects" / "shop.yaml"
+    text = PROJECT_FILE.format(repository="https://git.example/shop/cart.git")
+    shop.person("max").post("/projects/shop/issues", json={"key": "SHOP-1", "title": "Pens"})
+    file.write_text(f"{text}host: {{kind: github, connection: there}}\n")
+    path = "/projects/shop"
+    opened = shop.person("dora").post(f"{path}/requests", json={"source": "feature/SHOP-1-pens"})
+    assert opened.status_code == 403
+    assert "on github: open, read and review them there" in opened.text
+    assert shop.person("rita").post(f"{path}/requests/1/reviews", json={"kind": "approve"}).status_code == 403
+    assert shop.person("rita").post(f"{path}/requests/1/comments", json={"text": "/approve"}).status_code == 403
+    assert shop.person("dora").post(f"{path}/issues/SHOP-1/assign", json={}).status_code == 200, "its own tracker"
+    file.write_text(
+        f"{text}host: {{kind: github, connection: there}}\ntracker: {{kind: jira, connection: there, project: SHOP}}\n"
+    )
+    for last, body in (("", {"key": "SHOP-2", "title": "Ink"}), ("/SHOP-1/move", {"state": "done"})):
+        answer = shop.person("dora").post(f"{path}/issues{last}", json=body)
+        assert answer.status_code == 403
+        assert "on jira" in answer.text
+
+
 def test_a_connection_of_airflows_database_is_read_in_the_api_server(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from feature_delivery.domain import suites
 from feature_delivery.domain.errors import Conflict, Misconfigured, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha
+from feature_delivery.domain.plan import DeliveryPlan
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.suites import CaseState
 from feature_delivery.domain.work import (
@@ -24,6 +25,7 @@ from feature_delivery.domain.work import (
     SuiteDone,
 )
 from feature_delivery.ports.tracker import IssueState
+from feature_delivery.services.work.job import Job
 from tests.support.bench import BRANCH, DELIVERY, KEY, Bench, FakeProbe, environment
 from tests.support.git_world import PRODUCTION
 
@@ -402,6 +404,24 @@ class TestPromotion:
             {"delivery.yaml": DELIVERY.replace("migration: {forward: migrate up, back: migrate down}", irreversible)},
         )
         assert bench.run(Step.PROMOTE, candidate=bench.candidate()).irreversible
+
+    def test_a_commit_that_cannot_be_read_moves_nothing_and_takes_back_nothing(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It could be read when it was tested; meanwhile we were upgraded, and ask for more."""
+        push(bench)
+        candidate = bench.candidate()
+
+        def stricter(_job: Job, _commit: CommitSha) -> DeliveryPlan:
+            raise Misconfigured("Field 'start' is missing.")
+
+        monkeypatch.setattr(Job, "plan_at", stricter)
+        with pytest.raises(Misconfigured):
+            bench.run(Step.PROMOTE, candidate=candidate)
+        assert bench.world.head(PRODUCTION) == candidate.base
+        bench.repository.promote(PRODUCTION, old=candidate.base, new=candidate.commit)
+        moved = bench.run(Step.PROMOTE, candidate=candidate)
+        assert moved == Moved(commit=candidate.commit, irreversible=True), "it has moved, and nobody knows a way back"
 
 
 class TestObservation:

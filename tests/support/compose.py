@@ -73,8 +73,13 @@ def needs_compose() -> str:
 
 
 def read(directory: Path, **given: str) -> dict[str, Service]:
-    """Return every service, with the ``.env`` that ``make env`` makes around what is ``given``; it is kept there."""
-    settings = directory / "settings"
+    """Return every service, with the ``.env`` that ``make env`` makes around what is ``given``; it is kept there.
+
+    Further settings, if there are to be any, are in ``settings.env`` of the directory.
+    """
+    settings, more = directory / "settings", directory / "settings.env"
+    more.touch()
+    given = {"SETTINGS_FILE": str(more), "PROJECTS": str(directory), **given}
     asked = "".join(f"{name}={value}\n" for name, value in given.items())
     settings.write_text(filled((ROOT / ".env.example").read_text("utf-8"), asked), "utf-8")
     command = [needs_compose(), "--env-file", str(settings), "-f", str(FILE), "config"]

@@ -15,7 +15,7 @@ case "$*" in
     *"count(*)"*) echo "$TABLES";;
     *pg_dump*) [ "$DUMP" = fails ] && exit 1; echo dump;;
     *tar*-czf*) echo archive;;
-    *pg_restore*|*-xzf*) cat >>"$CALLS";;
+    *pg_restore*|*-xzf*) [ "$FULL" = yes ] && exit 1; cat >>"$CALLS";;
 esac
 """
 
@@ -30,7 +30,14 @@ def compose(tmp_path: Path) -> Path:
 
 
 def run(script: str, argument: Path, compose: Path, **given: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COMPOSE": str(compose), "CALLS": str(compose.parent / "calls"), "DUMP": "", **given}
+    environment = {
+        **os.environ,
+        "COMPOSE": str(compose),
+        "CALLS": str(compose.parent / "calls"),
+        "DUMP": "",
+        "FULL": "",
+        **given,
+    }
     command = ["sh", str(SCRIPTS / script), str(argument)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
 
@@ -46,25 +53,94 @@ def test_a_backup_goes_back_into_an_empty_database(compose: Path, tmp_path: Path
     done = run("restore.sh", folder, compose, TABLES="0")
     assert done.returncode == 0, done.stderr
     calls = (tmp_path / "calls").read_text()
-    assert calls.index("--single-transaction --exit-on-error\ndump\n") < calls.index("-xzf -\narchive\n")
+    assert calls.index("-xzf -\narchive\n") < calls.index("--single-transaction --exit-on-error\ndump\n")
 
 
-def test_a_backup_that_failed_halfway_has_not_the_name_of_one(compose: Path, tmp_path: Path) -> None:
-    assert run("backup.sh", tmp_path / "backups", compose, DUMP="fails").returncode != 0
-    assert [folder.suffix for folder in (tmp_path / "backups").iterdir()] == [".part"]
-
-
-def test_a_database_that_holds_anything_is_not_restored_over(compose: Path, tmp_path: Path) -> None:
+def test_a_restore_that_failed_at_its_first_half_has_not_touched_the_database(compose: Path, tmp_path: Path) -> None:
+    """The second half is one transaction: whichever fails, the database is empty still, and the same call works."""
     for name in ("database.dump", "state.tar.gz"):
         (tmp_path / name).write_text("x")
-    done = run("restore.sh", tmp_path, compose, TABLES="120")
-    assert done.returncode == 1
-    assert "holds 120 tables" in done.stderr
+    assert run("restore.sh", tmp_path, compose, TABLES="0", FULL="yes").returncode == 1
     assert "pg_restore" not in (tmp_path / "calls").read_text()
+    assert run("restore.sh", tmp_path, compose, TABLES="0").returncode == 0
 
 
-def test_a_folder_that_is_no_backup_is_refused_before_anything_starts(compose: Path, tmp_path: Path) -> None:
-    done = run("restore.sh", tmp_path, compose)
-    assert done.returncode == 1
-    assert "no 'database.dump'" in done.stderr
-    assert (tmp_path / "calls").read_text() == ""
+# By the real programs, in the place of the containers. Their state is in `$STATE`.
+REAL = """#!/bin/sh
+cd "$STATE" || exit
+case "$*" in
+    *pg_dump*) echo dump;;
+    *"count(*)"*) echo 0;;
+    *tar*-czf*) exec sh -c "$(printf %s "$6" | sed "s#cd /opt/airflow/state#true#")";;
+    *-xzf*) exec tar --ignore-zeros -xzf -;;
+esac
+"""
+KEPT = (
+    "secrets/webhook-shop",
+    "repositories/shop.git/HEAD",
+    # The mark of an instance that somebody has called like an environment.
+    "environments/.control/preprod-1/shop.json",
+    "environments/shop/production/environment.json",
+    "environments/shop/production/data/tmp/orders.sqlite3",
+    "environments/shop/production/releases/a/suites/test.py",
+    "environments/shop/preprod-shop-1/environment.json",
+)
+TEMPORARY = (
+    "environments/shop/production/suites/unit-1/x",
+    "environments/shop/production/tmp/x",
+    "environments/shop/development-shop-1/suites/unit-1/closed/x",
+    "environments/shop/.staging/1-a/copy/x",
+)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    for name in (*KEPT, *TEMPORARY):
+        file = tmp_path / "state" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    return tmp_path / "state"
+
+
+def test_everything_of_the_state_comes_back_but_what_suites_leave(compose: Path, state: Path, tmp_path: Path) -> None:
+    compose.write_text(REAL)
+    made = run("backup.sh", tmp_path / "backups", compose, STATE=str(state))
+    assert made.returncode == 0, made.stderr
+    back = tmp_path / "back"
+    (back / "secrets").mkdir(parents=True)
+    (back / "secrets" / "webhook-shop").write_text("another stack's")
+    for _ in range(2):
+        done = run("restore.sh", Path(made.stdout.strip()), compose, STATE=str(back))
+        assert done.returncode == 0, done.stderr
+    assert {str(one.relative_to(back)): one.read_text() for one in back.rglob("*") if one.is_file()} == {
+        name: name for name in KEPT
+    }
+    # A release that is started again expects its folders.
+    assert {one.name for one in (back / "environments" / "shop" / "production").iterdir()} >= {"suites", "tmp"}
+
+
+@pytest.mark.parametrize(
+    ("closed", "whole"),
+    [
+        ("environments/shop/development-shop-1/suites/unit-1/closed", True),
+        ("environments/shop/preprod-shop-1/closed", True),
+        ("environments/shop/production/closed", False),
+    ],
+)
+def test_a_folder_that_a_branch_has_closed_ends_no_backup_and_one_of_production_does(
+    compose: Path, state: Path, tmp_path: Path, closed: str, *, whole: bool
+) -> None:
+    # Nothing is closed to root; in its container Airflow is not.
+    airflow = "" if os.geteuid() else "setpriv --reuid 65534 --clear-groups "
+    compose.write_text(REAL.replace("exec sh -c", f"exec {airflow}sh -c"))
+    (state / closed).mkdir(parents=True, exist_ok=True)
+    for path in (state, *state.rglob("*")):
+        path.chmod(0o755)
+    (state / closed).chmod(0)
+    made = run("backup.sh", tmp_path / "backups", compose, STATE=str(state))
+    (state / closed).chmod(0o755)
+    [folder] = (tmp_path / "backups").iterdir()
+    assert (made.returncode == 0) == (folder.suffix != ".part") == whole, made.stderr
+    if not whole:
+        assert f"{closed}: Cannot open" in made.stderr
+        assert "give Airflow's user the right to read it" in made.stderr

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.cli import up as starting
 from feature_delivery.cli.shop import use_project_file, webhook_secret
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import ProjectName
+from tests.support.command_line import Command
 
 FILE = """\
 name: cart
@@ -60,3 +64,18 @@ def test_another_shop_of_that_name_is_not_replaced(tmp_path: Path, file: Path) -
     with pytest.raises(Refused, match="another shop 'cart'"):
         use_project_file(home, file)
     assert (home / "projects" / "cart.yaml").read_text() == "name: cart"
+
+
+def test_up_says_that_a_team_can_sign_nothing_off(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    passwords = SimpleNamespace(passwords_file=tmp_path / "passwords.json")
+    instance = SimpleNamespace(address="http://127.0.0.1:8080", settings=passwords)
+    production = {ProjectName("cart"): SimpleNamespace(address="http://127.0.0.1:8081")}
+    now = SimpleNamespace(instance=instance, shops=(), production=production)
+    monkeypatch.setattr(starting, "running", lambda *_, **__: nullcontext(now))
+    monkeypatch.setattr(starting, "wait_for_signal", lambda _: None)
+    up = ("up", "--project-file", file, "--home", tmp_path / "home")
+    assert "signed off" not in command(*up).out
+    file.write_text(FILE.replace("solo: true\n", ""))
+    assert "only ann may decide there: no feature can be signed off." in command(*up).out

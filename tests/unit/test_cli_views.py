@@ -32,6 +32,7 @@ def feature(*, done: int = 0, gate: dict[str, Any] | None = None, title: str = "
         "attempt": 1,
         "steps": steps,
         "gate": gate,
+        "host": "local",
         "branch": "feature/SHOP-1-gift-cards",
         "environments": [],
     }
@@ -86,6 +87,13 @@ def test_where_the_project_had_to_be_named_the_next_command_names_it_too() -> No
     assert next_command(feature(gate=gate_at("production.wait_for_turn")), project="mill").endswith("--project mill")
     pushed = next_command(feature(gate=gate_at("rollback.wait_for_rework")), project="mill")
     assert "--project" not in pushed, "Git knows nothing of projects"
+
+
+def test_what_is_done_on_another_host_is_not_asked_of_the_local_one() -> None:
+    at = feature(gate=gate_at("review.wait_for_merge_request")) | {"host": "github"}
+    assert next_command(at) == ""
+    pushed = next_command(at | {"gate": gate_at("development.wait_for_code")})
+    assert pushed == "git push origin HEAD:feature/SHOP-1-gift-cards"
 
 
 def test_both_verdicts_are_named() -> None:

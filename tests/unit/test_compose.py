@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.make_env import filled
+from tests.support import compose
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text("utf-8")
@@ -151,21 +150,32 @@ def test_work_of_a_killed_worker_goes_on_within_a_minute_when_the_scheduler_was_
 def test_every_setting_is_in_the_example_and_no_secret_has_a_default() -> None:
     used = set(re.findall(r"\$\{([A-Z_]+)", TEXT))
     known = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
-    assert used - set(known) == {"AUTH_MANAGER", "IMAGE", "PROJECTS"}
+    assert used - set(known) == {"AUTH_MANAGER", "IMAGE"}
     assert not set(known) - used
     for name in (name for name, value in known.items() if value.startswith("generate:")):
         assert not re.search(rf"\${{{name}(?!:\?)", TEXT), f"{name} must stop compose when it is missing"
 
 
-def test_compose_itself_takes_the_file(tmp_path: Path) -> None:
-    compose = shutil.which("docker-compose")
-    if compose is None:
-        pytest.skip("docker-compose is not installed: Debian's package of that name checks docker-compose.yaml here.")
-    settings = tmp_path / "settings"
-    settings.write_text(filled((ROOT / ".env.example").read_text("utf-8"), ""), "utf-8")
-    command = [compose, "--env-file", str(settings), "-f", str(ROOT / "docker-compose.yaml"), "config", "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+def test_compose_itself_takes_the_file_and_gives_every_part_of_airflow_the_settings_that_have_no_line_in_it(
+    tmp_path: Path,
+) -> None:
+    connection = '{"conn_type": "http", "password": "a$b"}'
+    (tmp_path / "settings.env").write_text(
+        f"FEATURE_DELIVERY_FENCE=required\nFEATURE_DELIVERY_HOME=/elsewhere\nAIRFLOW_CONN_GITHUB='{connection}'\n"
+    )
+    services = compose.read(tmp_path)
+    for name, service in services.items():
+        ours = SERVICES[name]["image"] == SERVICES["api-core"]["image"]
+        found = service.environment
+        assert found.get("FEATURE_DELIVERY_FENCE") == ("required" if ours else None), name
+        assert found.get("AIRFLOW_CONN_GITHUB") == (connection if ours else None), name
+        assert found.get("FEATURE_DELIVERY_HOME") == ("/opt/airflow/state" if ours else None), name
+
+
+def test_without_a_folder_of_project_files_compose_says_so(tmp_path: Path) -> None:
+    """The folder of our own has the demo's template, which is no project file."""
+    with pytest.raises(AssertionError, match=r"say in \.env which folder your project files are in"):
+        compose.read(tmp_path, PROJECTS="")
 
 
 def test_every_file_that_is_mounted_is_there() -> None:

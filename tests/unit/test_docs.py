@@ -77,6 +77,20 @@ def test_every_runbook_is_in_the_list_of_alerts() -> None:
     assert [page.name for page in (DOCS / "runbooks").glob("*.md") if f"runbooks/{page.name}" not in listed] == []
 
 
+def test_the_glossary_explains_a_word_once() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (DOCS / "glossary.md").read_text("utf-8"), re.MULTILINE)
+    for words in zip(*rows, strict=True):
+        assert len(words) > 40
+        assert [word for word in words if words.count(word) > 1] == []
+
+
+def test_every_test_that_something_names_is_there() -> None:
+    files = [*PAGES, *(ROOT / "include").rglob("*.md"), *(ROOT / "include").rglob("*.yaml")]
+    named = {name for file in files for name in re.findall(r"\btests/[\w/]+\.py", file.read_text("utf-8"))}
+    assert len(named) > 5
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
 def examples() -> list[tuple[str, str]]:
     """Every whole project file of the docs, and the page it is on."""
     blocks = (

@@ -102,3 +102,10 @@ def test_project_files_are_looked_for_where_the_instance_reads_them(
     assert one.sentence == f"FEATURE_DELIVERY_PROJECTS, {elsewhere}, holds no project file. Put one there."
     (elsewhere / "shop.yaml").write_text("name: shop\n", encoding="utf-8")
     assert {"projects", "shop.yaml"} & {each.what for each in doctor.examine(tmp_path)} == {"shop.yaml"}
+
+
+def test_a_team_that_can_sign_nothing_off_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    persons = {name: one for name, one in SHORT.people.persons.items() if name in {"dan", "rita", "max"}}
+    one = found(replace(SHORT, people=replace(SHORT.people, persons=persons)), None, tmp_path, monkeypatch)
+    assert not one["shop: sign-offs"].well
+    assert "Review and acceptance take 2 people" in one["shop: sign-offs"].sentence

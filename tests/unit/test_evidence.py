@@ -17,10 +17,10 @@ from feature_delivery.domain.watching import Baseline
 from feature_delivery.domain.work import BaselineTaken, Observed, Result, Work
 from feature_delivery.ports.runs import TaskRef
 from feature_delivery.services.control import observations
-from feature_delivery.services.control.flags import production_evidence, rolled_back_before
+from feature_delivery.services.control.flags import flag, production_evidence, rolled_back_before
 from feature_delivery.services.control.status_comment import status_comment
 from tests.support import performing
-from tests.support.cooperation import bring
+from tests.support.cooperation import bring, now_of, one_round
 from tests.support.world import World, shop
 
 BROKEN = Finding(
@@ -146,6 +146,63 @@ def test_files_that_were_rolled_back_are_not_promoted_again(world: World) -> Non
     assert "was rolled back. Push a commit that changes what went wrong." in said
     promotion.state = PromotionState.KEPT
     assert rolled_back_before(world.books, world.project, promotion.tree) == "", "kept once since, they are good again"
+
+
+def test_files_that_were_rolled_back_neither_take_production_nor_anybodys_time(world: World) -> None:
+    feature = in_production(world)
+    assert world.decide(feature, "olga", Step.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
+    world.run()
+    promotion = world.books.promotion(feature)
+    assert promotion is not None
+    assert feature.branch is not None
+    bad = world.repository.files(promotion.candidate)[feature.branch]
+    world.push(feature.branch, content="another idea")
+    again = world.push(feature.branch, content=bad)
+    world.observe(feature)
+    one_round(world)
+    world.run()
+    candidate = world.books.candidate(feature, now_of(world, feature).attempt_number)
+    assert candidate is not None
+    assert (candidate.feature_commit, candidate.tree) == (again, promotion.tree)
+    assert world.parked(feature) == [Step.WAIT_FOR_ACCEPTANCE]
+    asked = flag(world.books, world.project, now_of(world, feature), Step.WAIT_FOR_ACCEPTANCE)
+    assert "was rolled back. Push a commit that changes what went wrong." in asked.blocked
+    for person, gate in (("tom", Step.WAIT_FOR_ACCEPTANCE), ("max", Step.WAIT_FOR_CONFIRMATION)):
+        assert world.decide(feature, person, gate, DecisionKind.APPROVE)
+        world.mark(feature, gate, "success")
+    world.run()
+    assert world.parked(feature) == [Step.WAIT_FOR_TURN]
+    row = world.books.project(world.project.name)
+    assert row is not None
+    assert row.lock_feature_id is None, "nobody else could ship"
+
+
+@pytest.mark.parametrize("ends", ["failed", "stopped", "done before the deploy"])
+@pytest.mark.parametrize("step", [Step.TEST_PRODUCTION, Step.OBSERVE_PRODUCTION])
+def test_what_an_earlier_time_found_is_no_evidence(world: World, step: Step, ends: str) -> None:
+    """Somebody cleared it, and this time it could not run: what is there says nothing about production as it is."""
+    feature = in_production(world)
+    assert production_evidence(world.books, feature).outcome == "pass"
+    begun = replace(world.books.permits(feature)[-1], step=step, id=0, result={}, state="granted", reason="")
+    if ends == "failed":
+        begun = replace(begun, state="failed", reason="No room for the suite.", result={"kind": "failed"})
+    elif ends == "done before the deploy":
+        begun = replace(begun, step=Step.DEPLOY_PRODUCTION)
+    with world.begin() as unit:
+        unit.books.add(begun)
+    found = production_evidence(world.books, feature)
+    assert found.outcome == "no_data"
+    expected = {"failed": "No room for the suite.", "stopped": "has not said how it ended"}
+    assert expected.get(ends, "has not run since the last deploy") in found.text
+
+
+def test_a_promotion_that_ended_without_a_word_says_so_at_the_verdict(world: World) -> None:
+    feature = in_production(world)
+    promotion = world.books.promotion(feature)
+    assert promotion is not None
+    promotion.state, promotion.moved_at = PromotionState.INTENDED, None
+    asked = flag(world.books, world.project, feature, Step.WAIT_FOR_VERDICT)
+    assert asked.blocked == f"The promotion has begun and may have moved production. Clear {Step.PROMOTE} to finish it."
 
 
 def test_what_is_promoted_next_is_told_when_production_was_bad(world: World) -> None:

@@ -65,6 +65,14 @@ def test_where_all_is_well_every_part_is_named() -> None:
     assert PATH in found[5].sentence
 
 
+def test_gates_that_the_same_person_would_have_to_pass_are_found() -> None:
+    project = with_logins()
+    persons = {n: p for n, p in project.people.persons.items() if n in {"dan", "rita", "max"}}
+    assert bad(examine(replace(project, people=replace(project.people, persons=persons)), parts()))[
+        "shop: sign-offs"
+    ].startswith("Review and acceptance take 2 people, each another one, and only rita may decide there:")
+
+
 def test_a_missing_connection_hides_nothing_else() -> None:
     error = Misconfigured("There is no Airflow Connection 'github'. Add one of type HTTP.")
     found = bad(examine(with_logins(), parts(host=raising(error), repository=raising(error))))

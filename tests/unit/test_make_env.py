@@ -58,6 +58,17 @@ def test_the_file_is_its_owners_alone_and_the_command_says_no_secret(
     assert not [value for name, value in values(path.read_text()).items() if name != "SITE" and value in said]
 
 
+def test_the_file_for_more_settings_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text(f"{EXAMPLE}SETTINGS_FILE=settings.env\n")
+    main(tmp_path)
+    more = tmp_path / "settings.env"
+    assert stat.S_IMODE(more.stat().st_mode) == 0o600
+    assert values(more.read_text()) == {}
+    more.write_text("FEATURE_DELIVERY_FENCE=required\n")
+    main(tmp_path)
+    assert more.read_text() == "FEATURE_DELIVERY_FENCE=required\n"
+
+
 def test_it_needs_nothing_but_python(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
     command = [sys.executable, "-I", "-S", str(ROOT / "scripts" / "make_env.py"), str(tmp_path)]
@@ -65,5 +76,5 @@ def test_it_needs_nothing_but_python(tmp_path: Path) -> None:
 
 
 def test_git_ignores_what_it_writes() -> None:
-    assert {".env", "backups/"} <= set((ROOT / ".gitignore").read_text().splitlines())
+    assert {".env", "settings.env", "backups/"} <= set((ROOT / ".gitignore").read_text().splitlines())
     assert not re.search(r"(PASSWORD|KEY|SECRET|TOKEN)=(?!generate:)", (ROOT / ".env.example").read_text())

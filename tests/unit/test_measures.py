@@ -117,6 +117,13 @@ def test_only_a_failed_step_of_the_rollback_itself_fails_it(step: Step, failed: 
     assert [sample.labels[4] for sample in found] == kinds
 
 
+def test_a_promotion_that_ended_without_a_word_is_uncertain() -> None:
+    key = FeatureKey("SHOP-1")
+    one = OpenPromotion(SHOP.name, key, key, PromotionState.INTENDED, EPOCH - HOUR, Step.PROMOTE, False, None)
+    (found,) = told(MetricFacts(at=EPOCH, open_promotions=(one,)), "trouble_age_seconds").samples
+    assert (found.labels[3], found.labels[4], found.value) == ("production.promote", "production_uncertain", 3600)
+
+
 def test_a_clock_that_was_wrong_makes_no_age_negative() -> None:
     facts = MetricFacts(at=EPOCH, gates=(gate(1, waited=-HOUR),))
     assert told(facts, "gate_oldest_seconds").samples[0].value == 0.0

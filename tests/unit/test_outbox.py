@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from feature_delivery.domain.errors import Error, Misconfigured, Refused, Unavailable
-from feature_delivery.domain.names import FeatureKey
-from feature_delivery.domain.outbox import POSTS, Errand, OutboxEntry
-from feature_delivery.domain.records import now
+from feature_delivery.domain.errors import Error, Misconfigured, NotFound, RateLimited, Refused, Unavailable
+from feature_delivery.domain.messages import CHAT
+from feature_delivery.domain.names import FeatureKey, ProjectName
+from feature_delivery.domain.outbox import POSTS, Errand, OutboxEntry, Post
+from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.records import FeatureState, now
 from feature_delivery.ports.messenger import Message
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import history, outbox
 from tests.fakes.messenger import FakeMessenger
 from tests.support.stage import Stage
+from tests.support.world import SHOP
 
 KEYS = ("SHOP-1", "SHOP-2", "SHOP-3")
 
@@ -60,7 +63,9 @@ def troubles(stage: Stage, key: str) -> list[str]:
         return [one.text for one in books.events(stage.feature(key)) if one.kind == "trouble"]
 
 
-@pytest.mark.parametrize("error", [Refused("The message is too long."), ValueError("a bug")])
+@pytest.mark.parametrize(
+    "error", [Refused("The message is too long."), NotFound("It says thread_not_found."), ValueError("a bug")]
+)
 def test_a_message_that_itself_is_refused_keeps_no_other_features_from_the_channel(
     stage: Stage, error: Exception
 ) -> None:
@@ -80,6 +85,42 @@ def test_a_channel_that_is_down_or_wrong_is_asked_once_in_a_drain(stage: Stage, 
     assert outbox.drain(stage.control, kinds=POSTS) == (0, 3)
     assert channel.asked == 1
     assert [one.error for one in made] == [str(error)] * 3
+
+
+def test_a_message_that_alone_never_gets_through_keeps_neither_others_nor_its_own_feature_waiting_for_ever(
+    stage: Stage,
+) -> None:
+    """A notifier cannot tell what lies with the message, and each of these is due at the same moment as it."""
+    channel = OneFails(error=Unavailable("mail does not answer."))
+    first, *others = told(stage, channel)
+    for one in (first, *others):
+        one.tries = outbox.POST_TRIES
+    assert outbox.drain(stage.control, kinds=POSTS) == (2, 1)
+    assert all(one.sent_at for one in others)
+    stage.time = first.created_at + outbox.ALONE_FOR
+    for marker in ("", "one", "another"):
+        assert first.sent_at is None, "nothing else was sent lately, or only just now: it may have been down"
+        if marker:
+            with stage.begin() as unit:
+                unit.books.add(Post(project=SHOP, feature_id=0, channel="mail", marker=marker, place="mail"))
+        stage.time += outbox.LATELY - timedelta(minutes=1)
+        outbox.drain(stage.control, kinds=POSTS)
+    assert first.sent_at
+    assert troubles(stage, KEYS[0]) == ["mail does not answer. Others arrive, so this message is given up."]
+
+
+def test_a_channel_that_is_down_for_long_is_asked_twice_in_a_drain(stage: Stage) -> None:
+    class Down(FakeMessenger):
+        asked = 0
+
+        def send(self, message: Message) -> None:
+            Down.asked += 1
+            raise Unavailable(f"mail does not answer about {message.key}.")
+
+    for one in told(stage, Down()):
+        one.tries = outbox.POST_TRIES
+    assert outbox.drain(stage.control, kinds=POSTS) == (0, 3)
+    assert Down.asked == 2
 
 
 def test_what_was_claimed_and_not_run_has_had_no_try_and_is_due_at_once(
@@ -141,3 +182,141 @@ def test_a_newer_state_waits_no_longer_than_a_lease_for_one_that_came_to_nothing
     outbox.drain(stage.control, kinds={Errand.ISSUE_STATE})
     assert moved == [IssueState.DONE]
     assert old.error == "A newer state was sent instead."
+
+
+def sent_already(stage: Stage, chat: FakeMessenger, *markers: str) -> None:
+    """Have messages of SHOP-1 in the chat that say something else by now."""
+    stage.channels[CHAT] = chat
+    stage.start("SHOP-1")
+    stage.errands()
+    shop, number, payload = stage.project.name, stage.feature().id, {"text": "Now."}
+    with stage.begin() as unit:
+        for marker in markers:
+            kept = OutboxEntry(
+                project=shop, feature_id=number, kind=Errand.POST, payload=payload, marker=f"{CHAT}>{marker}"
+            )
+            kept.sent_at = now()
+            unit.books.add(kept)
+            unit.books.add(
+                Post(project=shop, feature_id=number, channel=CHAT, marker=marker, place="C1", settled=False)
+            )
+            chat.shows[shop, marker] = Message(marker, shop, None, (), "Before.")
+        history.mend_later(unit, stage.feature(), begin=True)
+    stage.time += history.SHOW_AFTER
+
+
+@pytest.mark.parametrize("error", [Refused("It is too old."), Unavailable("It has a problem of its own."), KeyError()])
+def test_all_messages_are_mended_but_the_one_that_cannot_be(stage: Stage, error: Exception) -> None:
+    class Chat(FakeMessenger):
+        def update(self, message: Message) -> None:
+            if message.id == "first":
+                raise error
+            super().update(message)
+
+    chat = Chat()
+    sent_already(stage, chat, "first", "second")
+    assert outbox.drain(stage.control, kinds={Errand.MEND}) == (0, 1)
+    assert [one.text for one in chat.shows.values()] == ["Before.", "Now."]
+    assert troubles(stage, "SHOP-1") == ([str(error)] if isinstance(error, Refused) else [])
+
+
+def test_a_chat_that_is_down_is_not_asked_about_every_message(stage: Stage) -> None:
+    class Chat(FakeMessenger):
+        asked = 0
+
+        def update(self, message: Message) -> None:
+            Chat.asked += 1
+            raise Unavailable(f"It does not answer about {message.id}.")
+
+    sent_already(stage, Chat(), "first", "second", "third")
+    assert outbox.drain(stage.control, kinds={Errand.MEND}) == (0, 1)
+    assert Chat.asked == 2
+
+
+def test_what_the_outside_refuses_is_tried_ever_more_seldom_and_ends_some_day_after_the_delivery(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_about: object, **_more: object) -> None:
+        raise NotFound("The issue SHOP-1 is not there.")
+
+    stage.start("SHOP-1")
+    stage.errands()
+    monkeypatch.setattr(stage.tracker, "comment", refuse)
+    with stage.begin() as unit:
+        history.tell_issue(unit, stage.feature(), "word", "It has shipped.")
+        entry = unit.books.outbox(stage.feature())[-1]
+    waits = list[timedelta]()
+
+    def refused() -> None:
+        stage.time = max(stage.time, entry.due_at)
+        outbox.drain(stage.control, kinds={Errand.ISSUE_COMMENT})
+        waits.append(entry.due_at - stage.time)
+
+    while len(waits) < 2 * outbox.REFUSED_TRIES:
+        refused()
+    assert [wait / timedelta(hours=1) for wait in waits[:7]] == [1, 2, 4, 8, 16, 24, 24]
+    assert max(waits) == timedelta(days=1)
+    assert entry.sent_at is None, "its delivery is not over"
+    stage.feature().state = FeatureState.DELIVERED
+    refused()
+    assert entry.sent_at
+    assert "tried 25 times and is given up" in troubles(stage, "SHOP-1")[-1]
+
+
+def test_after_a_delivery_the_outside_has_a_week_to_take_what_it_refuses(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was down for hours, came back without its rights, and somebody will give them back."""
+    error: Error = Unavailable("It does not answer.")
+
+    def refuse(*_about: object, **_more: object) -> None:
+        raise error
+
+    stage.start("SHOP-1")
+    stage.errands()
+    monkeypatch.setattr(stage.tracker, "comment", refuse)
+    with stage.begin() as unit:
+        history.tell_issue(unit, stage.feature(), "word", "It has shipped.")
+        entry = unit.books.outbox(stage.feature())[-1]
+    stage.feature().state = FeatureState.DELIVERED
+    for number in range(2 * outbox.REFUSED_TRIES):
+        error = Refused("Our user lacks a right.") if number >= outbox.REFUSED_TRIES + 6 else error
+        stage.time = max(stage.time, entry.due_at)
+        outbox.drain(stage.control, kinds={Errand.ISSUE_COMMENT})
+    assert entry.sent_at is None
+    stage.time = entry.created_at + outbox.REFUSED_FOR
+    outbox.drain(stage.control, kinds={Errand.ISSUE_COMMENT})
+    assert entry.sent_at
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(3600, 3600), (10**6, 7200)])
+def test_a_host_that_asks_to_wait_for_an_hour_is_left_alone_for_an_hour(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, asked: int, waits: int
+) -> None:
+    def refuse(*_about: object, **_more: object) -> None:
+        raise RateLimited("It asks us to wait.", retry_after_seconds=asked)
+
+    stage.start("SHOP-1")
+    stage.errands()
+    monkeypatch.setattr(stage.tracker, "comment", refuse)
+    with stage.begin() as unit:
+        history.tell_issue(unit, stage.feature(), "word", "It has shipped.")
+        entry = unit.books.outbox(stage.feature())[-1]
+    outbox.drain(stage.control, kinds={Errand.ISSUE_COMMENT})
+    assert entry.due_at - stage.time == timedelta(seconds=waits)
+
+
+def test_no_message_is_given_up_while_the_file_of_its_project_is_gone(
+    stage: Stage,
+) -> None:
+    def gone(_name: ProjectName) -> ProjectConfig:
+        raise NotFound("There is no project 'shop' here.")
+
+    first, *_ = told(stage, OneFails())
+    control = replace(stage.control, project=gone)
+    for _ in range(2 * outbox.POST_TRIES):
+        stage.time += timedelta(minutes=5)
+        outbox.drain(control, kinds=POSTS)
+    assert (first.sent_at, first.tries) == (None, 2 * outbox.POST_TRIES)
+    stage.time += timedelta(minutes=5)
+    assert outbox.drain(stage.control, kinds=POSTS) == (3, 0)

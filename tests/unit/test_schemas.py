@@ -14,6 +14,7 @@ import yaml
 from feature_delivery.bootstrap.project_file import parse_project, project_faults
 from feature_delivery.bootstrap.schemas import DELIVERY, PROJECT, schema_line, schemas
 from feature_delivery.domain.errors import Misconfigured
+from feature_delivery.domain.team import why_stuck
 from feature_delivery.services.delivery_file import read_delivery_file
 from feature_delivery.services.delivery_template import first_file
 from tests.support import shop_project, web_app
@@ -72,7 +73,7 @@ def test_a_schema_is_one(name: str) -> None:
 
 @pytest.mark.parametrize("text", PROJECTS.values(), ids=PROJECTS)
 def test_a_project_file_that_is_right_passes(text: str) -> None:
-    parse_project(text, where="x.yaml")
+    assert why_stuck(parse_project(text, where="x.yaml").people) == ""
     jsonschema.validate(yaml.safe_load(text), SCHEMAS[PROJECT], jsonschema.Draft202012Validator)
 
 

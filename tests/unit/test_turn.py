@@ -108,6 +108,9 @@ def test_a_foreign_commit_freezes_promotions_until_it_is_adopted(world: World) -
     assert frozen(world)
     assert holder(world) is None
     assert world.adopt()
+    (written,) = [e for e, _ in world.books.happened(SHOP, since=None, limit=50) if e.kind == "adopted"]
+    assert written.person == "olga"
+    assert f"olga adopted {world.repository.branches[PRODUCTION][:10]} as the new head of main." in written.text
     world.run()
     assert world.parked(feature) == [VERDICT]
     assert "hotfix" in world.repository.files(world.repository.branches[PRODUCTION])

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from feature_delivery.bootstrap.connections import login
-from feature_delivery.domain.errors import Misconfigured
+from feature_delivery.domain.errors import Misconfigured, NotFound
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.messages import CHAT
 
@@ -40,7 +40,8 @@ def channel(project: ProjectConfig, name: str, sessions: Sessions) -> Messenger:
     """Return a channel of the project's by its name.
 
     Raises:
-        Misconfigured: The project has none of that name, or its Connection or class is not right.
+        NotFound: The project has none of that name.
+        Misconfigured: Its Connection or class is not right.
     """
     from feature_delivery.adapters.ledger.posts import SqlPosts  # noqa: PLC0415 - SQLAlchemy is heavy
     from feature_delivery.adapters.messengers.notifiers import NotifierMessenger  # noqa: PLC0415
@@ -50,9 +51,7 @@ def channel(project: ProjectConfig, name: str, sessions: Sessions) -> Messenger:
     for config in project.messages.notifiers:
         if config.name == name:
             return NotifierMessenger(_maker(config), name=name, posts=SqlPosts(sessions))
-    raise Misconfigured(
-        f"{project.name} has no channel {name!r} for messages any more. Look at 'messages' in its file."
-    )
+    raise NotFound(f"{project.name} has no channel {name!r} for messages any more. Look at 'messages' in its file.")
 
 
 def slack(project: ProjectConfig, sessions: Sessions) -> SlackMessenger:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.bootstrap import hosts
 from feature_delivery.bootstrap.settings import settings
+from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.project import LOCAL_QUEUE
 from feature_delivery.services.control.outside import Outside
@@ -51,14 +52,28 @@ def local_records(sessions: Sessions) -> LocalRecords:
 
 
 def local_host(project: ProjectConfig, sessions: Sessions) -> LocalGitHost:
-    """Return the project's local host, with what people do on it."""
+    """Return the project's local host, with what people do on it.
+
+    Raises:
+        Refused: The project's merge requests are elsewhere: one of ours would have the number of somebody else's there.
+    """
+    if project.host.kind != "local":
+        raise Refused(
+            f"{project.name} has its merge requests on {project.host.kind}: open, read and review them there."
+        )
     from feature_delivery.adapters.git_hosts.local import LocalGitHost  # noqa: PLC0415 - as above
 
     return LocalGitHost(project=project.name, records=local_records(sessions), heads=repository(project).heads)
 
 
 def local_tracker(project: ProjectConfig, sessions: Sessions) -> LocalTracker:
-    """Return the project's local tracker, with what people do on it."""
+    """Return the project's local tracker, with what people do on it.
+
+    Raises:
+        Refused: The project's issues are elsewhere.
+    """
+    if project.tracker.kind != "local":
+        raise Refused(f"{project.name} has its issues on {project.tracker.kind}: write, take and move them there.")
     from feature_delivery.adapters.trackers.local import LocalTracker  # noqa: PLC0415 - as above
 
     return LocalTracker(project=project.name, records=local_records(sessions))

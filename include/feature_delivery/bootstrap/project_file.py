@@ -184,17 +184,19 @@ def parse_project(content: str, *, where: str) -> ProjectConfig:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         data = yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader either way
-    except yaml.YAMLError as error:
-        raise Misconfigured(f"Project file {where!r} is no valid YAML: {' '.join(str(error).split())}.") from error
-    try:
         file = ProjectFile.model_validate(data)
         return _config(file)
+    except yaml.YAMLError as error:
+        raise Misconfigured(f"Project file {where!r} is no valid YAML: {' '.join(str(error).split())}.") from error
     except ValidationError as error:
         found = faults(error, content, model=ProjectFile)
         more = f" ({len(found) - 1} more: 'feature-delivery doctor' lists them.)" if len(found) > 1 else ""
         raise Misconfigured(f"Project file {where!r}, {found[0]}{more}") from error
     except Refused as error:
         raise Misconfigured(f"Project file {where!r}: {error}") from error
+    except (ValueError, OverflowError, RecursionError) as error:
+        # PyYAML lets these through for impossible dates, pydantic for impossible numbers.
+        raise Misconfigured(f"Project file {where!r} holds an impossible value: {error}.") from error
 
 
 def project_faults(path: Path) -> list[str]:
@@ -335,6 +337,7 @@ def _people(file: ProjectFile) -> People:
             del policies[step]
         else:
             policies[step] = _policy(policies[step], rules)
+            _makes_sense(step, policies[step])
     groups = {name: frozenset(Who(role) for role in roles) for name, roles in file.groups.items()}
     people = People(persons=persons, policies=policies, solo=file.solo, groups=groups)
     by_group = frozenset(role for roles in groups.values() for role in roles)
@@ -346,6 +349,21 @@ def _people(file: ProjectFile) -> People:
                 f"{step} needs {policy.count} {roles}, but fewer people have that role. Add them to 'people'."
             )
     return people
+
+
+def _makes_sense(step: Step, policy: GatePolicy) -> None:
+    """Refuse rules that would do harm at a gate, or nothing.
+
+    Raises:
+        Refused: They would.
+    """
+    if policy.on_expiry is Expiry.REJECT and step not in SIGN_OFFS:
+        better = "'evidence' or 'remind'" if step is Step.WAIT_FOR_VERDICT else "'remind'"
+        raise Refused(f"{step} cannot reject when its time is over, there is nothing to send back: say {better}.")
+    if policy.on_expiry is Expiry.EVIDENCE and step is not Step.WAIT_FOR_VERDICT:
+        raise Refused(f"{step} has no evidence to decide by when its time is over: only the verdict has.")
+    if policy.count > 1 and step in {Step.WAIT_FOR_START, Step.WAIT_FOR_VERDICT}:
+        raise Refused(f"{step} is decided by the first who decides: 'count' belongs to gates that are signed off.")
 
 
 def _policy(default: GatePolicy, part: GatePart) -> GatePolicy:

@@ -245,6 +245,7 @@ def table() -> str:
         "",
         "Secrets may be in Airflow's secrets backend instead, wherever a Connection is named. Airflow's own settings",
         "(`AIRFLOW__…`) are Airflow's; those that deliveries need are in `docker-compose.yaml`, each with its reason.",
+        "What that file does not set goes into `settings.env` beside it: [On one server](production.md#settings).",
         "",
     ]
     return "\n".join(lines)

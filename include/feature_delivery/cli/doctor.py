@@ -25,6 +25,7 @@ from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.names import project_name
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.project import ProjectConfig
+from feature_delivery.domain.team import why_stuck
 from feature_delivery.services.delivery_file import read_delivery_file
 
 OLDEST_GIT = (2, 38)
@@ -78,6 +79,8 @@ def examine(home: Path) -> Iterator[Finding]:
         yield Finding(
             file.name, well=True, sentence=f"Host {project.host.kind}; people: {', '.join(project.people.persons)}."
         )
+        if said := why_stuck(project.people):
+            yield Finding(f"{project.name}: sign-offs", well=False, sentence=said)
         yield from _freezes(project)
         deferring += [project.name] if project.defers else []
         if project.host.kind == "local":

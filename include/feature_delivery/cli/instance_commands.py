@@ -15,6 +15,7 @@ from rich.text import Text
 
 from feature_delivery.cli.context import Home, Project, home_of
 from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.team import why_stuck
 
 if TYPE_CHECKING:
     from feature_delivery.cli.shop import Shop
@@ -148,6 +149,8 @@ def up(
         ) as now:
             for shop in shops:
                 console.print(next_steps(now, shop, place) if shop.repository else on_a_host(now, shop, place))
+                if stuck := why_stuck(shop.project.people):
+                    console.print(Text(f"  {stuck}", style="yellow"))
             console.print("\nCtrl-C stops everything.")
             wait_for_signal(now.instance)
             console.print("Stopping …")

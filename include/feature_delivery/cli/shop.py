@@ -239,7 +239,7 @@ branches:
 people:                  # user names of Airflow; a person may have several roles
   {person}:
     roles: [developer, reviewer, tester, manager, operator]
-solo: true               # one person may approve an own change; remove it when there are two of you
+solo: true               # one person may fill every role; remove it when there are an author and three who sign off
 # gates:                 # what differs from the defaults
 #   acceptance: {{count: 2, timeout: 7d}}
 choices:

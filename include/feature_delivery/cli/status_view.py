@@ -60,7 +60,7 @@ def feature_view(found: dict[str, Any], *, heading: str = "", most: int = 99) ->
 
 
 def next_command(found: dict[str, Any], *, prefix: str = "feature-delivery", project: str = "") -> str:
-    """Return what somebody may type to get the feature on; empty when it is under way or over.
+    """Return what somebody may type to get the feature on; empty when it is under way or over, or done on its host.
 
     ``project``: named in the command, where it had to be named to get here.
     """
@@ -68,16 +68,16 @@ def next_command(found: dict[str, Any], *, prefix: str = "feature-delivery", pro
     if not gate:
         return ""
     key += f" --project {project}" if project else ""
-    name = str(gate["step"]).rpartition("wait_for_")[2]
+    name, local = str(gate["step"]).rpartition("wait_for_")[2], found["host"] == "local"
     if gate["blocked"]:
         return f"{prefix} logs {key}"
     match name:
         case "start":
             return f"{prefix} take {key}"
         case "code" | "rework":
-            return f"git push delivery HEAD:{found['branch']}"
+            return f"git push {'delivery' if local else 'origin'} HEAD:{found['branch']}"
         case "merge_request":
-            return f"{prefix} open-request {key}"
+            return f"{prefix} open-request {key}" if local else ""
         case "verdict":
             return f"{prefix} keep {key}    or    {prefix} rollback {key}"
         case "turn":

@@ -122,7 +122,7 @@ class Answer:
 class People:
     """Everybody of a project.
 
-    ``solo``: one person may fill several roles and approve an own change; meant for one-person shops.
+    ``solo``: one person may fill several roles and approve an own change; meant for teams that are too small otherwise.
     ``groups``: which of our roles come with a role or group of the service that people log in with.
     """
 

@@ -220,7 +220,14 @@ class ObserveOperator(StepOperator):
         task = task_ref(context, project=self.project, step=Step(self.step))
         with ending_in_a_sentence(context), link(context) as way:
             tools = ProjectTools(read_project(self.project), task, way.channel)
-            return plan_watch(way.control, task, tools, say=lambda line: self.log.info("%s", line))
+            return plan_watch(
+                way.control,
+                task,
+                tools,
+                say=lambda line: self.log.info("%s", line),
+                last_try=is_last_try(context),
+                time_limit=AirflowTaskTimeout,
+            )
 
 
 class DecideRollbackOperator(BaseBranchOperator):

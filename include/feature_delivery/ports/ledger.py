@@ -294,6 +294,9 @@ class Books(Protocol):
     def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
         """Make nothing of a project's lane due before ``until``, whatever feature it is about."""
 
+    def posted_between(self, project: ProjectName, channel: str, after: datetime, before: datetime) -> bool:
+        """Say whether a message is in a channel that was about to be sent after ``after``, up to ``before``."""
+
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""
 

@@ -134,7 +134,10 @@ class OutboxCount:
 
 @dataclass(frozen=True, slots=True)
 class OpenPromotion:
-    """A promotion whose verdict is open or whose rollback runs; ``failed``: its feature's newest step failed."""
+    """A promotion whose verdict is open, whose rollback runs, or that ended without a word of where production is.
+
+    ``moved_at``: of the last kind, since when its feature waits. ``failed``: the feature's newest step failed.
+    """
 
     project: ProjectName
     key: FeatureKey

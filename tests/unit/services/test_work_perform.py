@@ -11,7 +11,7 @@ from feature_delivery.domain.process import GATES, Step
 from feature_delivery.domain.work import Done, Failed
 from feature_delivery.services.work import perform as module
 from feature_delivery.services.work.job import Job
-from feature_delivery.services.work.perform import PERFORM, carry_out
+from feature_delivery.services.work.perform import PERFORM, carry_out, plan_watch
 from tests.support.bench import Bench, FakeControl, task
 
 
@@ -109,6 +109,27 @@ def test_a_step_that_took_too_long_is_reported_whatever_try_it_was(
     (failed,) = control.reports
     assert isinstance(failed, Failed)
     assert "time limit" in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "last_try", "told"),
+    [
+        (Misconfigured("Wrong."), False, [Failed(reason="Wrong.")]),
+        (Unavailable("Away."), False, []),
+        (Unavailable("Away."), True, [Failed(reason="Away.")]),
+    ],
+)
+def test_a_watch_that_cannot_be_planned_is_told_to_the_people_at_the_verdict(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, told: list[Failed], *, last_try: bool
+) -> None:
+    def fail(_job: Job) -> None:
+        raise error
+
+    monkeypatch.setattr("feature_delivery.services.work.production.watch_plan", fail)
+    control = FakeControl(bench.work(Step.OBSERVE_PRODUCTION))
+    with pytest.raises(type(error)):
+        plan_watch(control, task(Step.OBSERVE_PRODUCTION), bench, say=bench.log.append, last_try=last_try)
+    assert control.reports == told
 
 
 def test_a_task_that_is_killed_reports_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

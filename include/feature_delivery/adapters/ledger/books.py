@@ -249,6 +249,12 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         mine = select(o.id).where(*which).with_for_update(skip_locked=True)
         self._session.execute(update(OutboxEntry).where(o.id.in_(mine)).values(due_at=until))
 
+    def posted_between(self, project: ProjectName, channel: str, after: datetime, before: datetime) -> bool:
+        """Say whether a message is in a channel that was about to be sent after ``after``, up to ``before``."""
+        p = t.post.c
+        which = (p.project == project, p.channel == channel, p.place != "", p.at > after, p.at <= before)
+        return self._first(select(Post).where(*which).limit(1)) is not None
+
     def outbox(self, feature: Feature) -> Sequence[OutboxEntry]:
         """Return every entry of a feature, oldest first."""
         return self._of(OutboxEntry, feature)

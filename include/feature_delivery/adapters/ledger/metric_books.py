@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Integer, and_, case, func, select
+from sqlalchemy import Integer, and_, case, func, or_, select
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.orm import aliased
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import map_records
 from feature_delivery.adapters.ledger.moved import moved
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.outbox import Errand
+from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     LISTING_HOST,
     LISTING_MARKS,
@@ -243,13 +245,19 @@ def _moved(promotions: list[Any]) -> tuple[Count, ...]:
 
 
 def _open_promotions() -> Any:
-    p = t.promotion.c
+    p, gate = t.promotion.c, aliased(t.gate)
+    g = gate.c
+    at_verdict = and_(g.feature_id == _F.id, g.state == GateState.OPEN, g.step == Step.WAIT_FOR_VERDICT)
+    since = func.coalesce(p.moved_at, g.opened_at)
+    moved = and_(p.state.in_(sorted(OPEN_PROMOTIONS)), p.moved_at.is_not(None))
+    unknown = and_(p.state == PromotionState.INTENDED, g.id.is_not(None))  # its task ended without a word
     return (
-        select(_F.project, _F.key, _F.run_id, p.state, p.moved_at, _P.step, _P.state == "failed", _P.ended_at)
+        select(_F.project, _F.key, _F.run_id, p.state, since, _P.step, _P.state == "failed", _P.ended_at)
         .select_from(t.promotion)
         .join(t.feature, _F.id == p.feature_id)
         .outerjoin(t.permit, _P.id == _newest_permit(_F.id))
-        .where(p.state.in_(sorted(OPEN_PROMOTIONS)), p.moved_at.is_not(None))
+        .outerjoin(gate, at_verdict)
+        .where(or_(moved, unknown))
         .order_by(p.id)
     )
 

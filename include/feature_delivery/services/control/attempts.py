@@ -171,12 +171,12 @@ def reject(
 
 
 def give_up(
-    unit: Unit, project: ProjectConfig, feature: Feature, state: FeatureState, reason: str, *, by_hand: bool = False
+    unit: Unit, project: ProjectConfig, feature: Feature, state: FeatureState, reason: str, *, person: str = ""
 ) -> None:
     """End the feature without shipping it: the run is stopped, teardown follows.
 
-    ``by_hand``: a person said so here. Nobody did where a host shows that branches or issues are gone: when that
-    happens to many at once, teardown waits for an operator's word.
+    ``person``: who said so here. Nobody did where a host shows that branches or issues are gone: when that happens to
+    many at once, teardown waits for an operator's word.
     """
     feature.state, feature.reason, feature.ended_at, feature.rewind_to = state, reason, now(), None
     _retire(unit, feature, unit.books.attempt(feature), AttemptState.DROPPED, reason)
@@ -185,12 +185,12 @@ def give_up(
         gate.state, gate.outcome, gate.ended = GateState.CLOSED, str(state), True
     turn.free(unit, project, feature)
     alerts.ended(unit, feature, f"The delivery was {state}.")
-    milestone(unit, project, feature, str(state), reason)
+    milestone(unit, project, feature, str(state), reason, person=person)
     tell_issue(unit, feature, str(state), f"The delivery of {feature.key} has ended: {reason}")
     if feature.request_number is not None:
         send(unit, feature, Errand.REQUEST_STATE, str(state), {"number": feature.request_number, "state": "closed"})
     unit.runs.stop(run_of(feature))
-    if not by_hand:
+    if not person:
         brake.after_giving_up(unit, project)
 
 

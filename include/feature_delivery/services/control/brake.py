@@ -145,7 +145,7 @@ def release(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonNa
         unit.runs.tear_down_again(run)
     freed = ", ".join(sorted(brake.about)) if brake.kind is BrakeKind.DESTRUCTIONS else ""
     text = f"{person} released the brake of {project.name}: {brake.release_reason}"
-    _tell(unit, project, f"brake:{brake.id}:released", text)
+    _tell(unit, project, f"brake:{brake.id}:released", text, person=person)
     return Answer(yes=True, reason=f"{freed} may go now." if freed else "What is over may be destroyed again.")
 
 
@@ -181,9 +181,9 @@ def _may(project: ProjectConfig, person: str, reason: str) -> Answer:
 
 def _put_on(unit: Unit, project: ProjectConfig, brake: Brake) -> None:
     unit.books.add(brake)
-    _tell(unit, project, f"brake:{brake.id}:on", brake.reason)
+    _tell(unit, project, f"brake:{brake.id}:on", brake.reason, person=brake.person)
 
 
-def _tell(unit: Unit, project: ProjectConfig, marker: str, text: str) -> None:
-    unit.books.add(Event(project=project.name, feature_id=None, kind="brake", text=text[:2000]))
+def _tell(unit: Unit, project: ProjectConfig, marker: str, text: str, *, person: str) -> None:
+    unit.books.add(Event(project=project.name, feature_id=None, kind="brake", text=text[:2000], person=person))
     announce(unit, project, marker, text, to=project.people.with_role(Who.OPERATOR, Who.MANAGER))

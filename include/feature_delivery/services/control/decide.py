@@ -15,6 +15,7 @@ from feature_delivery.domain.records import (
     Attempt,
     AttemptState,
     Decision,
+    Event,
     Feature,
     FeatureState,
     PromotionState,
@@ -22,7 +23,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import attempts, issues, production, tallies, turn, verdict
+from feature_delivery.services.control import attempts, issues, posting, production, tallies, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import milestone, record, tell_issue
@@ -256,7 +257,7 @@ def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, pers
     if promotion is not None and promotion.state in OPEN_PROMOTIONS:
         raise Refused(f"{feature.key} is in production and waits for its verdict: roll it back or keep it first.")
     text = f"{person} cancelled it. {reason}".strip()
-    attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text, by_hand=True)
+    attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text, person=person)
 
 
 def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: PersonName) -> None:
@@ -273,6 +274,10 @@ def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: Pers
     if row.frozen_commit is not None and row.frozen_commit != commit:
         raise Refused(f"Production is frozen for {row.frozen_commit}, not for {commit}: look at what is there now.")
     row.production_commit = commit
+    text = f"{person} adopted {commit[:10]} as the new head of {project.branches.production}."
+    unit.books.add(Event(project=project.name, feature_id=None, kind="adopted", text=text, person=person))
+    to = project.people.with_role(Who.OPERATOR, Who.MANAGER)
+    posting.announce(unit, project, f"adopted:{commit}:{now():%Y%m%d%H%M%S}", text, to=to)
     production.settle_lost(unit, project, commit)
     production.wake_stopped(unit, project)
     production.thaw(unit, project, row)

@@ -47,10 +47,11 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an errand: ``shown``, for a showing, is kept for the next one."""
+    """What came of an errand: ``shown``, for a showing, is kept for the next one; not ``tried``: another one failed."""
 
     error: Exception | None = None
     shown: dict[str, Any] | None = None
+    tried: bool = True
 
 
 def run(control: Control, project: ProjectConfig, errand: Claimed) -> Outcome:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.finding import Finding
+from feature_delivery.domain.team import why_stuck
 
 if TYPE_CHECKING:
     from feature_delivery.domain.names import BranchName, CommitSha
@@ -49,6 +50,7 @@ def examine(project: ProjectConfig, parts: Parts) -> list[Finding]:
         lambda: _platform(project, parts),
         lambda: [_webhook(project, parts)],
         lambda: [_people(project)],
+        lambda: _sign_offs(project),
         lambda: _inside("messages", parts.messages),
     )
     with ThreadPoolExecutor(len(looks), thread_name_prefix="examine") as pool:
@@ -133,3 +135,9 @@ def _people(project: ProjectConfig) -> Finding:
         sentence=f"No logins are written down for {', '.join(unnamed)}: what they do on {' and '.join(real)} counts "
         "only if they are called the same there. Write them as 'logins' in the project file.",
     )
+
+
+def _sign_offs(project: ProjectConfig) -> Iterator[Finding]:
+    """Say that nothing can be signed off; a finding, no fault of the file: one that counts must go on to count."""
+    if said := why_stuck(project.people):
+        yield Finding("sign-offs", well=False, sentence=said)

@@ -15,13 +15,14 @@ from feature_delivery.domain.records import (
     CandidateRecord,
     Feature,
     FeatureState,
+    PermitRecord,
     PromotionState,
     now,
 )
 from feature_delivery.domain.ways import Way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from feature_delivery.domain.freezes import Freeze
@@ -227,6 +228,11 @@ def _code(books: Books, feature: Feature) -> Flag:
 
 def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     promotion = books.promotion(feature, feature.attempt_number)
+    if promotion is not None and promotion.state is PromotionState.INTENDED and feature.state is FeatureState.ACTIVE:
+        # Whether it has moved the branch only the step itself can say: it ended without a word.
+        return Flag(
+            blocked=f"The promotion has begun and may have moved production. Clear {Step.PROMOTE} to finish it."
+        )
     if promotion is None or promotion.state in {PromotionState.DROPPED, PromotionState.INTENDED}:
         if feature.state is not FeatureState.ACTIVE:
             return Flag(over=True)
@@ -274,7 +280,7 @@ def _of_attempt(books: Books, project: ProjectConfig, feature: Feature, gate: St
         if feature.request_number is not None:
             return Flag(outcome=f"request {feature.request_number}")
         return Flag(waits_for=f"A merge request from {feature.branch} to {project.branches.preprod}.")
-    if gate is not Step.WAIT_FOR_REVIEW and (red := untested(books, feature, books.candidate(feature, attempt.number))):
+    if gate is not Step.WAIT_FOR_REVIEW and (red := _not_shippable(books, project, feature)):
         return Flag(blocked=red)
     if gate is Step.WAIT_FOR_TURN:
         return _turn(books, project, feature)
@@ -285,6 +291,14 @@ def _of_attempt(books: Books, project: ProjectConfig, feature: Feature, gate: St
     given = {v.person for v in heard if v.gate == gate and v.kind is DecisionKind.APPROVE}
     able = ", ".join(name for name in project.people.with_role(*policy.roles) if name not in given) or "nobody"
     return Flag(waits_for=f"{policy.count - len(given)} approval of: {able}.")
+
+
+def _not_shippable(books: Books, project: ProjectConfig, feature: Feature) -> str:
+    """Return why nobody needs to look at the candidate: it cannot ship, whatever they say."""
+    candidate = books.candidate(feature, feature.attempt_number)
+    return untested(books, feature, candidate) or (
+        rolled_back_before(books, project, candidate.tree) if candidate else ""
+    )
 
 
 def _turn(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
@@ -351,14 +365,29 @@ def production_evidence(books: Books, feature: Feature) -> Evidence:
     result = books.suite_result(feature, feature.attempt_number, Step.TEST_PRODUCTION)
     if result is None or result.commit != promotion.candidate:
         return Evidence("no_data", "No integration test has run in production.")
+    newest = {p.step: p for p in books.permits(feature) if p.attempt == promotion.attempt}
+    if silent := _without_result(newest, Step.TEST_PRODUCTION, kind="suite_done"):
+        return Evidence("no_data", silent)
     if result.red:
         return Evidence("fail", result.red)
-    observed = [
-        p
-        for p in books.permits(feature)
-        if p.step is Step.OBSERVE_PRODUCTION and p.attempt == promotion.attempt and p.result.get("kind") == "observed"
-    ]
-    found = observed[-1].result if observed else {}
+    passed = f"{result.executed} integration tests passed."
+    if silent := _without_result(newest, Step.OBSERVE_PRODUCTION, kind="observed"):
+        return Evidence("no_data", f"{passed} {silent}")
+    found = newest[Step.OBSERVE_PRODUCTION].result if Step.OBSERVE_PRODUCTION in newest else {}
     outcome = found.get("outcome", "no_data")
     said = " ".join(found.get("evidence", ()))
-    return Evidence(str(outcome), f"{result.executed} integration tests passed. {said}".strip())
+    return Evidence(str(outcome), f"{passed} {said}".strip())
+
+
+def _without_result(newest: Mapping[Step, PermitRecord], step: Step, *, kind: str) -> str:
+    """Return why what ``step`` found says nothing about production as it is now; empty when it does, or never ran.
+
+    ``newest``: the newest permit of each step. A step that was cleared and then could not run leaves the result of an
+    earlier time behind.
+    """
+    permit, deployed = newest.get(step), newest.get(Step.DEPLOY_PRODUCTION)
+    if permit is None:
+        return ""
+    if permit.result.get("kind") != kind:
+        return f"{step}: {permit.reason}" if permit.reason else f"{step} was begun and has not said how it ended."
+    return f"{step} has not run since the last deploy." if deployed is not None and deployed.id > permit.id else ""

@@ -358,7 +358,7 @@ def _at_production(facts: MetricFacts) -> Iterator[_Case]:
                 if one.failed and step.startswith("rollback."):
                     since = one.ended_at or one.moved_at
                     yield _Case(one.project, one.key, one.run_id, step, Trouble.ROLLBACK_FAILED, since)
-            case PromotionState.UNCERTAIN:
+            case PromotionState.UNCERTAIN | PromotionState.INTENDED:
                 yield _Case(one.project, one.key, one.run_id, step, Trouble.PRODUCTION_UNCERTAIN, one.moved_at)
             case _:
                 pass

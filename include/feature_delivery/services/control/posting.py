@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.errors import Error, Misconfigured, Permanent, Unavailable
 from feature_delivery.domain.messages import CHAT, MessageKind
 from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.process import GATES, Step
-from feature_delivery.domain.records import Feature, now
+from feature_delivery.domain.records import now
 from feature_delivery.services.control.alerts import bounded
 from feature_delivery.services.control.history import mend_later
 from feature_delivery.services.control.messages import about_project, compose
@@ -31,6 +32,11 @@ MENDED = frozenset({MessageKind.QUESTION, MessageKind.REMINDER, MessageKind.ALER
 
 LOG_AFTER = timedelta(seconds=2)
 """A task reports a failure before it has logged it."""
+
+
+def hopeless(error: Exception) -> bool:
+    """Say whether it lies with the message: what people can mend, and what is down, is waited for however long."""
+    return not isinstance(error, Error) or (isinstance(error, Permanent) and not isinstance(error, Misconfigured))
 
 
 def divide(control: Control, project: ProjectConfig, run_id: str) -> None:
@@ -128,7 +134,7 @@ def post(control: Control, project: ProjectConfig, errand: Claimed) -> None:
     _look_into_log(control, project, errand)
     message = _message(control, project, errand)
     control.channel(project, channel).send(message)
-    if channel == CHAT and message.kind in MENDED:
+    if channel == CHAT and message.kind in MENDED and errand.feature_id:
         # Whatever happened since it was worked out is looked at once more.
         with control.begin() as unit:
             unit.books.lock_project(project.name)
@@ -164,20 +170,31 @@ def mend(control: Control, project: ProjectConfig, errand: Claimed) -> None:
     """Make the feature's messages in the chat say what is so now.
 
     Raises:
-        Error: One of them could not be mended.
+        Error: One of them could not be mended. Unless it lies with the chat, the others were.
     """
     with control.begin() as unit:
-        found = _to_mend(unit, control, project, unit.books.feature_by_id(errand.feature_id))
-    if found:
-        chat = control.channel(project, CHAT)
-        for message in found:
-            chat.update(message)
+        feature = unit.books.feature_by_id(errand.feature_id)
+        markers = [sent.marker for sent in unit.books.posts_open(feature, CHAT)]
+    chat, first = control.channel(project, CHAT) if markers else None, None
+    for marker in markers:
+        try:
+            message = _as_it_is(control, project, errand.feature_id, marker)
+            if chat is not None and message is not None:
+                chat.update(message)
+        except Exception as error:
+            # A chat that fails at one message may do so each time; at two it is down.
+            if not hopeless(error) and (first is not None or not isinstance(error, Unavailable)):
+                raise
+            first = first or error
+    if first is not None:
+        raise first
 
 
-def _to_mend(unit: Unit, control: Control, project: ProjectConfig, feature: Feature) -> list[Message]:
-    found = []
-    for sent in unit.books.posts_open(feature, CHAT):
-        entry = unit.books.outbox_marked(project.name, post_marker(CHAT, sent.marker))
-        if entry is not None:
-            found.append(compose(unit.books, project, feature, entry.payload, sent.marker, control.places))
-    return found
+def _as_it_is(control: Control, project: ProjectConfig, feature_id: int, marker: str) -> Message | None:
+    """Return a feature's message in the chat as it would be sent now; ``None``: it is none of ours."""
+    with control.begin() as unit:
+        entry = unit.books.outbox_marked(project.name, post_marker(CHAT, marker))
+        if entry is None:
+            return None
+        feature = unit.books.feature_by_id(feature_id)
+        return compose(unit.books, project, feature, entry.payload, marker, control.places)

@@ -54,6 +54,8 @@ def observe_production(unit: Unit, project: ProjectConfig, head: CommitSha) -> s
 def freeze(unit: Unit, project: ProjectConfig, head: CommitSha | None, reason: str = "") -> None:
     """Stop promotions until an operator adopts ``head``, or until it is gone again; says so once per commit."""
     row = unit.books.lock_project(project.name)
+    if head is not None and head == row.production_commit:
+        return  # adopted while somebody still reported it
     if row.frozen_reason and row.frozen_commit in {head, None}:
         return  # known, or frozen by break glass, which only an adoption ends
     at = head[:10] if head else "a commit"
@@ -97,6 +99,7 @@ def settle_lost(unit: Unit, project: ProjectConfig, commit: CommitSha) -> None:
             row.lock_feature_id, row.lock_since = feature.id, now()
             if promotion.state is not PromotionState.ROLLING_BACK:
                 promotion.state, attempt.state = PromotionState.UNCERTAIN, AttemptState.PROMOTED
+                promotion.moved_at = promotion.moved_at or now()
         elif promotion.state is PromotionState.INTENDED:
             promotion.state = PromotionState.DROPPED
             rewind_later(unit, feature, Step.WAIT_FOR_TURN)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 from feature_delivery.domain.process import Step, Who
 from feature_delivery.domain.records import (
+    OPEN_PROMOTIONS,
     AttemptState,
     CandidateRecord,
     Deployment,
@@ -295,6 +296,9 @@ def _moved(scene: Scene, permit: PermitRecord, result: Moved) -> None:
             row.production_commit = promotion.candidate
             text = f"Production is at {promotion.candidate[:10]}."
             milestone(unit, scene.project, feature, "promoted", text, step=scene.step)
+        elif promotion.state in OPEN_PROMOTIONS:
+            # An adoption has called it promoted before the step could: only the step knows this.
+            promotion.irreversible = promotion.irreversible or result.irreversible
     elif scene.step is Step.RESTORE_BRANCH and promotion.state is PromotionState.ROLLING_BACK:
         promotion.restored = result.commit
         row.production_commit = result.commit

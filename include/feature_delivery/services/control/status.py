@@ -168,7 +168,7 @@ class FeatureLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureView:
-    """Everything known of a feature. ``run_state``: of its DAG run, in Airflow's words."""
+    """Everything known of a feature. ``run_state``: of its DAG run, in Airflow's words; ``host``: what kind it has."""
 
     project: str
     key: str
@@ -180,6 +180,7 @@ class FeatureView:
     reason: str
     run_id: str
     run_state: str
+    host: str
     branch: str | None
     issue_url: str
     request: RequestView | None
@@ -229,6 +230,7 @@ def feature_view(
         reason=feature.reason,
         run_id=feature.run_id,
         run_state=run_state,
+        host=project.host.kind,
         branch=feature.branch,
         issue_url=feature.issue_url,
         request=RequestView(number=feature.request_number, url=feature.request_url, author=feature.request_author)

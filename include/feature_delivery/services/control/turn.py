@@ -14,7 +14,7 @@ from feature_delivery.domain.records import (
     QueuePlace,
     now,
 )
-from feature_delivery.services.control.flags import frozen, missing_sign_offs, sign_offs, untested
+from feature_delivery.services.control.flags import frozen, not_ready, untested
 from feature_delivery.services.control.history import record
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def ask(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
     """Put the feature into the queue, at the place it had if it was there before, and give out the turn."""
     if unit.books.lock_project(project.name).lock_feature_id == feature.id:
-        if frozen(unit.books, project, feature) is None:
+        if may_go(unit.books, project, feature) and frozen(unit.books, project, feature) is None:
             return
-        free(unit, project, feature, keep_place=True)  # a feature that may go in spite of the freeze needs it
+        free(unit, project, feature, keep_place=True)  # one that may go needs it
     place = next((p for p in unit.books.queue(project.name) if p.feature_id == feature.id), None)
     if place is None:
         unit.books.add(QueuePlace(project=project.name, feature_id=feature.id))
@@ -65,8 +65,7 @@ def grant(unit: Unit, project: ProjectConfig, *, asking: Feature | None = None) 
 def may_go(books: Books, project: ProjectConfig, feature: Feature) -> bool:
     """Say whether nothing but production itself is missing for a promotion."""
     candidate = books.candidate(feature, feature.attempt_number)
-    lacking = missing_sign_offs(books, project, feature, *sign_offs(project))
-    return not lacking and not untested(books, feature, candidate)
+    return not not_ready(books, project, feature, candidate) and not untested(books, feature, candidate)
 
 
 def take_back(unit: Unit, project: ProjectConfig, feature: Feature) -> None:

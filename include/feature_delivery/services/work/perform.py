@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -102,16 +102,22 @@ def perform(
     return PERFORM[work.step](Job(work=work, tools=tools, report=report, say=say, watched=watched))
 
 
-def plan_watch(control: Control, task: TaskRef, tools: Tools, *, say: Say) -> WatchPlan | None:
+def plan_watch(
+    control: Control,
+    task: TaskRef,
+    tools: Tools,
+    *,
+    say: Say,
+    last_try: bool,
+    time_limit: type[BaseException] = TimeoutError,
+) -> WatchPlan | None:
     """Take a permit to watch production and return how it is watched; what is seen is judged under another one.
 
-    What the probe sees is kept under the first one meanwhile.
-
-    Raises:
-        Error: As ``carry_out``.
+    What the probe sees is kept under the first one meanwhile. What is reported, and raised, is as in ``carry_out``.
     """
     work = control.take_permit(task)
-    plan = production.watch_plan(Job(work=work, tools=tools, report=lambda _result: "", say=say))
+    with _telling(_Reports(control, task, work.permit), task.step, last_try=last_try, time_limit=time_limit):
+        plan = production.watch_plan(Job(work=work, tools=tools, report=lambda _result: "", say=say))
     if plan is None or not plan.probes:
         return plan
     keep = Kept(
@@ -153,29 +159,36 @@ def carry_out(
     """
     work = control.take_permit(task)
     reports = _Reports(control, task, work.permit)
-    try:
+    with _telling(reports, task.step, last_try=last_try, time_limit=time_limit):
         claim_for(control, tools, work)
         result = perform(work, tools, report=reports, say=say, watched=watched)
+    if problem := reports(result):
+        raise Refused(problem)
+    return work
+
+
+@contextmanager
+def _telling(reports: _Reports, step: Step, *, last_try: bool, time_limit: type[BaseException]) -> Iterator[None]:
+    """Report the step as failed where what goes wrong inside cannot be mended by another try; it is raised anyway."""
+    try:
+        yield
     except Temporary as error:
-        if last_try and task.step not in UNSURE:
+        if last_try and step not in UNSURE:
             _tell(reports, str(error))
         raise
     except Permanent as error:
         _tell(reports, str(error))
         raise
     except time_limit:
-        if task.step not in UNSURE:
-            _tell(reports, f"{task.step} took longer than its time limit and was stopped. Look at its log.")
+        if step not in UNSURE:
+            _tell(reports, f"{step} took longer than its time limit and was stopped. Look at its log.")
         raise
     except Exception as error:
         # A fault of ours: it goes on as it is, and the people at the gate learn where to look.
-        if last_try and task.step not in UNSURE:
+        if last_try and step not in UNSURE:
             with suppress(Error):
                 _tell(reports, f"It ended with {type(error).__name__}, which nobody expected. See its log.")
         raise
-    if problem := reports(result):
-        raise Refused(problem)
-    return work
 
 
 def _tell(reports: _Reports, reason: str) -> None:

@@ -24,7 +24,9 @@ def promote(job: Job) -> Moved | Failed:
     heads = job.heads()
     head = heads[branches.production]
     job.repository.fetch(head, candidate.commit, candidate.base)
-    if head == candidate.commit or job.repository.is_ancestor(candidate.commit, head):
+    moved_already = head == candidate.commit or job.repository.is_ancestor(candidate.commit, head)
+    irreversible = _irreversible(job, candidate.commit, moved_already=moved_already)
+    if moved_already:
         job.say(f"{branches.production} holds {candidate.commit[:10]} already.")
     elif work.done:
         raise Conflict(
@@ -43,8 +45,22 @@ def promote(job: Job) -> Moved | Failed:
         except Conflict as error:
             return Failed(reason=f"{error} Clear {Step.WAIT_FOR_TURN}.", cause="stale")
         job.say(f"{branches.production}: {candidate.base[:10]} -> {candidate.commit[:10]}")
-    migration = job.plan_at(candidate.commit).migration
-    return Moved(commit=candidate.commit, irreversible=migration.forward is not None and not migration.reversible)
+    return Moved(commit=candidate.commit, irreversible=irreversible)
+
+
+def _irreversible(job: Job, commit: CommitSha, *, moved_already: bool) -> bool:
+    """Say whether the release has a migration without a way back; asked before anything moves, as it may fail.
+
+    Where production has moved, a file that cannot be read takes nothing back: then nobody knows of a way.
+    """
+    try:
+        migration = job.plan_at(commit).migration
+    except Permanent as error:
+        if not moved_already:
+            raise
+        job.say(f"Whether its migration has a way back is not known: {error}")
+        return True
+    return migration.forward is not None and not migration.reversible
 
 
 def _refuse_other_tree(job: Job) -> None:

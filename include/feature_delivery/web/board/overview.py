@@ -97,6 +97,7 @@ class Overview:
         stops: Projects whose brake is on.
         held: Why nothing at all is done here; empty when all is well.
         outdated: Titles of projects whose file is wrong now, so that they count as they were, each with the fault.
+        stuck: Titles of projects in which nothing can be signed off, each with the reason.
     """
 
     filters: Filters
@@ -111,6 +112,7 @@ class Overview:
     stops: tuple[Stop, ...] = ()
     held: str = ""
     outdated: tuple[tuple[str, str], ...] = ()
+    stuck: tuple[tuple[str, str], ...] = ()
 
 
 _LATEST_FIRST = frozenset({Stage.DELIVERED, Stage.STOPPED})

@@ -22,6 +22,7 @@ from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.records import Feature, now
+from feature_delivery.domain.team import why_stuck
 from feature_delivery.domain.ways import Way
 from feature_delivery.services.control import brake, decide, figures, glass
 from feature_delivery.services.control.board import Card, ended_card
@@ -135,7 +136,8 @@ def _overview(who: Reader, user: object, asked: Filters) -> Overview:
     wrong = settings.survey().outdated
     outdated = tuple((one.title, wrong[one.name]) for one in found.projects if one.name in wrong)
     stops = tuple(_stops(found, snapshot.brakes, who.name))
-    return replace(found, held=snapshot.held, stops=stops, outdated=outdated)
+    stuck = tuple((one.title, said) for one in found.projects if (said := why_stuck(one.people)))
+    return replace(found, held=snapshot.held, stops=stops, outdated=outdated, stuck=stuck)
 
 
 def _stops(found: Overview, brakes: Mapping[ProjectName, str], reader: str) -> Iterator[Stop]:

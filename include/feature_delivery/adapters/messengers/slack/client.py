@@ -24,6 +24,7 @@ QUIET.setLevel(logging.CRITICAL)
 
 LATER = frozenset(
     {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org", "accesslimited"}
+    | {"update_failed", "external_channel_migrating"}
 )
 PLACE = {
     "channel_not_found": "it does not exist, or it is private and the app is not in it",
@@ -31,10 +32,19 @@ PLACE = {
     "is_archived": "it is archived",
     "restricted_action": "the workspace lets only some post there",
     "restricted_action_read_only_channel": "it is read-only",
+    "restricted_action_thread_only_channel": "no thread can be begun there",
+    "restricted_action_non_threadable_channel": "it takes no replies in threads",
+    "is_inactive": "it is frozen, archived or deleted",
 }
+THREAD = frozenset(
+    {"thread_not_found", "invalid_thread_ts", "cannot_reply_to_message"}
+    | {"restricted_action_thread_locked", "thread_locked"}
+)
+"""The message that began the thread is gone (what Slack leaves in its place takes no reply), or locked."""
 ACCESS = frozenset(
     {"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "org_login_required"}
     | {"team_access_not_granted", "not_allowed_token_type", "ekm_access_denied", "two_factor_setup_required"}
+    | {"no_permission", "access_denied", "enterprise_is_restricted", "team_not_found"}
 )
 UNFIT = frozenset(
     {"invalid_blocks", "invalid_blocks_format", "msg_too_long", "msg_blocks_too_long", "too_many_attachments"}
@@ -47,6 +57,14 @@ _WORD = re.compile(r"[a-z][a-z0-9_]{0,59}\Z")
 
 class Unfit(Refused):
     """Slack does not take the message as it is; a plainer one it does."""
+
+
+class NoPlace(Misconfigured):
+    """Nothing can be said in the channel, whatever it is."""
+
+
+class NoThread(NotFound):
+    """The thread takes no reply any more; another one does."""
 
 
 class Api:
@@ -73,7 +91,9 @@ class Api:
             RateLimited: Slack asks us to wait.
             Unavailable: Slack did not answer, or answered nonsense; a message may have arrived.
             Misconfigured: The token is not accepted, or the app lacks a right.
-            NotFound: There is no such channel, user or message for the app.
+            NoPlace: There is no such channel for the app, or it is closed.
+            NoThread: There is no such thread, or it is closed.
+            NotFound: There is no such user or message for the app.
             Unfit: Slack does not take the message as it is.
             Refused: Slack refuses it for another reason.
         """
@@ -120,7 +140,9 @@ class Api:
             return Unavailable(f"{start} it has a problem of its own ({code or status}). Try again.")
         if code in PLACE:
             why = PLACE[code]
-            return NotFound(f"{start} the channel {self._channel}: {why}. Invite the app there, or name another one.")
+            return NoPlace(f"{start} the channel {self._channel}: {why}. Invite the app there, or name another one.")
+        if code in THREAD:
+            return NoThread(f"{start} its thread is gone or closed ({code}).")
         if code in ACCESS:
             token = f"the token of the Connection {self._connection!r}"
             return Misconfigured(f"{start} {token} is not accepted ({code}). Put a new one there.")

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.messengers.slack.text import escaped
-from feature_delivery.domain.errors import Misconfigured, NotFound
+from feature_delivery.domain.errors import NotFound, Permanent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ class Accounts:
         try:
             found = api.ask("users.lookupByEmail", "look up a person", email=email)
             user = str((found.get("user") or {}).get("id", ""))
-        except (NotFound, Misconfigured):
+        except Permanent:
             user = ""  # a person is named without a mention: a message is worth more than that
         user = user if USER.match(user) else ""
         with self._lock:

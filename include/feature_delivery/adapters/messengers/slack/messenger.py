@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from feature_delivery.adapters.messengers.posts import Sent
 from feature_delivery.adapters.messengers.slack import blocks as kit
-from feature_delivery.adapters.messengers.slack.client import Unfit
+from feature_delivery.adapters.messengers.slack.client import NoPlace, NoThread, Unfit
 from feature_delivery.adapters.messengers.slack.text import cut, escaped
-from feature_delivery.domain.errors import NotFound, Permanent, RateLimited
+from feature_delivery.domain.errors import NotFound, Permanent, RateLimited, Refused
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.records import now
@@ -37,6 +38,8 @@ EVENT = "feature_delivery_message"
 """Type of the metadata by which a message is known again."""
 
 CLOCKS_DIFFER = timedelta(minutes=10)
+_log = logging.getLogger(__name__)
+
 PAGE, PAGES = 200, 10
 """So many messages, and so often, are looked through for one that may have arrived."""
 
@@ -66,13 +69,19 @@ class SlackMessenger:
         known = self._posts.find(message.project, CHAT, message.id)
         if known is not None and known.place:
             return
-        thread = self._thread(message) if message.key is not None else ""
-        self._post(message, message.id, thread, known, *self._said(message))
+        thread, said = self._thread(message) if message.key is not None else "", self._said(message)
+        try:
+            self._post(message, message.id, thread, known, *said)
+        except NoThread:
+            if not thread:
+                raise
+            # Somebody has deleted or locked it. What happens to the feature is told all the same, in another one.
+            self._post(message, message.id, self._thread(message, gone=thread), None, *said)
         if known is not None:
             self.update(message)  # where it has arrived before, it may say what was so then
 
     def update(self, message: Message) -> None:
-        """Make it say what is so now, if that is something else; one that is gone stays gone."""
+        """Make it say what is so now, if that is something else; one that is gone, or cannot be changed, stays so."""
         known = self._posts.find(message.project, CHAT, message.id)
         if known is None or not known.place:
             return  # it is sent with what is so then
@@ -82,8 +91,13 @@ class SlackMessenger:
             what = f"mend a message in the channel {known.place}"
             try:
                 self._plainer("chat.update", what, message, shown, text, channel=known.place, ts=known.ts)
-            except NotFound:
-                settled = True  # somebody has deleted it
+            except (NotFound, Refused) as error:
+                _log.info("A message of %s stays as it is: %s", message.project, error)
+                settled = True
+            except NoPlace:
+                if known.place == self._config.channel:
+                    raise
+                settled = True  # the project speaks in another channel by now
         if digest != known.digest or settled != known.settled:
             changed = replace(known, digest=digest, settled=settled)
             self._posts.keep(message.project, CHAT, message.id, changed)
@@ -128,12 +142,17 @@ class SlackMessenger:
             return Finding("channel", well=False, sentence=said)
         return Finding("channel", well=True, sentence=f"Posts to #{channel.get('name')}.")
 
-    def _thread(self, message: Message) -> str:
-        """Return the thread of a feature; begun when there is none yet."""
+    def _thread(self, message: Message, *, gone: str = "") -> str:
+        """Return the thread of a feature; begun when there is none yet in this channel, or none but ``gone``."""
         marker = f"thread:{message.run_id or message.key}"
         known = self._posts.find(message.project, CHAT, marker)
         if known is not None and known.place:
-            return known.ts
+            if known.place == self._config.channel and known.ts != gone:
+                return known.ts
+            # Forgotten, so that what is about to be sent is looked for from now on.
+            self._posts.keep(message.project, CHAT, marker, replace(known, place=""))
+            self._posts.withdraw(message.project, CHAT, marker)
+            known = None
         shown, text = kit.root(message)
         return self._post(message, marker, "", known, shown, text, settled=True)
 
