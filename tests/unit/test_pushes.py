@@ -9,10 +9,14 @@ import pytest
 from feature_delivery.domain.errors import Conflict, Error, Unavailable
 from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, CommitSha, feature_key
+from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.services.control import reconcile as module
 from feature_delivery.services.control import webhooks
+from feature_delivery.services.control.attempts import give_up
+from feature_delivery.services.control.gates import enter
 from feature_delivery.services.control.pushers import kept
 from feature_delivery.services.control.start import Start, start
 from tests.support.cooperation import bring
@@ -145,6 +149,27 @@ def test_who_pushed_is_forgotten_with_the_branch_and_heard_beside_a_webhook_that
     stage.reconcile()
     with stage.begin() as unit:
         assert kept(unit, stage.project) == {}
+
+
+def test_a_push_starts_a_delivery_anew_where_the_newest_one_is_over_and_an_earlier_one_not_shown_yet(
+    stage: Stage,
+) -> None:
+    stage.decide(stage.at(Step.WAIT_FOR_VERDICT), "max", Step.WAIT_FOR_VERDICT, DecisionKind.KEEP)
+    stage.settle()
+    shipped = stage.feature()
+    assert (shipped.state, shipped.branch is not None) == (FeatureState.SHIPPED, True)
+    branch = BranchName("feature/SHOP-1-more")
+    stage.push(branch)
+    stage.reconcile([pushed(branch, "rob")])
+    assert stage.feature().delivery == 1
+    with stage.begin() as unit:
+        start(unit, stage.project, Start(key=shipped.key))
+    with stage.begin() as unit:
+        again = enter(unit, stage.project, "SHOP-1__2")
+        give_up(unit, stage.project, again, FeatureState.CANCELLED, "Not now.", person="max")
+    stage.push(branch)
+    stage.reconcile([pushed(branch, "rob")])
+    assert (stage.feature().delivery, stage.feature().branch) == (3, branch)
 
 
 def test_a_listing_that_is_not_whole_starts_no_old_branch_when_the_next_one_is(

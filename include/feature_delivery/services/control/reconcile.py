@@ -222,10 +222,11 @@ def _new_features(  # noqa: PLR0917 - the round's facts, in the order of their r
     said: list[str] = []
     later: dict[BranchName, CommitSha | None] = {}
     keys = {b: key for b in pushed if (key := pushers.key_of(project, b))} if project.choices.start_on_push else {}
-    over = _over(control, project, set(keys.values()) - before.newest.keys())
+    active = {key for key, known in before.newest.items() if known.state is FeatureState.ACTIVE}
+    newest = _newest(control, project, set(keys.values()) - active)
     for branch, key in keys.items():
         head = heads.get(branch)
-        if head is None or not _startable(before.newest.get(key) or over.get(key), head):
+        if head is None or key in active or not _startable(newest.get(key), head):
             continue
         try:
             if not branch_facts(outside, project, head, heads).ahead:
@@ -253,8 +254,8 @@ def _startable(known: Known | None, head: CommitSha) -> bool:
     return known is None or (known.state not in {FeatureState.ACTIVE, FeatureState.SHIPPED} and head != known.head)
 
 
-def _over(control: Control, project: ProjectConfig, keys: set[FeatureKey]) -> dict[FeatureKey, Known]:
-    """Return the newest delivery of those of ``keys`` that were delivered before: there is no end to what is over."""
+def _newest(control: Control, project: ProjectConfig, keys: set[FeatureKey]) -> dict[FeatureKey, Known]:
+    """Return the newest delivery of those of ``keys`` that have one; a snapshot holds none that is over."""
     if not keys:
         return {}
     with control.begin() as unit:
