@@ -151,6 +151,22 @@ def test_who_pushed_is_forgotten_with_the_branch_and_heard_beside_a_webhook_that
         assert kept(unit, stage.project) == {}
 
 
+def test_who_pushed_for_a_delivery_that_was_given_up_may_not_approve_the_next_one_from_that_branch(
+    stage: Stage,
+) -> None:
+    feature = stage.at(REVIEW)
+    assert feature.branch is not None
+    stage.push(feature.branch, who="dan")
+    stage.reconcile([pushed(feature.branch, "rob")])
+    with stage.begin() as unit:
+        give_up(
+            unit, stage.project, enter(unit, stage.project, "SHOP-1"), FeatureState.CANCELLED, "Not now.", person="max"
+        )
+    stage.start("SHOP-1", feature.branch)
+    assert stage.feature().delivery == 2
+    assert stage.feature().pushers == ["rob"]
+
+
 def test_a_push_starts_a_delivery_anew_where_the_newest_one_is_over_and_an_earlier_one_not_shown_yet(
     stage: Stage,
 ) -> None:

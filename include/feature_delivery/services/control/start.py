@@ -80,8 +80,8 @@ def start(unit: Unit, project: ProjectConfig, asked: Start) -> tuple[Feature, bo
     feature = unit.books.feature(project.name, asked.key)
     if feature is not None and feature.state is FeatureState.ACTIVE:
         return feature, False
-    delivery = feature.delivery + 1 if feature is not None else 1
-    made = _new(unit, project, asked, delivery=delivery, run=run_id(asked.key, delivery))
+    run = run_id(asked.key, feature.delivery + 1 if feature is not None else 1)
+    made = _new(unit, project, asked, before=feature, run=run)
     unit.runs.start(RunRef(project.name, made.run_id), conf=_conf(made, by=asked.by), note=_note(made))
     return made, True
 
@@ -140,20 +140,22 @@ def adopt_run(unit: Unit, project: ProjectConfig, run: RunRef) -> Feature:
             f"{asked.key} is under delivery already, in run {known.run_id!r} of {project.dag_id}: "
             f"follow that run, or cancel it first with 'feature-delivery cancel {asked.key}'."
         )
-    return _new(unit, project, asked, delivery=known.delivery + 1 if known else 1, run=run.run_id)
+    return _new(unit, project, asked, before=known, run=run.run_id)
 
 
-def _new(unit: Unit, project: ProjectConfig, asked: Start, *, delivery: int, run: str) -> Feature:
+def _new(unit: Unit, project: ProjectConfig, asked: Start, *, before: Feature | None, run: str) -> Feature:
+    """Register a feature. ``before``: the delivery before it; its branch may hold what was pushed for that one."""
     feature = Feature(
         project=project.name,
         key=asked.key,
-        delivery=delivery,
+        delivery=before.delivery + 1 if before is not None else 1,
         run_id=run,
         title=asked.title,
         description=asked.description,
         requester=asked.requester,
         branch=asked.branch,
         wanted_commit=asked.commit,
+        pushers=[*before.pushers] if before is not None and before.state.ended_without_shipping else [],
     )
     unit.books.add(feature)
     pushers.begun(unit, project, feature)
