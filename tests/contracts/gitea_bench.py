@@ -36,6 +36,9 @@ def gitea_host_bench(directory: Path) -> Iterator[host_bench.Bench]:
             comments=stage.comments,
             statuses=stage.statuses,
             moment=tracker_bench.next_second,
+            edit=lambda number, text: fake.person("amy").call(
+                "PATCH", f"/issues/comments/{fake.repository.issues[number].comments[-1].id}", {"body": text}
+            ),
             dismiss=lambda number, person: _dismiss(stage, number, person),
             merge=lambda number, how: fake.person("amy").merge(number, how),
             close=lambda number: fake.person("bob").call("PATCH", f"/pulls/{number}", {"state": "closed"}),

@@ -46,6 +46,7 @@ def github_host_bench(directory: Path) -> Iterator[host_bench.Bench]:
             comments=world.fake.texts,
             statuses=page.statuses,
             moment=lambda: moment(world),
+            edit=page.edit,
             dismiss=page.dismiss,
             merge=lambda number, method: world.fake.merge(number, "dave", method=method),
             close=lambda number: world.fake.close(world.fake.items[number], "bob"),
@@ -107,6 +108,10 @@ class _HostPage:
         for review in self._fake.reviews:
             if (review.on, review.user) == (number, person):
                 self._fake.dismiss(review)
+
+    def edit(self, number: int, text: str) -> None:
+        comment = [one for one in self._fake.comments if one.on == number][-1]
+        comment.body, comment.updated, comment.edited = text, self._fake.now(), self._fake.now()
 
     def asked(self, number: int) -> host_bench.Asked:
         item = self._fake.items[number]

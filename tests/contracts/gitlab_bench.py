@@ -47,6 +47,9 @@ def gitlab_host_bench(directory: Path) -> Iterator[host_bench.Bench]:
             comments=lambda number: seen(requests[number]),
             statuses=stage.statuses,
             moment=moment,
+            edit=lambda number, text: fake.person("amy").call(
+                "PUT", f"/merge_requests/{number}/notes/{requests[number].notes[-1].id}", {"body": text}
+            ),
             dismiss=lambda number, person: fake.person(person).unapprove(number),
             merge=lambda number, how: fake.merge_by_hand(fake.project, requests[number], how, fake.user("amy")),
             close=lambda number: fake.person("bob").call("PUT", f"/merge_requests/{number}", {"state_event": "close"}),

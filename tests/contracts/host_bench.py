@@ -33,6 +33,7 @@ class Bench:
         ship: Let the target hold the head of a request, as a promotion does, so that it can be shown as merged.
         review: A person's review of the head of now: number, login, kind, comment.
         write: A person's comment: number, login, text.
+        edit: Somebody else changes the text of the newest comment: number, text.
         comments: What readers see of a request's comments, oldest first, ours and others'; markers are not seen.
         statuses: The statuses in force on a commit, by name.
         moment: A time after everything so far and before everything to come, by the host's clock; lets time pass.
@@ -57,6 +58,7 @@ class Bench:
     comments: Callable[[int], list[str]]
     statuses: Callable[[CommitSha], list[Status]]
     moment: Callable[[], datetime]
+    edit: Callable[[int, str], object] | None = None
     dismiss: Callable[[int, str], object] | None = None
     merge: Callable[[int, str], object] | None = None
     close: Callable[[int], object] | None = None

@@ -109,6 +109,7 @@ def fake_bench(directory: Path) -> Iterator[Bench]:
         comments=host.texts,
         statuses=lambda commit: [(name, *found) for name, found in sorted(host.status.get(commit, {}).items())],
         moment=later,
+        edit=lambda number, text: host.edit(number, host.pages[number].thread[-1][1].id, text),
         dismiss=host.dismiss,
         merge=lambda number, _: host.end(number, RequestState.MERGED),
         close=lambda number: host.end(number, RequestState.CLOSED),
@@ -371,6 +372,21 @@ def test_comments_of_people_are_read_oldest_first_and_ours_are_left_out(bench: B
     assert found_now == bench.host.comments(number)
     assert found_now[0].at < found_now[1].at
     assert found_now[0].at.tzinfo is not None
+
+
+def test_a_comment_that_somebody_changed_later_says_so(bench: Bench) -> None:
+    number = opened(bench).number
+    bench.write(number, "carol", "/status")
+    bench.write(number, "dave", "Hm.")
+    assert not any(one.edited for one in bench.host.comments(number))
+    if bench.edit:
+        bench.moment()
+        bench.edit(number, "/keep it")
+        found_now = bench.host.comments(number)
+        assert [(one.author, one.text, one.edited) for one in found_now] == [
+            ("carol", "/status", False),
+            ("dave", "/keep it", True),
+        ]
 
 
 def test_older_comments_are_not_read_again(bench: Bench) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from feature_delivery.domain.errors import NotFound, Refused, Unavailable
+from feature_delivery.domain.errors import NotFound, RateLimited, Refused, Unavailable
 from feature_delivery.domain.names import BranchName
 from feature_delivery.ports.git_host import DeploymentState, RequestState, ReviewKind, StatusState
 from tests.contracts.github_world import (
@@ -300,6 +301,36 @@ def test_an_old_comment_that_is_edited_does_not_count_as_new(world: GitHubWorld)
     old.body, old.updated = "/approve", datetime.now(UTC)
     found = world.host().comments(number, since=datetime.now(UTC) - timedelta(hours=1))
     assert [one.id for one in found] == [f"comment-{new.id}"]
+
+
+@pytest.mark.parametrize("line", [True, False])
+def test_where_rest_does_not_tell_of_an_edit_graphql_is_asked_about_commands(world: GitHubWorld, line: bool) -> None:  # noqa: FBT001
+    number = world.opened().number
+    if line:
+        said: Any = world.fake.write(number, "carol", "/approve", line=True)
+        said.updated += timedelta(minutes=5)  # it was drafted, and submitted with a review
+    else:
+        said = world.fake.review(number, "carol", "COMMENTED", "/approve")
+    world.fake.write(number, "dave", "Why?", line=True)
+    host = world.host()
+    world.forget()
+    assert [one.edited for one in host.comments(number) if one.text == "/approve"] == [False]
+    assert [call.path for call in world.server.calls()].count("/graphql") == 1
+    said.edited = world.fake.now()
+    assert [one.edited for one in host.comments(number) if one.text == "/approve"] == [True]
+
+
+def test_a_command_that_graphql_does_not_show_may_have_been_edited_and_limits_are_waited_for(
+    world: GitHubWorld,
+) -> None:
+    number = world.opened().number
+    world.fake.review(number, "carol", "COMMENTED", "/approve")
+    world.fake.graphql_says = "FORBIDDEN"
+    assert [one.edited for one in world.host().comments(number)] == [True]
+    for kind, error in (("RATE_LIMITED", RateLimited), ("INTERNAL", Unavailable)):
+        world.fake.graphql_says = kind
+        with pytest.raises(error):
+            world.host().comments(number)
 
 
 # --- statuses and deployments ---

@@ -172,7 +172,14 @@ def test_nobody_has_said_anything_of_a_commit_that_was_not_the_head_then(
     carol = User(id=1, username="carol")
     times = sorted(pushes)
     notes = [
-        Note(id=i, body="requested changes", author=carol, created_at=BEGIN + at * DAY, system=True)
+        Note(
+            id=i,
+            body="requested changes",
+            author=carol,
+            created_at=(said := BEGIN + at * DAY),
+            updated_at=said,
+            system=True,
+        )
         for i, at in enumerate(requested)
     ]
     facts = Facts(

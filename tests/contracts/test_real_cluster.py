@@ -17,7 +17,7 @@ from feature_delivery.adapters.platforms.kubernetes.resources import DEPLOYMENT,
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.errors import Conflict, Misconfigured
 from tests import shops
-from tests.contracts.kubernetes.cases import REF
+from tests.contracts.kubernetes.cases import REF, ignore
 from tests.contracts.real_cluster import NONE_GIVEN, RealBench, RealCluster
 from tests.unit.adapters.test_kubernetes_manifests import IMAGE, SOURCE, everything
 
@@ -62,7 +62,7 @@ def test_admission_takes_every_object_under_the_restricted_standard(bench: RealB
 def test_fields_that_a_release_drops_go_whether_they_came_by_post_or_by_apply(bench: RealBench) -> None:
     place = place_of(bench)
     for label, names in (("one", {"OLD": "1", "KEPT": "1"}), ("two", {"KEPT": "2"}), ("three", {"NEW": "3"})):
-        release = make_release(place, shops.release(label, variables=names))
+        release = make_release(place, shops.release(label, variables=names), say=ignore)
         found = place.apply(release.manifests[0])
         env = found["spec"]["template"]["spec"]["containers"][0]["env"]
         assert {one["name"]: one["value"] for one in env if one["name"] in {"OLD", "KEPT", "NEW"}} == names
@@ -72,9 +72,9 @@ def test_fields_that_a_release_drops_go_whether_they_came_by_post_or_by_apply(be
 
 def test_a_writer_with_an_old_reading_is_refused_by_the_server_itself(bench: RealBench) -> None:
     place = place_of(bench)
-    manifest = make_release(place, shops.release("one")).manifests[0]
+    manifest = make_release(place, shops.release("one"), say=ignore).manifests[0]
     old = place.apply(manifest)["metadata"]["resourceVersion"]
-    place.apply(make_release(place, shops.release("two")).manifests[0])
+    place.apply(make_release(place, shops.release("two"), say=ignore).manifests[0])
     body = apply.stamped(manifest, REF)
     body["metadata"]["resourceVersion"] = old
     query = {"fieldManager": MANAGER, "force": "true"}

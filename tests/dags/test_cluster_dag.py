@@ -130,15 +130,19 @@ def test_one_projects_cluster_that_is_away_keeps_no_other_project_from_its_round
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException  # noqa: PLC0415 - after Airflow's environment
 
-    from feature_delivery.orchestration import operators  # noqa: PLC0415 - as above
+    from feature_delivery.bootstrap import clusters  # noqa: PLC0415 - as above
+    from feature_delivery.orchestration import operators  # noqa: PLC0415
     from feature_delivery.services.work import reap  # noqa: PLC0415
 
     (projects / "other.yaml").write_text(text().replace("name: shop", "name: other", 1))
     reaped: list[str] = []
+    monkeypatch.setattr(clusters, "api_client", lambda name: SimpleNamespace(name=name))
 
-    def reaping(_control: object, project: str, *_: object, **__: object) -> tuple[str, ...]:
+    def reaping(_control: object, project: str, platform_of: Any, **_: object) -> tuple[str, ...]:
         reaped.append(project)
         if project == "other":
+            stays = platform_of("here").settings.destroy_timeout
+            assert stays <= operators.REAPING_PATIENCE, "a namespace that does not go holds no round up: the next looks"
             raise Unavailable("the cluster is away")
         return ()
 

@@ -25,7 +25,7 @@ from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.domain.project import LOCAL_QUEUE
 from tests.support.airflow_instance import TRIVIAL_DAG
 from tests.support.compose import ROOT
-from tests.support.compose_stack import living, needs_stack, stack
+from tests.support.compose_stack import Stack, living, needs_stack, stack
 from tests.support.prometheus import eventually
 from tests.support.stack_shop import DAG, REPOSITORY, SHOP, STATE, Max, push, put_shop, services
 from tests.support.statsd import Figure, Heard, exported, heard, spoken_of
@@ -300,9 +300,19 @@ def test_every_health_check_sees_that_its_service_is_dead(running: Running) -> N
         running.stack.kill_main(name)
     with ThreadPoolExecutor(2) as two:
         content = [name for name, well in zip(names, two.map(running.stack.is_healthy, names), strict=True) if well]
+    roll_back_directly(running.stack)
     running.stack.kill_main("postgres")
     assert content == []
     assert not running.stack.is_healthy("postgres")
+
+
+def roll_back_directly(stack: Stack) -> None:
+    """With the database alone, the container that has the shop knows it and the ledger, and says what is to be done."""
+    environment = stack.services["worker-local"].environment
+    done = stack.containers["worker-local"].run(
+        ("feature-delivery", "rollback", KEY, "--direct"), environment, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (1, f"{KEY} was delivered: there is nothing to decide any more.\n")
 
 
 def test_the_backup_goes_back_into_a_new_stack(running: Running) -> None:

@@ -191,6 +191,9 @@ class FakeBooks:
             if (project is None or f.project == project) and (not wanted or f.state in wanted)
         ][:limit]
 
+    def newest_features(self, project: ProjectName, keys: Collection[FeatureKey]) -> dict[FeatureKey, Feature]:
+        return {key: found for key in keys if (found := self.feature(project, key)) is not None}
+
     def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
         wanted = feature.attempt_number if number is None else number
         return next((a for a in self.of(Attempt) if a.feature_id == feature.id and a.number == wanted), None)

@@ -184,6 +184,12 @@ class FakeGitHost:
         page.changed_at = records.now()
         return written
 
+    def edit(self, number: int, comment: str, text: str) -> None:
+        """Change a comment's text: whoever may write to the repository may."""
+        page = self._page(number)
+        page.thread = [(m, replace(c, text=text, edited=True) if c.id == comment else c) for m, c in page.thread]
+        page.changed_at = records.now()
+
     def end(self, number: int, state: RequestState) -> None:
         self._change(self._page(number), state=state)
 

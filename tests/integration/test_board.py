@@ -14,14 +14,14 @@ from airflow.api_fastapi.app import get_auth_manager
 from sqlalchemy import event
 
 from feature_delivery.domain import records
-from feature_delivery.domain.names import ProjectName, feature_key
+from feature_delivery.domain.names import PersonName, ProjectName, feature_key
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Decision, now, system_time
 from feature_delivery.web import workers
 from feature_delivery.web.board import csrf, pulse
 from feature_delivery.web.transaction import begin, session
 from tests.support.board_app import browser
-from tests.support.board_world import crowd
+from tests.support.board_world import Planted, crowd
 from tests.support.web_app import Shop, eventually
 
 REVIEW = {"gate": "review.wait_for_review", "kind": "approve", "comment": "Well done.", "commit": ""}
@@ -105,6 +105,18 @@ def test_what_may_not_count_is_refused_with_the_sentence_that_was_shown_before(b
     assert f"<bdi>{html.escape(shown)}</bdi>" in answer.text
     assert "I &lt;b&gt;like&lt;/b&gt; it</textarea>" in answer.text, "what was written is not lost"
     assert [d.accepted for d in decisions("SHOP-6") if d.way == "board" and d.comment] == [False]
+    # What has lost its weight since is not shown as given either: rita turned out to have worked on it herself.
+    with begin() as unit:
+        feature = unit.books.feature(ProjectName("shop"), feature_key("SHOP-7"))
+        assert feature is not None
+        Planted(unit.books, feature, now()).said(Step.WAIT_FOR_REVIEW, "rita")
+    with browser(busy, "tess") as tess:
+        assert "rita has approved" in tess.get("/shop/SHOP-7").text
+        with begin() as unit:
+            attempt = unit.books.attempt(feature)
+            assert attempt is not None
+            attempt.authors = [PersonName("rita")]
+        assert "rita has approved" not in tess.get("/shop/SHOP-7").text
 
 
 def test_a_stranger_may_look_and_is_told_why_no_more(busy: Shop) -> None:

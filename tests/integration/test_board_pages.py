@@ -5,12 +5,16 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.ports.board import FeatureRow
+from feature_delivery.web.board import routes
 from feature_delivery.web.board.language import languages
 from feature_delivery.web.board.routes import router
 from feature_delivery.web.errors import CODES
@@ -99,6 +103,24 @@ def test_filters_are_in_the_address(rita: httpx.Client) -> None:
     found = rita.get("/", params={"q": "pay INVOICE"}).text
     assert set(re.findall(r'class="key">(SHOP-\d+)', found)) == {"SHOP-3", "SHOP-11", "SHOP-19"}
     assert "Nothing matches" in rita.get("/", params={"q": "<nothing>"}).text
+
+
+def test_what_has_ended_is_searched_in_the_project_that_is_asked_for_only(
+    rita: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another project's newer ones, of which only so many are found, would push its own out of the list."""
+    among: list[set[str]] = []
+
+    def found(_books: object, _text: str, projects: Collection[ProjectName], *, limit: int) -> tuple[FeatureRow, ...]:
+        assert limit
+        among.append(set(projects))
+        return ()
+
+    monkeypatch.setattr(routes, "visible", lambda _user: frozenset({ProjectName("shop"), ProjectName("other")}))
+    monkeypatch.setattr(SqlBoardBooks, "search_ended", found)
+    for project in ("shop", "", "nope"):
+        assert rita.get("/", params={"q": "gift", "project": project}).status_code == 200
+    assert among == [{"shop"}, {"shop", "other"}, set()]
 
 
 def test_nothing_changes_by_reading() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -99,6 +101,15 @@ def test_before_production_has_run_the_copy_follows_the_original(tmp_path: Path)
     git(original, "commit", "--quiet", "--allow-empty", "--message", "The health check mended")
     shop = made(home, original)
     assert set(heads(shop.repository).values()) == {git(original, "rev-parse", "HEAD")}
+
+
+def test_a_copy_of_another_branch_is_named_and_goes_on_when_no_branch_is(tmp_path: Path) -> None:
+    original, home = shop_at(tmp_path / "shop"), tmp_path / "home"
+    git(original, "branch", "17.0")
+    assert made(home, original, branch="17.0").project.branches.production == "17.0"
+    with pytest.raises(Misconfigured, match=r"from branch '17\.0' of .*, not from 'main'\. Leave --branch out"):
+        made(home, original, branch="main")
+    assert set(heads(made(home, original).repository)) == {"17.0", "preprod"}
 
 
 def test_another_shop_of_the_same_name_is_refused(tmp_path: Path) -> None:
@@ -219,9 +230,10 @@ class Elsewhere(BaseHTTPRequestHandler):
     """An installation that lets nobody in, or is somebody else's web server."""
 
     answers: tuple[int, bytes] = (401, b'{"detail": "Invalid credentials"}')
+    heard: list[bytes]
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.heard.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         status, body = self.answers
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -235,13 +247,19 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def elsewhere(status: int, body: bytes) -> Iterator[str]:
-    handler = type("Handler", (Elsewhere,), {"answers": (status, body)})
+def elsewhere(
+    status: int, body: bytes, *, heard: list[bytes] | None = None, certificate: Path | None = None
+) -> Iterator[str]:
+    handler = type("Handler", (Elsewhere,), {"answers": (status, body), "heard": [] if heard is None else heard})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if certificate is not None:
+        inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        inside.load_cert_chain(certificate)
+        server.socket = inside.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
@@ -267,6 +285,74 @@ def test_a_wrong_password_or_a_foreign_server_gives_one_sentence(
         answer = command("status")
     answer.refused(words)
     assert "wr0ng-password" not in answer.err
+
+
+def test_with_a_token_nobody_is_put_in_the_place_of_whose_it_is(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+    monkeypatch.setenv("FEATURE_DELIVERY_TOKEN", "t0ken")
+    with elsewhere(200, b'{"key": "SHOP-1", "run_id": "SHOP-1", "started": true}', heard=heard) as address:
+        monkeypatch.setenv("FEATURE_DELIVERY_URL", address)
+        assert command("start", "SHOP-1", "--project", "shop").code == 0
+        assert command("start", "SHOP-1", "--project", "shop", "--requester", "ann").code == 0
+        said = command("approve", "SHOP-1", "--gate", "review", "--project", "shop")
+        loud = command("override", "SHOP-1", "--gate", "turn", "--reason", "It burns", "--project", "shop")
+    assert [json.loads(each)["requester"] for each in heard[:2]] == ["", "ann"]
+    assert said.out == "It counts: approve at review.wait_for_review of SHOP-1.\n"
+    assert loud.out.startswith("You broke glass at ")
+
+
+def authority(folder: Path) -> tuple[Path, Path]:
+    """Make an authority of one's own and a certificate of it for this machine, with its key."""
+    openssl = (
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    )
+    ca = ("-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=Our own authority")
+    own = ("-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE")
+    server = (
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.crt",
+        "-subj",
+        "/CN=here",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    )
+    for words in (ca, (*own, *server)):
+        subprocess.run([*openssl, *words], cwd=folder, check=True, capture_output=True, timeout=60)
+    (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())
+    return folder / "ca.crt", folder / "server.pem"
+
+
+def test_an_installation_behind_an_authority_of_its_own_is_reached_when_that_is_named(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ca, certificate = authority(tmp_path)
+    monkeypatch.setenv("FEATURE_DELIVERY_TOKEN", "t0ken")
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    status = ("status", "--project", "shop")
+    with elsewhere(200, b"[]", certificate=certificate) as address:
+        monkeypatch.setenv("FEATURE_DELIVERY_URL", address)
+        command(*status).refused("certificate", "unable to get local issuer certificate", "by SSL_CERT_FILE")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nowhere.pem"))
+        command(*status).refused("Could not read the certificates of SSL_CERT_FILE=", "nowhere.pem", "PEM")
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca))
+        assert command(*status).code == 0
+        # The name in a certificate still counts.
+        monkeypatch.setenv("FEATURE_DELIVERY_URL", address.replace("127.0.0.1", "localhost"))
+        command(*status).refused("certificate of https://localhost", "Hostname mismatch")
 
 
 def test_a_direct_rollback_without_its_database_says_so(command: Command, tmp_path: Path) -> None:

@@ -62,9 +62,15 @@ def deploy(bench: KubernetesBench, release: Release, generation: int) -> Environ
     return bench.platform.deploy(replace(REF, generation=generation), release, say=ignore)
 
 
-def suite(bench: KubernetesBench, release: Release, said: list[str]) -> SuiteReport:
+def suite(bench: KubernetesBench, release: Release, said: list[str], *, generation: int = 1) -> SuiteReport:
     plan = shops.suite("print('hello')\n" + shops.writes(shops.GREEN))
-    return bench.platform.run_suite(REF, name="unit", suite=plan, release=release, variables={}, say=said.append)
+    ref = replace(REF, generation=generation)
+    return bench.platform.run_suite(ref, name="unit", suite=plan, release=release, variables={}, say=said.append)
+
+
+def suites_in(bench: KubernetesBench) -> list[str]:
+    names = [pod["metadata"]["name"] for pod in bench.server.store.list("pods", PLACE)]
+    return [name for name in names if "suite" in name]
 
 
 def event_of(trigger: BaseTrigger, *, seconds: float = 20) -> dict[str, Any]:
@@ -204,6 +210,28 @@ def test_a_suite_is_run_by_the_pod_operator_and_its_report_collected(bench: Kube
     assert (report.problem, report.executed) == ("", 1)
     assert "hello" not in said, "the trigger has said it"
     assert not [pod for pod in bench.server.store.list("pods", PLACE) if "suite" in pod["metadata"]["name"]]
+
+
+def test_a_try_of_a_suite_finds_its_own_pod_and_removes_the_one_that_an_earlier_try_has_left(
+    bench: KubernetesBench,
+) -> None:
+    """A worker was killed between the pod and the deferral; then the environment was deployed to again."""
+    one = shops.release("one")
+    deploy(bench, one, 1)
+    bench.server.cluster.fate = lambda pod: None if pod["metadata"].get("ownerReferences") else Fate("pending")
+    for _ in range(2):
+        with pytest.raises(TaskDeferred):
+            suite(waiting(bench), one, [])
+    [orphan] = suites_in(bench)
+    bench.server.cluster.fate = lambda _: None
+    said: list[str] = []
+    with pytest.raises(TaskDeferred) as caught:
+        suite(waiting(bench), one, said, generation=2)
+    assert orphan not in suites_in(bench)
+    assert any(orphan in line for line in said)
+    event = event_of(caught.value.trigger)
+    assert suite(waiting(bench, event), one, [], generation=2).executed == 1
+    assert suites_in(bench) == []
 
 
 def test_a_suite_whose_pod_was_evicted_is_tried_again(bench: KubernetesBench) -> None:

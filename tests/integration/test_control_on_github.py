@@ -16,7 +16,7 @@ from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Feature, now
 from feature_delivery.services.control import outbox
-from feature_delivery.services.control.looks import MARKS, keep
+from feature_delivery.services.control.kept import MARKS, keep
 from feature_delivery.services.control.reconcile import reconcile
 from feature_delivery.web import rounds
 from feature_delivery.web.transaction import begin

@@ -257,6 +257,23 @@ def test_whoever_asks_the_cluster_runs_under_an_account_that_may(made: Rendered)
     assert accounts["execution-api-server"] == "feature-delivery-execution-api-server"
 
 
+@pytest.mark.parametrize("part", ["api-server", "triggerer"])
+def test_a_rollback_without_airflow_has_all_it_needs_in_the_pods_that_the_docs_name(made: Rendered, part: str) -> None:
+    [spec] = [spec for _, labels, spec in made.pods() if labels["component"] == part]
+    container = next(one for one in spec["containers"] if one["name"] == part)
+    told = {one["name"] for one in container["env"]}
+    assert {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+        "AIRFLOW__CORE__FERNET_KEY",
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT",
+    } <= told
+    assert {"FEATURE_DELIVERY_HOME", "FEATURE_DELIVERY_PROJECTS", "FEATURE_DELIVERY_INSTANCE"} <= told
+    assert container["envFrom"] == [{"secretRef": {"name": "feature-delivery-connections", "optional": True}}]
+    account = next(o for o in made.of("ServiceAccount") if o["metadata"]["name"] == spec["serviceAccountName"])
+    assert account.get("automountServiceAccountToken", True) is spec.get("automountServiceAccountToken", True) is True
+    assert f"/{RELEASE}-{part} -c {part} " in (ROOT / "docs" / "break-glass.md").read_text("utf-8").replace("`", " ")
+
+
 def test_every_monitor_finds_a_port_of_a_service(made: Rendered) -> None:
     for monitor in made.of("ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()

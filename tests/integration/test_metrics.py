@@ -20,7 +20,7 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Environment, EnvironmentState, PromotionState, now
 from feature_delivery.services.control import tallies
 from feature_delivery.web import counting, logins, webhook_counts
-from tests.support.board_world import plant, promote
+from tests.support.board_world import HOUR, plant, promote
 from tests.support.web_app import Shop, eventually
 
 TOKEN = "the-metrics-token"
@@ -71,6 +71,25 @@ def test_the_figures_are_those_of_the_ledger(scraped: httpx.Client) -> None:
     assert value(found, "incidents_averted", project="shop") == 1
     trouble = {"project": "shop", "feature": "SHOP-4", "run": "SHOP-4", "trouble": "failed"}
     assert [key for key in found if set(trouble.items()) <= key[1]], "what is blocked is named"
+
+
+def test_a_blocked_gate_is_in_trouble_since_its_step_failed_or_since_it_opened_once_that_was_mended(
+    shown: Shop, scraped: httpx.Client
+) -> None:
+    from feature_delivery.web.transaction import begin
+
+    with begin() as unit:
+        for number, mended in ((570, False), (571, True)):
+            planted = plant(unit.books, f"SHOP-{number}", Step.WAIT_FOR_MERGE_REQUEST, waiting=2 * HOUR, blocked="red")
+            planted.work(Step.CHECK_UNIT, failed="red", lasts=HOUR)
+            if mended:
+                planted.work(Step.CHECK_UNIT)
+    found = page(scraped)
+    own = {"project": "shop", "trouble": "failed"}
+    failed = {**own, "feature": "SHOP-570", "run": "SHOP-570", "step": "development.checks.unit"}
+    assert value(found, "trouble_age_seconds", **failed) == pytest.approx(3600, abs=600)
+    gate = {**own, "feature": "SHOP-571", "run": "SHOP-571", "step": "review.wait_for_merge_request"}
+    assert value(found, "trouble_age_seconds", **gate) == pytest.approx(7200, abs=600)
 
 
 def test_label_values_stay_bounded_however_many_features_are_late(shown: Shop, scraped: httpx.Client) -> None:

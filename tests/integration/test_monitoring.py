@@ -389,7 +389,8 @@ def test_a_rollback_that_fails_pages_and_quiets_what_follows_from_it(watched: Wa
 
 
 def test_troubles_with_the_outside_are_told(watched: Watched) -> None:
-    from feature_delivery.services.control.looks import MARKS, Marks, keep
+    from feature_delivery.services.control.kept import MARKS, keep
+    from feature_delivery.services.control.looks import Marks
     from feature_delivery.web import rounds
     from feature_delivery.web.transaction import begin
 

@@ -15,8 +15,9 @@ from sqlalchemy import func, select
 
 from feature_delivery.domain import errors as domain_errors
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import WebhookDelivery, now
+from feature_delivery.domain.records import GateState, WebhookDelivery, now
 from feature_delivery.ports.runs import RunRef
+from feature_delivery.services.control import deadlines
 from feature_delivery.web import errors, rounds, transaction
 from feature_delivery.web.app import create_app
 from feature_delivery.web.transaction import begin, session
@@ -196,6 +197,32 @@ def test_who_shows_questions_is_woken_when_there_is_one_to_see(shop: Shop, monke
     monkeypatch.setattr(transaction, "wake", look)
     at_the_start_gate(shop)
     assert [Step.WAIT_FOR_START] in seen
+
+
+def test_a_deadline_that_lets_another_gate_end_wakes_who_ends_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Production that a verdict by deadline frees is the next one's at once, not a minute later."""
+    from feature_delivery.web import workers  # noqa: PLC0415
+
+    woken: list[str] = []
+    at_the_start_gate(shop)
+    workers.stop_all()
+    monkeypatch.setattr(transaction, "wake", woken.append)
+    with begin() as unit:
+        gate = unit.books.open_gates()[0]
+        gate.deadline = now() - timedelta(seconds=1)
+
+    def expire(unit: transaction.WebUnit, _project: object, _run_id: str) -> bool:
+        found = unit.books.open_gates()[0]
+        found.state, found.outcome, found.resolved_at, found.ended = GateState.RESOLVED, "turn", now(), False
+        return True
+
+    monkeypatch.setattr(deadlines, "expire", expire)
+    assert rounds.expire_deadlines() == 1
+    assert woken.count("finisher") == 1
+    assert rounds.finish_gates() == 0, "what was ended may have let another one end: it looks again"
+    assert rounds.finish_gates() is None
+    assert woken.count("finisher") == 1, "it does not wake itself"
+    assert shop.state(Step.WAIT_FOR_START) == "success"
 
 
 def test_no_wake_up_is_lost_however_asking_and_deciding_meet(shop: Shop) -> None:

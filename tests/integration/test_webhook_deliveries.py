@@ -14,7 +14,7 @@ from feature_delivery.cli import webhook_commands
 from feature_delivery.cli.api import Api, Login
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.records import WebhookDelivery
-from feature_delivery.services.control.looks import LISTING
+from feature_delivery.services.control.kept import LISTING
 from feature_delivery.web import rounds
 from feature_delivery.web.transaction import begin, session
 from tests.support.command_line import Command

@@ -19,7 +19,7 @@ from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, FeatureKey, ProjectName
 from feature_delivery.domain.records import WebhookDelivery, now
 from feature_delivery.services.control import reconcile, webhooks
-from feature_delivery.services.control.looks import RESERVED
+from feature_delivery.services.control.kept import RESERVED
 from feature_delivery.services.control.webhooks import Incoming, process, receive
 from feature_delivery.web import rounds, webhook_routes
 from feature_delivery.web.transaction import begin, session

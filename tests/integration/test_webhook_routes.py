@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from feature_delivery.domain.records import WebhookDelivery
-from feature_delivery.services.control.looks import LISTING, MARKS
+from feature_delivery.services.control.kept import LISTING, MARKS, PUSHERS
 from feature_delivery.web import rounds, webhook_routes
 from feature_delivery.web.rate_limit import RateLimit
 from feature_delivery.web.transaction import session
@@ -244,6 +244,7 @@ def test_a_webhook_is_stored_with_what_it_means_and_without_secrets(
     assert (row.project, row.host, row.event, row.delivery_id) == ("shop", "gitea", "push", "d-1")
     assert json.loads(row.body) == PUSH
     assert row.hint == {
+        "repository": "",
         "branch": "feature/SHOP-1-cards",
         "request": None,
         "issue": "",
@@ -286,7 +287,7 @@ def test_nobody_writes_over_what_reconciliation_keeps_for_itself(shop: Shop) -> 
     eventually(lambda: all(row.processed_at for row in stored()))
     assert rounds.reconcile_all() == []
     kept = sorted(row.delivery_id for row in stored())
-    assert kept == [f"feature-delivery:{LISTING}", f"github:{LISTING}", LISTING, MARKS]
+    assert kept == [f"feature-delivery:{LISTING}", f"github:{LISTING}", LISTING, MARKS, PUSHERS]
 
 
 # --- whatever is sent

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -59,7 +60,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         said = capsys.readouterr()
         return Answer(code, said.out, said.err)
 
-    yield run
+    with mock.patch.dict(os.environ):  # a command may set variables for what it starts or imports
+        yield run
     for number, handler in before.items():
         signal.signal(number, handler)
 

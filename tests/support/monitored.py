@@ -114,7 +114,8 @@ def sound(shop: Shop) -> None:
     """Airflow's scheduler lives, and nothing of the busy shop is late."""
     from airflow.jobs.job import Job
 
-    from feature_delivery.services.control.looks import MARKS, Marks, keep
+    from feature_delivery.services.control.kept import MARKS, keep
+    from feature_delivery.services.control.looks import Marks
     from feature_delivery.web.transaction import begin, session
 
     with session() as opened:

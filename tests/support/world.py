@@ -31,6 +31,7 @@ from feature_delivery.services.control.decide import Say, adopt, cancel, decide
 from feature_delivery.services.control.gates import asleep, enter, finish
 from feature_delivery.services.control.glass import free_lock, override
 from feature_delivery.services.control.production import observe_production
+from feature_delivery.services.control.pushers import pushed_by
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import Start, start
 from tests.fakes.books import FakeBooks
@@ -96,7 +97,7 @@ class World:
     begin_books: BeginBooks | None = None
     processes: list[Process] = field(default_factory=list)
     requests: dict[BranchName, MergeRequest] = field(default_factory=dict)
-    mail: list[tuple[str, BranchFacts]] = field(default_factory=list)
+    mail: list[tuple[str, BranchFacts, str]] = field(default_factory=list)
     mishaps: int = 0
     observed: list[Outcome] = field(default_factory=list)
     granted_work: dict[Step, Work] = field(default_factory=dict)
@@ -304,16 +305,16 @@ class World:
             listing_has_production=True,
             ahead=bool(ahead),
             emails=frozenset(email for commit in ahead for email in commit.authors),
-            pusher=pusher,
             seen_at=self.time,
         )
-        self.mail.append((feature.run_id, facts))
+        self.mail.append((feature.run_id, facts, pusher))
 
     def tell(self, index: int, *, keep: bool = False) -> None:
-        run_id, facts = self.mail[index % len(self.mail)] if keep else self.mail.pop(index % len(self.mail))
+        run_id, facts, pusher = self.mail[index % len(self.mail)] if keep else self.mail.pop(index % len(self.mail))
 
         def act(unit: Unit) -> None:
             feature = enter(unit, self.project, run_id)
+            pushed_by(unit, self.project, feature, [pusher])
             self.say(f"{run_id}: {observe_branch(unit, self.project, feature, facts)}")
 
         self.try_(f"tell {run_id} of {str(facts.head)[:10]}", act)

@@ -146,7 +146,7 @@ def test_a_listing_without_production_is_no_evidence(world: World) -> None:
     feature = bring(world, "SHOP-1", REVIEW)
     for hours in (0, 1, 2):
         facts = BranchFacts(head=None, listing_has_production=False, seen_at=world.time + timedelta(hours=hours))
-        world.mail.append((feature.run_id, facts))
+        world.mail.append((feature.run_id, facts, ""))
         world.tell(0)
     assert now_of(world, feature).branch_seen_gone is None
 

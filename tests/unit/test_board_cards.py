@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
+from feature_delivery.domain.freezes import freeze_at, window
 from feature_delivery.domain.names import PersonName, ProjectName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import AttemptState, FeatureState, now
 from feature_delivery.services.control.board import Card, Pace, Stage, cards, ended_card, stage_of
+from feature_delivery.services.control.status import feature_line
 from feature_delivery.web.board.overview import SHOWN_PER_COLUMN, Filters, Overview, Snapshot, overview
 from tests.fakes.ledger import MemoryLedger, memory_ledger
-from tests.support.board_world import HOUR, busy_shop, crowd, end, plant
+from tests.support.board_world import DAY, HOUR, busy_shop, crowd, end, plant
 from tests.support.world import SHOP, shop
 
 PROJECTS = {SHOP: shop()}
@@ -145,6 +148,24 @@ def test_a_feature_in_the_queue_names_its_place_and_who_is_before_it(ledger: Mem
     assert [(c.key, c.place, c.behind) for c in queue] == [("SHOP-12", 1, "SHOP-14"), ("SHOP-13", 2, "SHOP-14")]
 
 
+def test_an_override_of_an_earlier_window_hides_no_later_one(ledger: MemoryLedger) -> None:
+    """What was overridden on one Friday, and did not go then, waits for the next weekend like everything."""
+    days = f"{now() - 2 * DAY:%Y-%m-%d} .. {now() + 2 * DAY:%Y-%m-%d}"
+    project = replace(shop(), freezes=(window("Sale", days, "UTC"),))
+    begun = freeze_at(project.freezes, now())
+    assert begun is not None
+    with ledger.begin() as (_session, books):
+        books.lock_project(SHOP)
+        planted = plant(books, "SHOP-1", Step.WAIT_FOR_TURN)
+        planted.at = begun.since - HOUR
+        planted.said(Step.WAIT_FOR_TURN, "olga", DecisionKind.OVERRIDE)
+    assert the_card(ledger, project).frozen.startswith("Sale freezes production")
+    with ledger.begin() as (_session, books):
+        planted.books, planted.at = books, begun.since
+        planted.said(Step.WAIT_FOR_TURN, "olga", DecisionKind.OVERRIDE)
+    assert the_card(ledger, project).frozen == ""
+
+
 def test_a_frozen_production_is_said_instead_of_its_holder(ledger: MemoryLedger) -> None:
     with ledger.begin() as (_session, books):
         busy_shop(books)
@@ -256,3 +277,19 @@ def test_decisions_that_a_refresh_has_voided_are_waited_for_again(ledger: Memory
         candidate.commit = planted.feature.branch_head = "f" * 40  # type: ignore[assignment]
     assert PersonName("tom") not in the_card(ledger).people
     assert PersonName("tom") in the_card(ledger, strict).people
+
+
+def test_features_that_have_ended_cost_a_list_no_query(ledger: MemoryLedger) -> None:
+    with ledger.begin() as (_session, books):
+        plant(books, "SHOP-1", Step.WAIT_FOR_REVIEW)
+        for number in range(2, 7):
+            end(plant(books, f"SHOP-{number}", Step.WAIT_FOR_REVIEW), FeatureState.CANCELLED)
+    queries: list[str] = []
+    with ledger.begin() as (_session, books):
+        found = books.features(SHOP)
+        event.listen(ledger.engine, "before_cursor_execute", lambda *said: queries.append(said[2]))
+        ended = [feature_line(books, shop(), feature) for feature in found[:-1]]
+        assert (queries, [line.gate for line in ended]) == ([], [None] * 5)
+        waiting = feature_line(books, shop(), found[-1]).gate
+        assert waiting is not None
+        assert (waiting.step, bool(queries)) == (Step.WAIT_FOR_REVIEW, True)

@@ -139,7 +139,10 @@ def test_an_installation_elsewhere_needs_user_and_password(command: Command, mon
     command("status").refused("FEATURE_DELIVERY_USER", "FEATURE_DELIVERY_PASSWORD")
 
 
-def test_a_direct_rollback_without_an_instance_says_so(command: Command, tmp_path: Path) -> None:
+def test_a_direct_rollback_without_an_instance_says_so(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", raising=False)
     command("rollback", "SHOP-1", "--direct", "--home", tmp_path / "nothing").refused("holds no instance", "--home")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -199,16 +198,36 @@ def test_the_client_was_shown_it_can_be_said_on_the_merged_request(stage: Stage)
     assert stage.feature().state is FeatureState.DELIVERED
 
 
-def test_a_comment_that_was_edited_into_a_command_later_is_heard_once_as_it_was(stage: Stage) -> None:
+def test_a_command_stays_heard_as_it_was_when_its_comment_is_edited_later(stage: Stage) -> None:
     stage.at(ACCEPTANCE)
     stage.write("dora", "/approve")
     stage.reconcile()
-    thread = stage.page().thread
-    marker, written = thread[-1]
-    thread[-1] = (marker, replace(written, text="/reject No."))
-    stage.page().changed_at = stage.time
+    (_, written) = stage.page().thread[-1]
+    stage.host.edit(stage.page().request.number, written.id, "/reject No.")
     stage.reconcile()
     assert [heard.verb for heard in stage.books.of(HeardComment)] == ["approve"]
+
+
+@pytest.mark.parametrize(("gate", "text"), [(ACCEPTANCE, "/approve"), (VERDICT, "/keep"), (ACCEPTANCE, "/status")])
+def test_words_that_somebody_changed_into_a_command_do_not_count_until_they_are_said_again(
+    stage: Stage, gate: Step, text: str
+) -> None:
+    """Whoever may push may change what others have said."""
+    stage.at(gate)
+    person = "tom" if gate is ACCEPTANCE else "max"
+    stage.write(person, "The totals look odd.")
+    (_, written) = stage.page().thread[-1]
+    stage.host.edit(stage.page().request.number, written.id, text)
+    before = len(ours(stage))
+    stage.settle()
+    assert stage.parked(stage.feature()) == [gate]
+    (answer,) = ours(stage)[before:]
+    assert answer.startswith("This comment was changed after it was written")
+    assert f"{text} does not count: write it again" in answer
+    assert not [d for d in stage.books.decisions(stage.feature()) if d.person == person and d.step is gate]
+    stage.write(person, text)
+    stage.settle()
+    assert (stage.parked(stage.feature()) == [gate]) == (text == "/status")
 
 
 @st.composite

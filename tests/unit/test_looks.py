@@ -147,6 +147,36 @@ def test_a_request_that_could_not_be_read_is_read_again_though_it_changes_no_mor
     assert calls(stage) == {"changed_requests": 1, "tracker.changed_issues": 1}
 
 
+def test_a_host_that_asks_to_wait_is_asked_nothing_more_before_and_nothing_is_lost(many: Stage) -> None:
+    for number in (7, 8, 9):
+        many.word("rob", ReviewKind.APPROVE, key=f"SHOP-{number}")
+    many.host.refuses["request"] = RateLimited("Wait.", retry_after_seconds=600)
+    many.reconcile()
+    assert calls(many) == {"changed_requests": 1, "request": 1, "tracker.changed_issues": 1}
+    del many.host.refuses["request"]
+    found = many.reconcile()
+    assert [line[:31] for line in found] == ["The Git host is not asked before"[:31]]
+    many.write("tom", "/approve acceptance", key="SHOP-9")
+    feature = many.feature("SHOP-9")
+    many.reconcile([Hint(request=feature.request_number, branch=feature.branch), Hint(issue="9")])
+    assert calls(many) == {"tracker.changed_issues": 1, "tracker.find": 1}
+    many.time += timedelta(minutes=10)
+    many.reconcile()
+    assert calls(many) == {"changed_requests": 1, "request": 3, "comments": 3, "tracker.changed_issues": 1}
+    assert [many.parked(many.feature(f"SHOP-{n}")) for n in (7, 8)] == [[ACCEPTANCE]] * 2
+    assert many.parked(many.feature("SHOP-9")) == [Step.WAIT_FOR_CONFIRMATION]
+
+
+def test_a_tracker_that_asks_a_hint_to_wait_is_left_alone_by_the_next_look_too(many: Stage) -> None:
+    many.tracker.refuses["find"] = RateLimited("Wait.")
+    many.reconcile([Hint(issue="9"), Hint(issue="8")])
+    many.time -= timedelta(seconds=30)
+    many.reconcile()
+    assert calls(many) == {"tracker.find": 1, "changed_requests": 1}
+    many.reconcile()
+    assert calls(many) == {"changed_requests": 1, "tracker.changed_issues": 1}
+
+
 def test_one_side_that_is_down_keeps_the_other_from_nothing() -> None:
     stage = Stage(project=outside_shop(start_gate=True))
     try:
@@ -171,6 +201,7 @@ def test_a_hint_that_could_not_be_followed_is_worth_another_try(stage: Stage) ->
         stage.reconcile([hint])
     stage.host.down = RateLimited("Wait.", retry_after_seconds=600)
     assert "Wait." in " ".join(stage.reconcile([hint]))
+    stage.time += timedelta(minutes=10)
     stage.host.down = Misconfigured("The token is refused.")
     assert "The token is refused." in " ".join(stage.reconcile([hint]))
 

@@ -54,6 +54,7 @@ platform:
       seed: python -m shop.seed
       run_as: 999
 """
+CLONED = "  runtime: python:3\n  clone_image: git:2\n  git_secret: git"
 HOST, ISSUER = "host: '{environment}.shop.test'", "cert-manager.io/cluster-issuer"
 
 
@@ -113,6 +114,11 @@ def test_a_whole_part_arrives_whole() -> None:
             ("image:", f"ingress: {{{HOST}, tls_secret: x, tls_from: y, annotations: {{{ISSUER}: x}}}}\n  image:"),
             "leave 'tls_from' out",
         ),
+        (
+            ("image: registry.test/shop:{commit}", f"manifests: k\n  service: w\n{CLONED}"),
+            "'git_secret' is not for 'manifests'",
+        ),
+        (("image:", "manifests: k\n  service: w\n  pull_secret: registry\n  image:"), "name as 'secrets_from' another"),
         (
             ("image:", f"manifests: k\n  service: w\n  ingress: {{{HOST}, tls_secret: x, tls_from: y}}\n  image:"),
             "is not for 'manifests'",

@@ -142,6 +142,35 @@ def test_a_merge_by_hand_into_preprod_ships_nothing_and_is_put_right(stage: Stag
     assert not [message for message in stage.messages.sent if "olga" in message.to]
 
 
+@pytest.mark.parametrize("later", [True, False])
+def test_a_request_that_was_rolled_back_and_is_shown_as_merged_with_a_later_release_was_not_merged_by_hand(
+    stage: Stage,
+    later: bool,  # noqa: FBT001
+) -> None:
+    """A rollback keeps history: what is released next has the commits below it, and hosts see no more than that."""
+    stage.at(VERDICT)
+    page = stage.page()
+    stage.decide(stage.feature(), "max", VERDICT, DecisionKind.ROLL_BACK)
+    stage.settle()
+    if later:
+        stage.decide(stage.at(VERDICT, "SHOP-2"), "max", VERDICT, DecisionKind.KEEP)
+        stage.settle()
+    stage.host.end(page.request.number, RequestState.MERGED)
+    stage.settle()
+    said = ours(stage, page.request.number)
+    assert ("a later release contains its commits" in said) is later
+    assert ("Merging by hand" in said) is not later
+    assert bool(stage.pending(Errand.LEVEL_PREPROD)) is not later
+    feature = stage.feature()
+    assert (feature.state, feature.request_number) == (FeatureState.ACTIVE, None)
+    assert feature.branch is not None
+    stage.push(feature.branch)
+    stage.reconcile()
+    again = stage.opened(stage.feature())
+    stage.reconcile()
+    assert stage.feature().request_number == again.request.number
+
+
 @pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
 def test_preprod_with_anything_else_in_it_is_left_for_people(stage: Stage, how: str) -> None:
     stage.at(REVIEW)

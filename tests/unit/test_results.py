@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import EnvironmentState, PermitRecord, PromotionState
 from feature_delivery.domain.work import (
     CandidateBuilt,
+    CaseLine,
     Deployed,
     Done,
     EnvironmentReady,
@@ -62,6 +64,29 @@ def test_the_same_result_again_changes_nothing(world: World) -> None:
     assert len([s for s in world.books.suite_results(world.features()[0]) if s.step is Step.CHECK_UNIT]) == 1
     with pytest.raises(Refused, match="ended already"):
         report(world, process.task, permit.id, replace(done, executed=4))
+
+
+def test_a_permit_keeps_no_test_cases_and_still_knows_the_same_report(world: World) -> None:
+    """An older version kept the cases themselves: after the upgrade its task may report again, too."""
+    process = running(world, Step.CHECK_UNIT)
+    attempt = world.books.attempt(world.features()[0])
+    assert attempt is not None
+    cases = tuple(CaseLine(name=f"test_{n}", state="passed", seconds=0.1, message="ü" * 2000) for n in range(50))
+    done = SuiteDone(
+        suite="unit", commit=attempt.commit, tests=50, executed=50, failed=0, seconds=5, red="", cases=cases
+    )
+    permit = permit_of(world, Step.CHECK_UNIT).id
+    assert report(world, process.task, permit, done) == ""
+    kept = permit_of(world, Step.CHECK_UNIT)
+    assert len(json.dumps(kept.result)) < 500
+    suite = world.books.suite_result(world.features()[0], 1, Step.CHECK_UNIT)
+    assert suite is not None
+    assert len(suite.report["cases"]) == 50
+    for stored in (kept.result, json.loads(json.dumps(asdict(done)))):
+        permit_of(world, Step.CHECK_UNIT).result = stored
+        assert report(world, process.task, permit, done) == ""
+        with pytest.raises(Refused, match="ended already"):
+            report(world, process.task, permit, replace(done, cases=cases[1:]))
 
 
 def test_a_result_of_another_task_is_refused(world: World) -> None:
@@ -148,8 +173,9 @@ def test_a_result_after_the_cancellation_brings_nothing_back(world: World) -> No
     world.cancel(feature)
     world.processes.remove(process)
     world.run()
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="came too late") as late:
         report(world, process.task, permit.id, EnvironmentReady(address="http://there"))
+    assert "starts over" not in str(late.value), "nothing does"
     row = world.books.environment(world.project.name, "development-shop-1")
     assert row is not None
     assert row.state is EnvironmentState.DESTROYED

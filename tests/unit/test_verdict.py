@@ -12,6 +12,9 @@ from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import Choices, HostConfig
 from feature_delivery.domain.records import Feature, FeatureState, Promotion, PromotionState
+from feature_delivery.ports.git_host import DeploymentState
+from feature_delivery.ports.platform import EnvironmentKind
+from feature_delivery.services.control.face import places
 from feature_delivery.services.control.permits import request_still_open
 from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
 from tests.support.stepping import go_on, kill, until
@@ -96,6 +99,31 @@ def test_a_deploy_that_was_killed_counts_as_uncertain_at_the_verdict(world: Worl
     world.run()
     assert world.parked(feature) == [VERDICT]
     assert promotion_of(world, feature).state is PromotionState.UNCERTAIN
+
+
+def test_a_deploy_that_was_killed_is_not_shown_as_under_way_once_another_was_let(world: World) -> None:
+    feature = bring(world, "SHOP-1", CONFIRMATION)
+    world.decide(feature, "max", CONFIRMATION, DecisionKind.APPROVE)
+    kill(world, until(world, Step.DEPLOY_PRODUCTION, "performs"), again=False)
+    world.run()
+    assert world.decide(feature, "olga", VERDICT, DecisionKind.ROLL_BACK)
+    world.run()
+    promotion = promotion_of(world, feature)
+    assert promotion.state is PromotionState.ROLLED_BACK
+    shown = {place.kind: place for place in places(world.books, world.project, now_of(world, feature))}
+    production = shown[EnvironmentKind.PRODUCTION]
+    assert (production.commit, production.state) == (promotion.restored, DeploymentState.DONE)
+
+
+def test_a_deploy_that_was_killed_is_not_shown_as_under_way_once_its_release_is_kept(world: World) -> None:
+    feature = bring(world, "SHOP-1", CONFIRMATION)
+    world.decide(feature, "max", CONFIRMATION, DecisionKind.APPROVE)
+    kill(world, until(world, Step.DEPLOY_PRODUCTION, "performs"), again=False)
+    world.run()
+    assert world.decide(feature, "max", VERDICT, KEEP)
+    world.run()
+    states = [place.state for place in places(world.books, world.project, now_of(world, feature))]
+    assert DeploymentState.RUNNING not in states
 
 
 def test_what_is_not_deployed_yet_cannot_be_kept(world: World) -> None:

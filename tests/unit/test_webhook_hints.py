@@ -376,3 +376,19 @@ def test_the_secret_that_an_old_gitea_writes_into_its_payload_is_not_kept() -> N
     assert OLD not in kept.body
     assert json.loads(kept.body) == PUSH
     assert kept.hint.branch == FEATURE
+
+
+@pytest.mark.parametrize(
+    ("host", "event", "where"),
+    [("github", "push", ("repository", "full_name")), ("gitea", "push", ("repository", "full_name"))],
+)
+def test_a_hint_says_which_repository_it_is_about(host: str, event: str, where: tuple[str, str]) -> None:
+    assert hint(host, event, {**PUSH, where[0]: {where[1]: "shop/cart"}}).repository == "shop/cart"
+    assert hint(host, event, {**PUSH, where[0]: {where[1]: 7}}).repository == ""
+
+
+def test_gitlab_says_the_whole_path_of_the_project() -> None:
+    project = {"path_with_namespace": "shop/web/cart"}
+    assert (
+        hint("gitlab", "Push Hook", {**PUSH, "object_kind": "push", "project": project}).repository == "shop/web/cart"
+    )

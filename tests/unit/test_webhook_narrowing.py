@@ -66,3 +66,24 @@ def test_issues_are_looked_at_where_the_project_has_them() -> None:
     assert means(ticket, WITH_JIRA, host="jira") == ticket
     assert means(foreign, WITH_JIRA, host="jira").ignored == none_of_ours
     assert means(ticket, host="jira").ignored == none_of_ours
+
+
+PUSHED = Hint(branch=BranchName("feature/SHOP-1"), person="dora", pushed=True)
+
+
+@pytest.mark.parametrize("what", [PUSHED, Hint(request=7), Hint(issue="42")])
+def test_what_happens_in_another_repository_is_not_ours_however_wide_the_webhook_is(what: Hint) -> None:
+    project = replace(ON_GITHUB, tracker=TrackerConfig(kind="github", project="shop/issues"))
+    own, other = ("shop/issues", "shop/cart") if what.issue else ("shop/cart", "shop/issues")
+    for name in (own, own.title(), ""):
+        assert means(replace(what, repository=name), project).ignored == ""
+    for name in (other, "shop/cart-theme", "other/cart"):
+        assert means(replace(what, repository=name), project).ignored == "another repository"
+
+
+def test_on_another_host_the_name_of_a_repository_says_nothing() -> None:
+    assert means(replace(PUSHED, repository="mirror/cart"), host="gitlab") == PUSHED
+    assert means(replace(PUSHED, repository="x/y"), LOCAL) == PUSHED
+    below = replace(ON_GITHUB, host=HostConfig(kind="gitea", connection="c", repository="/git/shop/cart.git"))
+    assert means(replace(PUSHED, repository="Shop/Cart"), below, host="gitea").ignored == ""
+    assert means(replace(PUSHED, repository="shop/other"), below, host="gitea").ignored == "another repository"

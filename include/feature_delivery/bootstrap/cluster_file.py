@@ -203,6 +203,16 @@ class KubernetesPart(Strict):
             )
         if self.manifests and self.ingress is not None and self.ingress.tls_from:
             raise ValueError("'ingress.tls_from' is not for 'manifests': a branch could read the key in its namespace")
+        if self.manifests and self.runtime and self.git_secret:
+            raise ValueError(
+                "'git_secret' is not for 'manifests': a branch could read the login in its namespace; have an 'image' "
+                "built for each commit instead of 'runtime'"
+            )
+        if self.manifests and self.pull_secret and self.secrets_from in {"", self.production.namespace}:
+            raise ValueError(
+                "with 'manifests' a branch could read the 'pull_secret' in its namespace: name as 'secrets_from' "
+                "another namespace than production's, with a login there that may only pull"
+            )
         if bool(self.manifests) != bool(self.service):
             raise ValueError("'manifests' and 'service' go together: the shop's own objects, and where it answers")
         return self

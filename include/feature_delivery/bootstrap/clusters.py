@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.adapters.platforms.kubernetes import KubernetesPlatform, Settings
@@ -10,6 +11,8 @@ from feature_delivery.adapters.platforms.kubernetes.api import Cluster
 from feature_delivery.domain.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
     from feature_delivery.domain.cluster import ClusterConfig
     from feature_delivery.domain.project import ProjectConfig
@@ -19,14 +22,21 @@ _one_at_a_time = threading.Lock()
 
 
 def kubernetes_platform(
-    project: ProjectConfig, config: ClusterConfig, instance: str, *, waits: Waits | None = None
+    project: ProjectConfig,
+    config: ClusterConfig,
+    instance: str,
+    *,
+    waits: Waits | None = None,
+    patience: timedelta | None = None,
 ) -> KubernetesPlatform:
-    """Return the platform of a project that runs on Kubernetes.
+    """Return the platform of a project that runs on Kubernetes; ``waits``, ``patience``: see ``tools.platform``.
 
     Raises:
         Misconfigured: A Connection is missing, or leads nowhere.
     """
     settings = Settings(instance=instance, config=config, repository=project.repository)
+    if patience is not None:
+        settings = replace(settings, destroy_timeout=patience)
     other = config.production_connection
     temporary = cluster(config.connection, settings)
     production = cluster(other, settings) if other and other != config.connection else temporary

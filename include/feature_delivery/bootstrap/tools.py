@@ -64,7 +64,12 @@ def looks(through: Channel) -> Looks:
 
 
 def platform(
-    project: ProjectConfig, instance: str, *, home: Path | None = None, waits: Waits | None = None
+    project: ProjectConfig,
+    instance: str,
+    *,
+    home: Path | None = None,
+    waits: Waits | None = None,
+    patience: timedelta | None = None,
 ) -> Platform:
     """Return where the project's commits run.
 
@@ -73,6 +78,7 @@ def platform(
         instance: Whose environments we may touch.
         home: Where local environments are, when not in this one.
         waits: How to wait for a cluster; by staying, unless the caller knows better.
+        patience: How long to stay until a namespace that is deleted has gone; minutes, unless the caller comes again.
 
     Raises:
         Misconfigured: The project's Connection is missing or wrong, or a setting is.
@@ -80,7 +86,7 @@ def platform(
     if project.cluster is not None:
         from feature_delivery.bootstrap.clusters import kubernetes_platform  # noqa: PLC0415 - kubernetes is heavy
 
-        return kubernetes_platform(project, project.cluster, instance, waits=waits)
+        return kubernetes_platform(project, project.cluster, instance, waits=waits, patience=patience)
     from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform  # noqa: PLC0415 - psutil
 
     made = local_settings(home or settings().home, instance)

@@ -146,7 +146,12 @@ class Variables(BaseModel):
         "way forget may be forgotten.",
         read_by=CLI,
     )
-    url: Address = _variable("", "Airflow's address; without it the instance in the home is spoken to.", read_by=CLI)
+    url: Address = _variable(
+        "",
+        "Airflow's address; without it the instance in the home is spoken to. Where an authority of your own has "
+        "signed its certificate, `SSL_CERT_FILE` names the file with that authority's.",
+        read_by=CLI,
+    )
     user: str = _variable("", "Who speaks, with `FEATURE_DELIVERY_PASSWORD`.", read_by=CLI)
     password: str = _variable("", "The user's password.", read_by=CLI, secret=True)
     token: str = _variable(

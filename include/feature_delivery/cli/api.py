@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,7 +38,10 @@ _BY_STATUS: dict[int, type[Error]] = {
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where the instance answers and who is speaking: by password, or by a token that Airflow gave out."""
+    """Where the instance answers and who is speaking: by password, or by a token that Airflow gave out.
+
+    ``user`` is empty with a token: whose it is only the server knows.
+    """
 
     address: str
     user: str
@@ -59,7 +64,7 @@ def find_login(home: Path, *, user: str | None = None) -> Login:
     if address:
         token = told.token.strip()
         if token and not user:
-            return Login(address, "you", token=token)
+            return Login(address, "", token=token)
         name = user or told.user
         password = told.password
         if not name or not password:
@@ -96,6 +101,32 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def authorities(address: str) -> ssl.SSLContext | bool:
+    """Return whose certificates count: those that ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` names, else the usual ones.
+
+    Raises:
+        Misconfigured: They cannot be read.
+    """
+    given = [f"{name}={value}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if (value := os.environ.get(name))]
+    if not given or not address.startswith("https:"):
+        return True
+    try:
+        return httpx.create_ssl_context(trust_env=True)
+    except OSError as error:  # SSLError is one
+        raise Misconfigured(
+            f"Could not read the certificates of {', '.join(given)}: {error.strerror or error}. "
+            "Name a file of certificates in PEM form."
+        ) from error
+
+
+def _certificate_fault(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """Return why the other side's certificate was not accepted, where that is the cause."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 class Api:
     """Calls of one user; every answer is JSON, every refusal one of our errors with the server's sentence."""
 
@@ -105,7 +136,9 @@ class Api:
         self._client = httpx.Client(
             base_url=login.address,
             timeout=TIMEOUT_SECONDS,
+            # No proxy and no .netrc of the environment; the authorities that are trusted are its own to say.
             trust_env=False,
+            verify=authorities(login.address),
             transport=transport,
             headers={"User-Agent": f"{CLI_AGENT}{_version()}"},
         )
@@ -161,6 +194,12 @@ class Api:
         try:
             return self._client.request(method, path, json=body if method != "GET" else None, timeout=timeout_seconds)
         except httpx.HTTPError as error:
+            if (fault := _certificate_fault(error)) is not None:
+                raise Misconfigured(
+                    f"The certificate of {self.login.address} was refused ({fault.verify_message}). If an authority of "
+                    "your own has signed it, name the file with the authority's certificate by SSL_CERT_FILE; else do "
+                    "not trust who answers there."
+                ) from error
             raise Unavailable(
                 f"{self.login.address} does not answer ({type(error).__name__}). Look whether the instance runs."
             ) from error

@@ -70,7 +70,7 @@ def start(
         "key": feature_key(key) if key else "",
         "title": title,
         "description": description,
-        "requester": requester or api.login.user,
+        "requester": requester,
         "branch": branch_name(branch) if branch else None,
     }
     found = api.post(f"/projects/{pick_project(api, project)}/features", body)
@@ -109,7 +109,10 @@ def _decide(
     body = {"gate": gate.value, "kind": kind, "comment": comment}
     answer = api.post(feature_path(api, project, key) + "/decisions", body)
     word = kind.replace("_", " ")
-    _say(answer.get("reason") or f"{api.login.user}: {word} at {gate} of {key}. It counts.")
+    said = f"{word} at {gate} of {key}"
+    # Whose a token is only the server knows.
+    counts = f"{api.login.user}: {said}. It counts." if api.login.user else f"It counts: {said}."
+    _say(answer.get("reason") or counts)
 
 
 def _gate(text: str) -> Step:

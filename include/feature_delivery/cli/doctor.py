@@ -18,7 +18,7 @@ from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.bootstrap import variables
 from feature_delivery.bootstrap.project_file import project_faults, read_project_file
-from feature_delivery.cli.api import Api, find_login
+from feature_delivery.cli.api import Api, authorities, find_login
 from feature_delivery.domain.errors import Error, NotFound, Unavailable
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.freezes import freeze_at
@@ -102,7 +102,7 @@ def examine_prometheus() -> Iterator[Finding]:
         yield Finding("prometheus", well=True, sentence=said)
         return
     try:
-        with httpx.Client(timeout=PROMETHEUS_SECONDS, trust_env=False) as client:
+        with httpx.Client(timeout=PROMETHEUS_SECONDS, trust_env=False, verify=authorities(url)) as client:
             found = client.get(f"{url}/api/v1/query", params={"query": 'up{job="feature-delivery"}'}).raise_for_status()
             up = [series["value"][1] == "1" for series in found.json()["data"]["result"]]
             groups = client.get(f"{url}/api/v1/rules", params={"type": "alert"}).raise_for_status().json()

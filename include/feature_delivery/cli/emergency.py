@@ -2,12 +2,16 @@
 
 Only the database must answer. What is done here is in the ledger like anything else: when Airflow comes back, the
 feature's run goes on from where production stands now.
+
+An instance is embedded, told by the file that it writes for its Airflow, or on a server, told by its environment.
 """
 
 from __future__ import annotations
 
 import configparser
 import os
+import re
+import socket
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,9 +20,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_delivery.bootstrap.project_file import read_project_file
+from feature_delivery.bootstrap import settings
 from feature_delivery.cli.context import user_of_machine
 from feature_delivery.domain.errors import Misconfigured, NotFound, Refused, Unavailable
+from feature_delivery.domain.names import person_name
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.ports.runs import RunRef, TaskRef
@@ -38,6 +43,10 @@ if TYPE_CHECKING:
     from feature_delivery.ports.tracker import Issues
 
 STEPS = (Step.RESTORE_BRANCH, Step.DEPLOY_ROLLBACK, Step.TEST_ROLLBACK, Step.NOTIFY_ROLLBACK)
+
+CONFIGURATION = Path("airflow", "airflow.cfg")
+"""Where an embedded instance writes down for its Airflow, among other things, which database it has."""
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
 Say = Callable[[str], None]
 
@@ -131,10 +140,6 @@ class DirectTools:
         from feature_delivery.adapters.git.repository import GitRepository  # noqa: PLC0415 - heavy
         from feature_delivery.bootstrap.hosts import git_access  # noqa: PLC0415 - as above
 
-        if self.project.host.kind != "local":
-            # The host's Connection is in the instance's database, or in this environment, as for its API server.
-            os.environ["AIRFLOW_HOME"] = str(self._home / "airflow")
-            os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
         return GitRepository(
             self.project.repository,
             self._home / "mirrors" / "direct" / f"{self.project.name}.git",
@@ -190,9 +195,8 @@ def roll_back_directly(home: Path, *, project: str, key: FeatureKey, comment: st
     from feature_delivery.services.work.direct import DirectControl  # noqa: PLC0415 - heavy
     from feature_delivery.services.work.perform import carry_out  # noqa: PLC0415
 
-    if not (home / "airflow" / "airflow.cfg").exists():
-        raise Misconfigured(f"{str(home)!r} holds no instance. Name the one that is meant with --home.")
-    config = _project(home, project)
+    _be_of(home)
+    config = _project(project, say)
     task_instance = f"direct-{uuid.uuid4()}"
     with database(home) as begin_session:
 
@@ -204,7 +208,7 @@ def roll_back_directly(home: Path, *, project: str, key: FeatureKey, comment: st
             with begin_session() as session:
                 yield Unit(SqlBooks(session, new_instance=claimed_instance(home)), DirectRuns(session, task_instance))
 
-        run = _decide(begin, config, key, comment, say)
+        run = _decide(begin, config, key, comment, say, home=home)
         control = DirectControl(begin, lambda _name: config)
         for step in STEPS:
             say(f"{step} …")
@@ -213,16 +217,42 @@ def roll_back_directly(home: Path, *, project: str, key: FeatureKey, comment: st
     say(f"{key} is rolled back. Its run goes on when Airflow is back.")
 
 
+def _be_of(home: Path) -> None:
+    """Have this process told what the instance's own ones are, so that it finds the same files and Connections.
+
+    Raises:
+        Misconfigured: There is no instance.
+    """
+    told = {"FEATURE_DELIVERY_HOME": str(home)}
+    if (home / CONFIGURATION).exists():
+        told |= {"FEATURE_DELIVERY_PROJECTS": str(home / "projects"), "AIRFLOW_HOME": str(home / CONFIGURATION.parent)}
+        os.environ.pop(DATABASE, None)  # another Airflow's: it would go before this one's file
+    elif not os.environ.get(DATABASE):
+        raise Misconfigured(
+            f"{str(home)!r} holds no instance, and no environment tells of one. Name the one that is meant with "
+            "--home; on a server, call this in one of its containers."
+        )
+    # Connections are in the instance's database, or in this environment, as for its API server.
+    os.environ.update(told | {"_AIRFLOW_PROCESS_CONTEXT": "server"})
+
+
 def _decide(
-    begin: Callable[[], AbstractContextManager[Unit]], project: ProjectConfig, key: FeatureKey, comment: str, say: Say
+    begin: Callable[[], AbstractContextManager[Unit]],
+    project: ProjectConfig,
+    key: FeatureKey,
+    comment: str,
+    say: Say,
+    *,
+    home: Path,
 ) -> RunRef:
     """Write the decision down, unless it has been made before."""
     from feature_delivery.domain.records import PromotionState  # noqa: PLC0415
     from feature_delivery.domain.ways import Way  # noqa: PLC0415
     from feature_delivery.services.control.decide import Say as Word  # noqa: PLC0415
-    from feature_delivery.services.control.decide import decide  # noqa: PLC0415
+    from feature_delivery.services.control.decide import decide, roll_back_at_hand  # noqa: PLC0415
 
     with begin() as unit:
+        _must_run_here(home, project, unit.books.instance())
         feature = unit.books.feature(project.name, key)
         if feature is None:
             raise NotFound(f"The ledger knows no feature {key} of {project.name}.")
@@ -230,33 +260,63 @@ def _decide(
         promotion = unit.books.promotion(feature)
         decided = promotion is not None and promotion.state is PromotionState.ROLLING_BACK
         if not decided:
+            person, known = _operator(project)
             word = Word(
-                person=_operator(project),
+                person=person,
                 gate=Step.WAIT_FOR_VERDICT,
                 kind=DecisionKind.ROLL_BACK,
                 comment=comment or "Rolled back directly.",
                 way=Way.DIRECT,
             )
-            answer = decide(unit, project, feature.run_id, word)
+            answer = (decide if known else roll_back_at_hand)(unit, project, feature.run_id, word)
             if not answer:
                 raise Refused(answer.reason)
             say(f"{word.person}: roll back {key}.")
     return run
 
 
-def _operator(project: ProjectConfig) -> PersonName:
-    """Return who decides: the user of this machine, when they may; whoever can read the database is trusted with it."""
-    able = project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles)
-    return next((name for name in able if name == user_of_machine()), able[0])
+def _operator(project: ProjectConfig) -> tuple[PersonName, bool]:
+    """Return who decides, and whether they are a person of the project who may.
+
+    Whoever can read the database is trusted with it, and recorded as what they are: a user of this machine.
+    """
+    user = user_of_machine()
+    if user in project.people.with_role(*project.people.policies[Step.WAIT_FOR_VERDICT].roles):
+        return user, True
+    machine = re.sub(r"[^A-Za-z0-9.-]+", "", socket.gethostname())
+    return person_name(f"{user}@{machine}"[:80]), False
 
 
-def _project(home: Path, wanted: str) -> ProjectConfig:
-    found = [read_project_file(file) for file in sorted((home / "projects").glob("*.y*ml"))]
-    named = [one for one in found if not wanted or one.name == wanted]
-    if len(named) != 1:
-        names = ", ".join(one.name for one in found) or "none"
-        raise Misconfigured(f"Name the project with --project. Known in {home}: {names}.")
-    return named[0]
+def _project(wanted: str, say: Say) -> ProjectConfig:
+    """Return the project as the instance has it: a file of another one that is wrong stops nothing."""
+    found = settings.survey()
+    if not wanted and len(found.projects) != 1:
+        faults = "".join(f" {fault}" for fault in found.faults.values())
+        known = ", ".join(found.projects) or "none"
+        raise Misconfigured(
+            f"Name the project with --project. Known in {settings.settings().projects}: {known}.{faults}"
+        )
+    project = settings.project(wanted or next(iter(found.projects)))
+    if project.name in found.outdated:
+        say(found.outdated[project.name])
+    return project
+
+
+def _must_run_here(home: Path, project: ProjectConfig, instance: str) -> None:
+    """Refuse where the shop's processes are those of another container: they would be started a second time.
+
+    An embedded instance is where its home is, whatever the machine is called today.
+    """
+    from feature_delivery.adapters.platforms.local.marks import machine  # noqa: PLC0415 - as above
+
+    if project.cluster is not None or (home / CONFIGURATION).exists():
+        return
+    here, there = socket.gethostname(), machine(home / "environments", project.name, instance)
+    if there not in {"", here}:
+        raise Refused(
+            f"The environments of {project.name} are processes of {there}, and this is {here}. Call this there, with "
+            f"docker-compose by 'docker compose exec {there} …'."
+        )
 
 
 def claimed_instance(home: Path) -> str:
@@ -272,7 +332,7 @@ def claimed_instance(home: Path) -> str:
 def database(home: Path) -> Iterator[Callable[[], AbstractContextManager[Session]]]:
     """Reach the database of the instance, which must be up; Airflow need not be.
 
-    On a server it is the one of the environment (``AIRFLOW__DATABASE__SQL_ALCHEMY_CONN``), else that of the home.
+    It is the one of the home; on a server, whose home names none, that of the environment.
     """
     from sqlalchemy import create_engine
     from sqlalchemy.exc import OperationalError
@@ -280,11 +340,11 @@ def database(home: Path) -> Iterator[Callable[[], AbstractContextManager[Session
     from feature_delivery.adapters.ledger.session import transactions  # noqa: PLC0415 - heavy
 
     file = configparser.RawConfigParser()
-    file.read(home / "airflow" / "airflow.cfg", encoding="utf-8")
+    file.read(home / CONFIGURATION, encoding="utf-8")
     address = file.get("database", "sql_alchemy_conn", fallback="").replace("%%", "%")
-    address = address or os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "")
+    address = address or os.environ.get(DATABASE, "")
     if not address:
-        raise Misconfigured(f"{home} holds no instance: {home / 'airflow' / 'airflow.cfg'} names no database.")
+        raise Misconfigured(f"{home} holds no instance: {home / CONFIGURATION} names no database.")
     engine = create_engine(address, connect_args={"connect_timeout": 10})
     try:
         try:

@@ -67,7 +67,7 @@ def override(
     api = connect(home, speak_as=speak_as)
     body = {"gate": step.value, "kind": say, "reason": reason}
     api.post(feature_path(api, project, key) + "/override", body)
-    sys.stdout.write(f"{api.login.user} broke glass at {step} of {key}. Everybody who decides is told.\n")
+    sys.stdout.write(f"{api.login.user or 'You'} broke glass at {step} of {key}. Everybody who decides is told.\n")
 
 
 def audit(

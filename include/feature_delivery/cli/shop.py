@@ -73,9 +73,10 @@ def prepare(home: Path, *, repository: str, name: str, say: Say, branch: str = "
     if file.exists():
         read_project_file(file)
     with tempfile.TemporaryDirectory(prefix=".look-", dir=repositories) as look:
-        original = Original(repository, Path(look), wanted=branch)
+        copied = _branch_of(bare)
+        original = Original(repository, Path(look), wanted=branch or copied)
         known = bare.with_suffix(".source")
-        if (bare / "HEAD").exists():
+        if copied:
             _refuse_another(project, known, original)
             if _ran(home, project):
                 say(f"{bare} goes on from where it was; new commits of {original.shown} have to be pushed to it.")
@@ -118,6 +119,14 @@ def _refuse_another(project: ProjectName, known: Path, original: Original) -> No
             f"Project {project!r} is a copy of {before}, not of {original.shown}. "
             "Name this shop otherwise with --project, or use another home."
         )
+
+
+def _branch_of(bare: Path) -> str:
+    """Return the branch that a copy was made of; empty: there is none yet."""
+    try:
+        return (bare / "HEAD").read_text("utf-8").strip().removeprefix("ref: refs/heads/")
+    except FileNotFoundError:
+        return ""
 
 
 def _ran(home: Path, project: ProjectName) -> bool:
@@ -186,9 +195,19 @@ class Original:
         fresh.rename(bare)
 
     def bring_up_to_date(self, bare: Path) -> None:
-        """Move the copy to where the original is, when that is ahead of it."""
+        """Move the copy to where the original is, when that is ahead of it.
+
+        Raises:
+            Misconfigured: It is a copy of another branch.
+        """
         target = self._target(bare)
         at = target.heads()
+        if self.main not in at:
+            file = bare.parents[1] / "projects" / f"{bare.stem}.yaml"
+            raise Misconfigured(
+                f"{bare} was copied from branch {_branch_of(bare)!r} of {self.shown}, not from {self.main!r}. Leave "
+                f"--branch out to go on with that one, or remove {bare} and {file} to begin with this one."
+            )
         if at.get(self.main) == self.head:
             return
         target.fetch(at[self.main])
@@ -222,7 +241,8 @@ def main_branch(shown: str, heads: Mapping[BranchName, CommitSha]) -> BranchName
 
 def _write_project_file(file: Path, *, project: ProjectName, bare: Path, main: BranchName) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = PROJECT_FILE.format(name=project, repository=json.dumps(str(bare)), main=main, person=user_of_machine())
+    quoted = {"repository": str(bare), "name": project, "main": main, "person": user_of_machine()}
+    text = PROJECT_FILE.format(**{field: json.dumps(value) for field, value in quoted.items()})
     write_private(file, schema_line(PROJECT) + text)
     (file.parent / PROJECT).write_text(schemas()[PROJECT], "utf-8")
 

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ from feature_delivery.adapters.git.bare import install_post_receive
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
 from feature_delivery.bootstrap import hosts
+from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.cli import signals
 from feature_delivery.cli.embedded.home import Home, write_private
@@ -31,8 +32,9 @@ from feature_delivery.cli.shop import (
     production_of,
     webhook_secret,
 )
-from feature_delivery.domain.errors import Error, NotFound, Refused, Unavailable
+from feature_delivery.domain.errors import Error, Misconfigured, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import ProjectName, person_name
+from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.ports.platform import EnvironmentStatus, Platform, Release
 from feature_delivery.services.delivery_file import read_delivery_file
 
@@ -74,7 +76,9 @@ def running(
     """Run Airflow and the shops' environments until the block ends; with ``keep`` the environments run on."""
     place, stopping = home.path, threading.Event()
     home.must_not_be_a_copy()
-    users = {str(name): "op" for shop in shops for name in shop.project.people.persons} | {"admin": "admin"}
+    earlier = _earlier(place, shops)
+    projects = (*(shop.project for shop in shops), *earlier)
+    users = {str(name): "op" for project in projects for name in project.people.persons} | {"admin": "admin"}
     instance = Instance(
         home,
         dags_folder=CHECKOUT / "dags",
@@ -85,7 +89,7 @@ def running(
         extra_environment=_environment(place),
         port=port,
         preload=PRELOADED,
-        triggerer=any(shop.project.defers for shop in shops),
+        triggerer=any(project.defers for project in projects),
         on_event=on_event,
         on_failure=on_failure,
     )
@@ -98,9 +102,10 @@ def running(
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=2) as pool, _tidying(stopping):
         platform = local_platform(place)
         if not keep:
-            for shop in shops:
-                if shop.project.cluster is None:
-                    stack.callback(platform.stop_all, shop.project.name)
+            stack.callback(stop_shops, platform)
+        if earlier:
+            names = ", ".join(project.name for project in earlier)
+            say(f"Of earlier starts in this home, delivered and run as well: {names}.")
         # Stopped before the environments: a task of it would start again what was stopped.
         stack.callback(instance.stop)
         # Production comes up while Airflow does: the one mostly waits for the other's processor time.
@@ -124,6 +129,27 @@ def running(
         production = {name: future.result() for name, future in coming.items()}
         _remember_user(place, shops)
         yield Running(instance=instance, shops=shops, production=production)
+
+
+def _earlier(home: Path, shops: tuple[Shop, ...]) -> tuple[ProjectConfig, ...]:
+    """Return the other projects that the instance knows: every process reads their files, housekeeping runs them.
+
+    A file that cannot be read any more is left to ``doctor``.
+    """
+    named, found = {shop.project.name for shop in shops}, []
+    for file in sorted((home / "projects").glob("*.y*ml")):
+        with suppress(Misconfigured):
+            project = read_project_file(file)
+            if project.name not in named:
+                found.append(project)
+    return tuple(found)
+
+
+def stop_shops(platform: LocalPlatform) -> None:
+    """Stop the environments of every project here: those of earlier starts run as well, by housekeeping."""
+    with ExitStack() as each:  # one that cannot be stopped keeps no other one up
+        for project in platform.projects():
+            each.callback(platform.stop_all, project)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from feature_delivery.domain.names import BranchName
 
@@ -18,6 +18,8 @@ class Hint:
         person: Login of who did it; for the history only.
         pushed: The branch was pushed to (so ``person`` is the pusher).
         ignored: Why this is not for us (a tag, a bot, another event); empty: it is.
+        repository: The whole name of the repository that it is about, as far as the host says: a webhook may be that
+            of an organisation. Two hints at the same place are the same hint.
     """
 
     branch: BranchName | None = None
@@ -26,3 +28,4 @@ class Hint:
     person: str = ""
     pushed: bool = False
     ignored: str = ""
+    repository: str = field(default="", compare=False)

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from feature_delivery.adapters.platforms.kubernetes.api import MERGE_PATCH
 from feature_delivery.adapters.platforms.kubernetes.logs import HEARD, Mark, Reading, Speech
-from feature_delivery.adapters.platforms.kubernetes.names import ROLE
+from feature_delivery.adapters.platforms.kubernetes.names import GENERATION, ROLE, selector
 from feature_delivery.adapters.platforms.kubernetes.pods import (
     PodEnd,
     PodTask,
@@ -158,12 +158,16 @@ class DeferringWaits:
             self._tell(cluster, task, found, last, hear)
             ended.append(last)
 
+        is_called_back = self._event.get("name") == task.name
+        if not is_called_back and cluster.get(POD, task.name, namespace=task.namespace) is not None:
+            # Begun by a call that was interrupted before it had deferred.
+            raise self._waiting_for(cluster, task)
         operator = self._operator(cluster, task, read)
         try:
-            if self._event.get("name") == task.name:
+            if is_called_back:
                 operator.trigger_reentry(self._context, dict(self._event))
             else:
-                operator.execute_async(self._context)
+                self._begin(cluster, task, operator)
         except TaskDeferred:
             raise self._waiting_for(cluster, task) from None
         except Error:
@@ -174,6 +178,20 @@ class DeferringWaits:
                 said = " ".join(str(error).split())[:300]
                 raise Unavailable(f"Could not run pod {task.name}: {said} It is tried again.") from error
         return ended[0] if ended else PodEnd(None, "its pod was gone before its log was read", lost=True)
+
+    def _begin(self, cluster: Cluster, task: PodTask, operator: KubernetesPodOperator) -> None:
+        """Have the provider make a suite's pod, once what earlier tries of this task have left has been removed.
+
+        Such a pod tests what the environment held before, and has another name for that: nobody would ever hear it.
+        """
+        made = operator.pod_request_obj = operator.build_pod_request_obj(self._context)
+        of_this_task = {name: made.metadata.labels[name] for name in ("dag_id", "task_id", "run_id")}
+        mine = _generation(task.pod)
+        for found in cluster.list(POD, namespace=task.namespace, labels=selector({ROLE: SUITE, **of_this_task})):
+            if _generation(found) < mine:
+                self._say(f"Remove pod {found['metadata']['name']}, which an earlier try of this task has left.")
+                forget(cluster, PodTask(found, task.start_timeout))
+        operator.execute_async(self._context)
 
     def _tell(
         self, cluster: Cluster, task: PodTask, found: Manifest | None, ended: PodEnd, hear: Callable[[str], None]
@@ -211,6 +229,9 @@ class DeferringWaits:
             base_container_name=task.container,
             kubernetes_conn_id=cluster.name,
             deferrable=True,
+            # Pods are found by their names, here: by its task the provider would find one of an earlier try, or one
+            # that somebody has written into the task's state.
+            durable=False,
             on_finish_action="delete_pod",
             # We read the log ourselves: a report is in it that is not for people.
             get_logs=False,
@@ -252,6 +273,11 @@ class DeferringWaits:
             self._say(line)
         self._said_by_trigger.clear()
         return TaskDeferred(trigger=trigger, method_name=RESUME, kwargs={"waited": self._waited}, timeout=timeout)
+
+
+def _generation(pod: Manifest) -> int:
+    written = str((pod["metadata"].get("annotations") or {}).get(GENERATION, ""))
+    return int(written) if written.isdigit() else 0
 
 
 def _key(task: PodTask) -> str:

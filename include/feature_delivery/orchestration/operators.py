@@ -31,6 +31,9 @@ RETRIES = 5
 RETRY_DELAY = timedelta(seconds=5)
 LONGEST_RETRY_DELAY = timedelta(minutes=5)
 RATE_LIMIT_DELAY = timedelta(minutes=1)
+REAPING_PATIENCE = timedelta(seconds=15)
+"""So long a round waits for a namespace that it has deleted: the next one is a minute away and looks again."""
+
 WATCH_SLACK = timedelta(minutes=10)
 """A triggerer that died is replaced by then."""
 
@@ -280,8 +283,9 @@ class HousekeepingOperator(BaseOperator):
                 if count:
                     self.log.info("%s: %s", what, count)
             for project in known.projects.values():
+                platform_of = partial(tools.platform, project, patience=REAPING_PATIENCE)
                 try:
-                    found = reap(way.control, project.name, partial(tools.platform, project), say=self._say)
+                    found = reap(way.control, project.name, platform_of, say=self._say)
                 except Error as error:
                     # One project's cluster that is away keeps no other project from its rounds.
                     found = (f"{project.name}: {error}",)

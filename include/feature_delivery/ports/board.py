@@ -72,6 +72,7 @@ class DecisionRow:
     accepted: bool
     candidate: CommitSha | None
     way: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,12 +65,21 @@ class MergeRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestComment:
-    """One comment of a person on a merge request. ``id``: the host's, unique in the repository."""
+    """One comment of a person on a merge request.
+
+    Attributes:
+        id: The host's, unique in the repository.
+        text: As it is now.
+        at: When it was written.
+        edited: It was changed since, or may have been: its author need not have said what it says now, since hosts let
+            others who may write to the repository change it.
+    """
 
     id: str
     author: str
     text: str
     at: datetime
+    edited: bool = False
 
 
 class StatusState(StrEnum):

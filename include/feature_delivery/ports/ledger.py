@@ -122,6 +122,9 @@ class Books(Protocol):
     ) -> Sequence[Feature]:
         """Return features, newest first, ``limit`` at most; all states when none is named."""
 
+    def newest_features(self, project: ProjectName, keys: Collection[FeatureKey]) -> dict[FeatureKey, Feature]:
+        """Return the newest delivery of each of these issues that has one; one query, however many."""
+
     def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
         """Return an attempt, the current one by default."""
 

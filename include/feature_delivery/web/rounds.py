@@ -125,12 +125,13 @@ def page(project: ProjectConfig, run_id: str) -> str:
 
 def finish_gates() -> float | None:
     """End the parked tasks of resolved gates, and rewind what waited for its task to park."""
-    left = [one for one in _waiting(SqlBooks.gates_to_end) if not _per_run(one.run, _finish)]
+    found = _waiting(SqlBooks.gates_to_end)
+    left = [one for one in found if not _per_run(one.run, _finish, besides="finisher")]
     began = {one.gate: _since.get(one.gate, time.monotonic()) for one in left}
     _since.clear()
     _since.update(began)
     if not left:
-        return None
+        return 0.0 if found else None  # what was ended may have given production to another, whose gate is to end now
     age = time.monotonic() - max(began.values())
     # A task parks within moments; one whose worker is gone is looked at now and then.
     return FINISH_AGAIN_SECONDS if age < 15 else 0.5 if age < 120 else 5.0
@@ -401,11 +402,14 @@ def _waiting(which: Callable[[SqlBooks], Iterable[Gate]]) -> list[Waiting]:
         return [Waiting(gates.run_of(features[gate.feature_id]), gate.id) for gate in found]
 
 
-def _per_run(run: RunRef, work: Callable[[WebUnit, ProjectConfig, str], bool]) -> bool | None:
-    """Do something for one run in a transaction of its own; ``None`` when it could not be done."""
+def _per_run(run: RunRef, work: Callable[[WebUnit, ProjectConfig, str], bool], *, besides: str = "") -> bool | None:
+    """Do something for one run in a transaction of its own; ``None`` when it could not be done.
+
+    ``besides``: the worker that does this, and is not to be woken by it.
+    """
     try:
         project = settings.project(run.project)
-        with begin(besides="finisher") as unit:
+        with begin(besides=besides) as unit:
             return work(unit, project, run.run_id)
     except Error as error:
         _log.warning("Background work on %s of %s: %s", run.run_id, run.project, error)

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from feature_delivery.adapters.platforms.kubernetes import release as releases
 from feature_delivery.adapters.platforms.kubernetes.api import LOG_LIMIT_BYTES
-from feature_delivery.adapters.platforms.kubernetes.manifests.own import read_manifests
+from feature_delivery.adapters.platforms.kubernetes.manifests.own import adapt, read_manifests
+from feature_delivery.domain.cluster import Ingress
 from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.ports.platform import Release
 from tests import shops
-from tests.contracts.kubernetes.cases import PLACE, REF, ignore, with_config
+from tests.contracts.kubernetes.cases import PLACE, PROD, REF, SERVICES, ignore, with_config
 from tests.contracts.kubernetes.test_data import OWN
-from tests.contracts.kubernetes_bench import KubernetesBench
+from tests.contracts.kubernetes_bench import PRODUCTION, KubernetesBench
 from tests.fakes.kubernetes.cluster import Fate
 
 WEB = ("services", PLACE, "web")
@@ -66,6 +69,110 @@ def test_a_shop_does_not_write_the_walls_of_its_environment(bench: KubernetesBen
     bench.platform.provision(REF)
     with pytest.raises(Refused, match=r"deny-all .*keep for themselves"):
         bench.platform.deploy(REF, bad, say=ignore)
+
+
+OPENING = """---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: mine}
+spec: {podSelector: {}, egress: [{}], policyTypes: [Egress]}
+"""
+
+
+def test_a_branch_opens_no_wall_and_what_it_has_opened_before_is_closed_by_the_next_deploy(
+    bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall, said = ("networkpolicies", PLACE, "mine"), list[str]()
+    one = own(bench, "one", OWN + OPENING)
+    bench.platform.provision(REF)
+    with monkeypatch.context() as before:
+        before.setattr(releases, "bounded", lambda objects, **_: objects)
+        bench.platform.deploy(REF, one, say=ignore)
+    assert wall in bench.server.store.objects
+    bench.platform.deploy(replace(REF, generation=2), one, say=said.append)
+    assert wall not in bench.server.store.objects
+    assert any("Left NetworkPolicy mine in " in line for line in said)
+    # In production the same manifests have been signed off.
+    bench.platform.provision(PROD)
+    bench.platform.deploy(PROD, one, say=ignore)
+    assert ("networkpolicies", PRODUCTION, "mine") in bench.server.store.objects
+
+
+INGRESS = """---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec: {rules: [{host: HOST, http: {paths: []}}]}
+"""
+
+
+def test_a_branch_is_reached_by_its_environments_own_name_alone(bench: KubernetesBench) -> None:
+    with_config(bench, ingress=Ingress(host="{environment}.shop.test", production_host="shop.test"))
+    bench.platform.provision(REF)
+    thief = own(bench, "one", OWN + INGRESS.replace("HOST", "shop.test"))
+    with pytest.raises(Refused, match=r"'shop.test'. This environment's own is 'development-shop-1.shop.test'"):
+        bench.platform.deploy(REF, thief, say=ignore)
+    good = own(bench, "two", OWN + INGRESS.replace("HOST", "${DELIVERY_HOST}"))
+    bench.platform.deploy(REF, good, say=ignore)
+    made = bench.server.store.get(("ingresses", PLACE, "web"))
+    assert made["spec"]["rules"][0]["host"] == "development-shop-1.shop.test"
+
+
+def test_a_branch_does_not_take_its_backing_service_for_its_own(bench: KubernetesBench) -> None:
+    with_config(bench, services=SERVICES)
+    bench.platform.provision(REF)
+    bad, good = (
+        own(bench, "one", OWN + "---\n" + WITHOUT.replace("name: web", "name: postgres", 1)),
+        own(bench, "two", OWN),
+    )
+    with pytest.raises(Refused, match=r"Deployment postgres .* has the name of a backing service"):
+        bench.platform.deploy(REF, bad, say=ignore)
+    assert ("deployments", PLACE, "postgres") in bench.server.store.objects
+    assert bench.platform.deploy(REF, good, say=ignore).healthy
+
+
+def test_what_was_refused_for_being_somebody_elses_is_left_to_them(bench: KubernetesBench) -> None:
+    """The deploy after that goes through: nothing of it is waited for to go."""
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {}}
+    bench.platform.provision(REF)
+    bench.server.store.create("configmaps", PLACE, theirs, manager="people")
+    settings = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
+    one, two = own(bench, "one", OWN + settings), own(bench, "two", OWN)
+    with pytest.raises(Refused, match=r"settings in .*: it belongs to somebody else"):
+        bench.platform.deploy(REF, one, say=ignore)
+    assert bench.platform.deploy(REF, two, say=ignore).healthy
+    assert ("configmaps", PLACE, "settings") in bench.server.store.objects
+
+
+def test_manifests_mean_what_they_mean_to_kubectl(tmp_path: Path) -> None:
+    """A date is text, one that no calendar has, too; a number is text where it is a name."""
+    (tmp_path / "a.yaml").write_text(
+        "data: {since: 2026-02-03, until: 2026-02-30, at: 2026-02-03T10:00:00Z, 7: x, b: y}"
+    )
+    [found] = read_manifests(tmp_path, where="deploy", values={})
+    assert found["data"] == {
+        "since": "2026-02-03",
+        "until": "2026-02-30",
+        "at": "2026-02-03T10:00:00Z",
+        "7": "x",
+        "b": "y",
+    }
+
+
+@pytest.mark.parametrize("text", ["a: .inf", "a: !!binary aGk=", "a: !!int x", "a: !!timestamp 2026-02-30", "[" * 500])
+def test_manifests_that_no_cluster_can_be_told_are_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(Refused, match="The manifests in 'deploy' are no valid YAML"):
+        read_manifests(tmp_path, where="deploy", values={})
+
+
+@pytest.mark.parametrize("text", ["spec: [1]", "spec: word", "spec: {template: {metadata: {labels: [x]}}}"])
+def test_manifests_of_the_wrong_shape_are_refused_with_a_sentence(text: str) -> None:
+    found = yaml.safe_load(f"{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web, labels: }}, {text}}}")
+    with pytest.raises(Refused, match="Deployment web in the shop's manifests has a list or a word"):
+        adapt([found], namespace="n", labels={}, annotations={})
+    [made] = adapt([{**found, "spec": {}}], namespace="n", labels={}, annotations={})
+    assert made["metadata"] == {"name": "web", "namespace": "n"}, "no labels are none"
 
 
 def test_kustomize_gets_neither_the_workers_variables_nor_remote_parts(

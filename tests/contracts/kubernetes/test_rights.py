@@ -9,14 +9,17 @@ import pytest
 
 from feature_delivery.adapters.platforms.kubernetes import apply as applying
 from feature_delivery.adapters.platforms.kubernetes.api import Cluster
-from feature_delivery.adapters.platforms.kubernetes.names import namespace_name
+from feature_delivery.adapters.platforms.kubernetes.manifests import environment, workload
+from feature_delivery.adapters.platforms.kubernetes.names import ACCOUNT, namespace_name
 from feature_delivery.adapters.platforms.kubernetes.resources import DEPLOYMENT
 from feature_delivery.domain.cluster import ClusterConfig
 from feature_delivery.domain.errors import (
     Refused,
 )
+from feature_delivery.domain.names import ProjectName
 from tests import shops
 from tests.contracts.kubernetes.cases import PLACE, PROD, PROJECT, REF, SERVICES, cluster_of, ignore, with_config
+from tests.contracts.kubernetes.test_data import OWN
 from tests.contracts.kubernetes_bench import (
     CONFIG,
     PRODUCTION,
@@ -98,6 +101,59 @@ def test_two_clusters_hold_what_is_theirs() -> None:
         assert ("configmaps", PRODUCTION, "demo-store-environment") in there.store.objects
         assert ("configmaps", PRODUCTION, "demo-store-environment") not in here.store.objects
         assert [one.ref.name for one in two.list(PROJECT)] == ["development-shop-1", "production"]
+
+
+OTHER = replace(PROD, project=ProjectName("other_shop"), generation=12)
+SETTINGS = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {of: '${BASE_URL}'}\n"
+
+
+def test_projects_share_productions_namespace_whatever_their_generations(server: FakeApiServer) -> None:
+    bench = KubernetesBench(server)
+    pods = {}
+    for ref in (replace(PROD, generation=40), OTHER, replace(PROD, generation=41), replace(OTHER, generation=13)):
+        bench.platform.provision(ref)
+        assert bench.platform.deploy(ref, shops.release("one"), say=ignore).healthy
+    for app in ("demo-store", "other-shop"):
+        pods[app] = server.store.get(("deployments", PRODUCTION, app))["spec"]["template"]["spec"]
+        assert ("serviceaccounts", PRODUCTION, pods[app]["serviceAccountName"]) in server.store.objects
+    assert [pod["serviceAccountName"] for pod in pods.values()] == ["demo-store-shop", "other-shop-shop"]
+
+
+def test_no_project_overwrites_or_removes_an_object_of_another(server: FakeApiServer) -> None:
+    """Both have their own manifests, and a ConfigMap of the same name in them."""
+    bench = with_config(KubernetesBench(server), manifests="deploy", service="web")
+    theirs = OWN.replace("name: web", "name: theirs").replace("app: web", "app: theirs")
+    for ref in (PROD, OTHER):
+        bench.platform.provision(ref)
+    bench.platform.deploy(PROD, shops.release("one", {"deploy/a.yaml": OWN + SETTINGS}), say=ignore)
+    before = server.store.get(("configmaps", PRODUCTION, "settings"))
+    with pytest.raises(Refused, match="it belongs to the project 'demo_store'"):
+        bench.platform.deploy(OTHER, shops.release("two", {"deploy/a.yaml": theirs + SETTINGS}), say=ignore)
+    assert bench.platform.deploy(OTHER, shops.release("three", {"deploy/a.yaml": theirs}), say=ignore).healthy
+    assert server.store.get(("configmaps", PRODUCTION, "settings")) == before
+
+
+def test_production_of_an_older_version_is_taken_over_as_it_runs(
+    server: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its account had one name for all projects: it stays, nothing rolls out anew, and no migration runs twice."""
+    bench = KubernetesBench(server)
+    one = shops.release("one", forward=("echo", "up"))
+    with monkeypatch.context() as before:
+        for module in (environment, workload):
+            before.setattr(module, "account_name", lambda _: ACCOUNT)
+        bench.platform.provision(PROD)
+        bench.platform.deploy(PROD, one, say=ignore)
+    running = server.store.get(("deployments", PRODUCTION, "demo-store"))
+    said: list[str] = []
+    bench.platform.provision(replace(PROD, generation=2))
+    bench.platform.deploy(replace(PROD, generation=2), one, say=said.append)
+    assert any("runs in demo_store/production already" in line for line in said)
+    assert server.store.get(("deployments", PRODUCTION, "demo-store")) == running
+    assert {key[2] for key in server.store.objects if key[0] == "serviceaccounts"} == {ACCOUNT, "demo-store-shop"}
+    bench.platform.deploy(replace(PROD, generation=3), shops.release("two"), say=ignore)
+    spec = server.store.get(("deployments", PRODUCTION, "demo-store"))["spec"]["template"]["spec"]
+    assert (spec["serviceAccountName"], len(server.cluster.ran)) == ("demo-store-shop", 1)
 
 
 def test_names_are_the_namespaces() -> None:

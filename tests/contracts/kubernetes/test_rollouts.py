@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,15 +17,17 @@ from feature_delivery.domain.errors import (
     Unavailable,
 )
 from tests import shops
-from tests.contracts.kubernetes.cases import PLACE, PROD, REF, deployment, ignore, with_config
+from tests.contracts.kubernetes.cases import PLACE, PROD, REF, SERVICES, deployment, ignore, with_config
 from tests.contracts.kubernetes_bench import (
     CONFIG,
+    PRODUCTION,
     KubernetesBench,
     connect,
     platform,
 )
 from tests.fakes.kubernetes.cluster import Fate
 from tests.fakes.kubernetes.store import Object
+from tests.local_bench import wait_until
 
 FATES: list[tuple[Fate, str]] = [
     (Fate("no_image"), "cannot be pulled .ImagePullBackOff.: manifest unknown"),
@@ -81,6 +85,85 @@ class TestRollouts:
         again = bench.platform.deploy(replace(REF, generation=2), two, say=said.append)
         assert (again.commit, again.healthy) == (two.commit, True)
         assert not any(line.startswith("Migrate") for line in said), "the migration had run already"
+
+    def test_a_release_that_serves_is_neither_broken_nor_migrated_again_for_what_its_pods_have_been_through(
+        self, bench: KubernetesBench
+    ) -> None:
+        """Nodes were restarted, a pod ran out of memory, one is moved at this moment; the deploy is cleared."""
+        bench.platform.provision(PROD)
+        one = shops.release("one", forward=("echo", "up"))
+        bench.platform.deploy(PROD, one, say=ignore)
+        was: Object = {"lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, "restartCount": 3}
+        for _ in _pods(bench, **was):
+            pass
+        said: list[str] = []
+        bench.platform.deploy(replace(PROD, generation=2), one, say=said.append)
+        assert any("already" in line for line in said)
+        moved = _pods(bench, lastState={}, restartCount=0, ready=False)
+        next(moved)
+        shop = ("deployments", PRODUCTION, "demo-store")
+        wait_until(lambda: bench.server.store.get(shop)["status"]["availableReplicas"] == 1)
+        patched = threading.Event()
+
+        def back(method: str, path: str) -> None:
+            if method == "PATCH" and path.endswith("/demo-store") and not patched.is_set():
+                patched.set()
+                for _ in _pods(bench, ready=True):
+                    pass
+
+        bench.server.before = back
+        assert bench.platform.deploy(replace(PROD, generation=3), one, say=ignore).healthy
+        assert (patched.is_set(), len(bench.server.cluster.ran)) == (True, 1)
+
+    def test_what_was_brought_back_by_hand_is_not_taken_for_the_release_that_is_written_down(
+        self, bench: KubernetesBench
+    ) -> None:
+        """``kubectl rollout undo``, and then the deploy is cleared to get back."""
+        bench.platform.provision(REF)
+        bench.platform.deploy(REF, shops.release("one"), say=ignore)
+        older = deployment(bench)["spec"]["template"]
+        two = shops.release("two")
+        bench.platform.deploy(REF, two, say=ignore)
+        key = ("deployments", PLACE, "demo-store")
+
+        found = bench.server.store.get(key)
+        undone = {**found, "spec": {**found["spec"], "template": older}}
+        bench.server.store.replace(key, undone, manager="kubectl-rollout")
+        wait_until(lambda: deployment(bench)["status"].get("availableReplicas") == 1)
+        assert bench.platform.deploy(replace(REF, generation=2), two, say=ignore).commit == two.commit
+        labels = deployment(bench)["spec"]["template"]["metadata"]["labels"]
+        assert labels["feature-delivery.io/commit"] == two.commit
+
+    def test_where_a_backing_service_may_have_lost_its_data_the_same_commit_migrates_again(
+        self, bench: KubernetesBench
+    ) -> None:
+        with_config(bench, services=SERVICES)
+        bench.platform.provision(REF)
+        one = shops.release("one", forward=("echo", "up"))
+        bench.platform.deploy(REF, one, say=ignore)
+        for _ in _pods(bench, PLACE, ready=False):
+            pass
+        wait_until(lambda: deployment(bench)["status"]["availableReplicas"] == 0)
+        database = ("deployments", PLACE, "postgres")
+        wait_until(lambda: bench.server.store.get(database)["status"]["availableReplicas"] == 0)
+        said: list[str] = []
+
+        def say(line: str) -> None:
+            said.append(line)
+            for _ in _pods(bench, PLACE, ready=True) if line.startswith("Wait until") else ():
+                pass
+
+        assert bench.platform.deploy(replace(REF, generation=2), one, say=say).healthy
+        assert "Migrate: echo up" in said
+
+
+def _pods(bench: KubernetesBench, namespace: str = PRODUCTION, **changes: object) -> Iterator[None]:
+    """Change what is said of the container of one pod after the other."""
+    for pod in bench.server.store.list("pods", namespace):
+        [now] = _statuses(pod)
+        status = {**pod["status"], "containerStatuses": [{**now, **changes}]}
+        bench.server.store.set_status(("pods", namespace, pod["metadata"]["name"]), status)
+        yield
 
 
 def _statuses(pod: Object) -> list[Object]:
@@ -174,6 +257,22 @@ class TestGoing:
         assert bench.platform.status(REF) is not None
         bench.platform.destroy(replace(REF, generation=6))
         assert bench.platform.status(REF) is None
+
+    @pytest.mark.parametrize("why", ["refused", "killed"])
+    def test_a_destruction_that_stopped_half_way_is_gone_on_with_by_who_wants_the_environment(
+        self, bench: KubernetesBench, why: str
+    ) -> None:
+        """It has said that it leaves, and its feature goes on: nobody else would ever delete it."""
+        bench.platform.provision(REF)
+        bench.server.fail(403 if why == "refused" else 0, method="DELETE", path="/namespaces/", times=2)
+        for step in (bench.platform.destroy, bench.platform.provision)[: 2 if why == "refused" else 1]:
+            with pytest.raises((Misconfigured, Unavailable), match=r"delete namespaces|no answer"):
+                step(replace(REF, generation=2))
+        bench.server.faults.clear()
+        with pytest.raises(Unavailable, match="is being destroyed"):
+            bench.platform.provision(replace(REF, generation=3))
+        wait_until(lambda: ("namespaces", "", PLACE) not in bench.server.store.objects)
+        assert bench.platform.provision(replace(REF, generation=4)).ref.generation == 4
 
     def test_a_half_made_environment_is_completed_by_the_next_try(self, bench: KubernetesBench) -> None:
         for path in ("/configmaps", "/resourcequotas", "/networkpolicies", "/services"):

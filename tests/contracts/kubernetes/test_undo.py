@@ -127,6 +127,15 @@ def test_a_way_back_that_fails_lets_the_same_commit_migrate_anew(bench: Kubernet
     assert ran(bench) == [UP, ("false",), UP], "nobody knows how far its data have gone back"
 
 
+def test_a_rollback_whose_way_back_fails_lets_the_release_that_stays_migrate_anew(bench: KubernetesBench) -> None:
+    one, two = shops.release("one"), shops.release("two", forward=UP, back=("false",))
+    deploy(bench, two, 2)
+    with pytest.raises(Refused, match="goes on serving"):
+        deploy(bench, one, 3, migrate_back=two.plan)
+    assert deploy(bench, two, 4).unsettled is None
+    assert ran(bench) == [UP, ("false",), UP]
+
+
 @pytest.mark.parametrize("again", ["one", "two"])
 def test_a_rollback_that_is_interrupted_on_the_way_back_is_not_forgotten(bench: KubernetesBench, again: str) -> None:
     """The release that goes may come again at once: it has not gone, but its data may have."""

@@ -151,6 +151,10 @@ def test_the_newest_delivery_of_an_issue_is_its_feature(begin: Begin) -> None:
         a_feature(books, project=OTHER)
         assert books.feature(SHOP, KEY) is second
         assert books.feature(SHOP, FeatureKey("SHOP-2")) is None
+        third = a_feature(books, "SHOP-3", state=FeatureState.ABANDONED)
+        keys = [KEY, FeatureKey("SHOP-2"), third.key]
+        assert books.newest_features(SHOP, keys) == {KEY: second, third.key: third}
+        assert books.newest_features(SHOP, []) == {}
         first = books.feature_of_run(SHOP, "SHOP-1")
         assert first
         assert first.delivery == 1

@@ -80,7 +80,10 @@ class Comment:
     user: User
     body: str
     created: datetime = field(default_factory=now)
-    updated: datetime = field(default_factory=now)
+    updated: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.updated = self.created
 
 
 @dataclass

@@ -77,6 +77,8 @@ class FakeGitHub:
         self.calls_renewed = timedelta(minutes=30)
         self.ahead = timedelta()
         """How far the fake's clock is ahead of the real one."""
+        self.graphql_says: str | None = None
+        """The type of the error that GraphQL answers with."""
         self.reads_until_merged = 0
         """So many looks at a request still show it as open after its target holds its head."""
         self._numbers = itertools.count(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from tests.fakes.hosts.common import Answer, Call, Problem, Routes, paged
+from tests.fakes.hosts.common import Answer, Call, Problem, Routes, paged, timestamp
 from tests.fakes.hosts.github_api_more import AppRoutes, IssueRoutes, RecordRoutes
 from tests.fakes.hosts.github_state import Account, Item, Pull, Token, invalid, message
 
@@ -56,6 +56,7 @@ class GitHubApi:
         IssueRoutes(fake, self.routes)
         add = self.routes.add
         add("GET", "/user", self.user)
+        add("POST", "/graphql", self.last_edit)
         add("GET", ROOT, self.repository)
         add("GET", f"{ROOT}/pulls", self.pulls)
         add("POST", f"{ROOT}/pulls", self.open)
@@ -115,6 +116,17 @@ class GitHubApi:
             raise Problem(message(403, "Resource not accessible by integration"))
         scopes = {} if actor.token.rights is not None else {"X-OAuth-Scopes": actor.token.scopes or ""}
         return Answer(200, self.fake.shapes.user(actor.login), scopes)
+
+    def last_edit(self, call: Call, actor: Actor) -> Answer:
+        """Answer the one question that GraphQL is asked here."""
+        asked = call.json()
+        assert "... on Comment { lastEditedAt }" in asked["query"]
+        if self.fake.graphql_says is not None:
+            return Answer(200, {"data": {"node": None}, "errors": [{"type": self.fake.graphql_says, "message": "No."}]})
+        kind, _, which = asked["variables"]["id"].partition("_")
+        among = self.fake.comments if kind == "C" else self.fake.reviews
+        found = next(one for one in among if str(one.id) == which)
+        return Answer(200, {"data": {"node": {"lastEditedAt": timestamp(found.edited) if found.edited else None}}})
 
     def repository(self, call: Call, actor: Actor) -> Answer:
         if not actor.account.role:

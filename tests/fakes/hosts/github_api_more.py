@@ -335,7 +335,7 @@ class IssueRoutes:
             raise Problem(message(404, "Not Found"))
         body = call.json().get("body")
         self._check(body)
-        found.body, found.updated = body, self.fake.now()
+        found.body, found.updated, found.edited = body, self.fake.now(), self.fake.now()
         self.fake.touch(self.fake.item(found.on))
         self.fake.tell("issue_comment", self.fake.comment_event("edited", self.fake.item(found.on), found, actor.login))
         return Answer(200, self.fake.shapes.comment(found, self.fake.full_name))

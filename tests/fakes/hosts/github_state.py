@@ -105,6 +105,7 @@ class Comment:
     updated: datetime
     line: bool = False
     commit: str = ""
+    edited: datetime | None = None
 
 
 @dataclass
@@ -118,6 +119,7 @@ class Review:
     body: str
     commit: str
     at: datetime
+    edited: datetime | None = None
 
 
 @dataclass

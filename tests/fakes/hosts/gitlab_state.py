@@ -73,7 +73,10 @@ class Note:
     kind: str | None = None
     internal: bool = False
     created: datetime = field(default_factory=now)
-    updated: datetime = field(default_factory=now)
+    updated: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.updated = self.created
 
 
 @dataclass

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -15,7 +16,9 @@ import pytest
 from feature_delivery.adapters.platforms.local import LocalPlatform, deployment, place, state
 from feature_delivery.adapters.platforms.local.layout import Layout, remove_tree
 from feature_delivery.adapters.platforms.local.state import EnvironmentRecord
+from feature_delivery.cli.up import stop_shops
 from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.names import ProjectName
 from tests import shops
 from tests.local_bench import (
     PRODUCTION,
@@ -88,6 +91,16 @@ def test_data_outlive_releases_and_restarts_and_go_with_the_environment(bench: B
     inside = bench.directory() / "data"
     bench.platform.destroy(reference())
     assert not inside.exists()
+
+
+def test_the_end_of_an_instance_stops_the_shops_of_earlier_starts_too(bench: Bench) -> None:
+    earlier = ProjectName("an_earlier_shop")
+    for project in (PROJECT, earlier):
+        bench.platform.provision(replace(PRODUCTION, project=project))
+    (bench.root / ".control").mkdir(exist_ok=True)
+    assert bench.platform.projects() == (earlier, PROJECT)
+    stop_shops(bench.platform)
+    assert processes_of(bench.root) == []
 
 
 def test_a_port_taken_while_we_were_down_is_chosen_anew(bench: Bench) -> None:

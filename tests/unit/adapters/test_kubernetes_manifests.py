@@ -24,12 +24,12 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.workload import (
     pod_of,
     workload,
 )
-from feature_delivery.adapters.platforms.kubernetes.names import COMMIT
+from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, label_value
 from feature_delivery.adapters.platforms.kubernetes.record import EnvironmentRecord, ReleaseRecord, fresh_record, pack
 from feature_delivery.adapters.platforms.kubernetes.settings import Settings
 from feature_delivery.domain.cluster import BackingService, ClusterConfig, Ingress
 from feature_delivery.domain.errors import Misconfigured, Refused
-from feature_delivery.domain.names import FeatureKey, ProjectName
+from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef
 from tests import shops
 
@@ -268,6 +268,16 @@ def test_a_commit_that_no_label_can_hold_is_whole_in_the_annotation() -> None:
         assert len(meta["labels"][COMMIT]) <= 63
         assert meta["labels"][COMMIT].startswith("c" * 40)
     assert COMMIT not in environment.namespace(REF, "n", lives=timedelta(days=3))["metadata"]["labels"]
+
+
+def test_no_label_is_longer_than_the_cluster_takes_whatever_a_commit_is_called() -> None:
+    """A repository may name its commits by SHA-256: 64 digits."""
+    made = shop(IMAGE, commit=CommitSha("c" * 64))
+    objects = workload(made, release="r-1", template=pod_of(made))
+    errand = pods.once(release(made), ("true",), name="x", namespace="n", role="suite", limit=timedelta(minutes=5))
+    for meta in (*(one["metadata"] for one in (*objects, errand)), objects[0]["spec"]["template"]["metadata"]):
+        assert all(len(value) <= 63 for value in meta["labels"].values())
+        assert meta["labels"][COMMIT] == label_value("c" * 64)
 
 
 def test_without_an_image_nothing_is_made() -> None:

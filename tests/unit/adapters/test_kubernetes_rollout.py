@@ -65,6 +65,8 @@ def test_a_rollout_is_over_when_every_pod_is_new_and_ready(found: dict[str, Any]
         pod(status={"reason": "Evicted", "phase": "Failed"}, state=ended(137), restartCount=5),
         pod(init={"state": ended(0), "restartCount": 0}, state={"waiting": {"reason": "PodInitializing"}}),
         pod(state={"running": {}}, lastState=ended(143), restartCount=1, ready=True),
+        pod(state={"running": {}}, lastState=ended(137, reason="OOMKilled"), restartCount=1, ready=True),
+        pod(state={"running": {}}, lastState=ended(255), restartCount=2, ready=True),
     ],
 )
 def test_what_may_yet_be_well_fails_no_rollout(harmless: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_delivery.adapters.trackers.states import Status, goals, meaning
-from feature_delivery.adapters.trackers.workflow import MOST_STEPS, Place, Way, walk
+from feature_delivery.adapters.trackers.workflow import MOST_STEPS, PAUSE_SECONDS, Place, Refusals, Way, walk
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.project import TrackerConfig
 from feature_delivery.ports.tracker import IssueState
@@ -58,7 +58,7 @@ def issue(workflow: str, *, states: str, at: str = "A") -> Issue:
 
 
 def go(one: Issue, *ends: str) -> None:
-    walk(one, [one.statuses[end] for end in ends], doing="move SHOP-1")
+    walk(one, [one.statuses[end] for end in ends], doing="move SHOP-1", site="", refused=Refusals())
 
 
 def test_a_direct_transition_is_taken() -> None:
@@ -78,6 +78,35 @@ def test_a_dead_end_is_left_again() -> None:
     one = issue("A>B C, B>A, C>D", states="A:o B:i C:i D:d")
     go(one, "D")
     assert one.steps == ["B", "A", "C", "D"]
+
+
+def test_what_led_nowhere_is_not_walked_again_for_a_day_but_a_direct_transition_is_taken() -> None:
+    now = [0.0]
+    refused = Refusals(lambda: now[0])
+    one = issue("A>B, B>A C, C>B", states="A:o B:i C:i D:d")
+
+    def again() -> str:
+        with pytest.raises(Refused) as caught:
+            walk(one, [one.statuses["D"]], doing="move SHOP-1", site="https://x", refused=refused)
+        assert one.at == "A"
+        return str(caught.value)
+
+    said = again()
+    assert one.steps
+    one.steps.clear()
+    assert [again() for _ in range(30)] == [said] * 30, "people are told of what changes"
+    assert one.steps == []
+    now[0] = PAUSE_SECONDS
+    assert again() == said
+    assert one.steps
+    one.edges["A"].append("D")
+    one.steps.clear()
+    walk(one, [one.statuses["D"]], doing="move SHOP-1", site="https://x", refused=refused)
+    assert one.steps == ["D"]
+    one.at = "C"  # somebody moved it: from there it was not walked yet
+    one.edges["B"].append("D")
+    walk(one, [one.statuses["D"]], doing="move SHOP-1", site="https://x", refused=refused)
+    assert one.at == "D"
 
 
 def test_no_other_end_is_passed_on_the_way() -> None:

@@ -172,7 +172,7 @@ def _gates(ids: list[int]) -> Any:
 def _decisions(ids: list[int]) -> Any:
     d = t.decision.c
     return (
-        select(d.feature_id, d.step, d.person, d.kind, d.accepted, d.candidate, d.way)
+        select(d.feature_id, d.step, d.person, d.kind, d.accepted, d.candidate, d.way, d.at)
         .join(t.feature, (_F.id == d.feature_id) & (_F.attempt_number == d.attempt))
         .where(d.accepted, d.feature_id.in_(ids))
         .order_by(d.id)

@@ -111,6 +111,12 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
             query = query.where(t.feature.c.state.in_(wanted))
         return self._rows(query.limit(limit))
 
+    def newest_features(self, project: ProjectName, keys: Collection[FeatureKey]) -> dict[FeatureKey, Feature]:
+        """Return the newest delivery of each of these issues that has one; one query, however many."""
+        f = t.feature.c
+        query = select(Feature).where(f.project == project, f.key.in_(keys)).order_by(f.delivery)
+        return {one.key: one for one in self._rows(query)}
+
     def attempt(self, feature: Feature, number: int | None = None) -> Attempt | None:
         """Return an attempt, the current one by default."""
         wanted = feature.attempt_number if number is None else number

@@ -13,7 +13,7 @@ from feature_delivery.adapters.ledger.mapping import map_records
 from feature_delivery.adapters.ledger.moved import moved
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.outbox import Errand
-from feature_delivery.domain.process import Step
+from feature_delivery.domain.process import ORDER, Step
 from feature_delivery.domain.records import (
     LISTING_HOST,
     LISTING_MARKS,
@@ -128,36 +128,57 @@ def _gates() -> Any:
     return select(*shown).where(r.place <= WORST).order_by(r.project, r.step, r.place)
 
 
-def _newest_permit(feature_id: Any, *where: Any) -> Any:
+def _newest_permit(feature_id: Any) -> Any:
     newest = t.permit.alias("newest")
-    conditions = [newest.c.state == "failed"] if where else []
     return (
         select(func.max(newest.c.id))
-        .where(newest.c.feature_id == feature_id, *conditions)
-        .correlate(t.feature, t.gate, t.promotion)
+        .where(newest.c.feature_id == feature_id)
+        .correlate(t.feature, t.promotion)
         .scalar_subquery()
     )
 
 
 def _blocked() -> Any:
+    """Return the query for the worst blocked gates of each project; permits are looked at for those few only."""
     place = func.row_number().over(partition_by=_F.project, order_by=_G.opened_at)
-    found = (
-        select(
-            _F.project,
-            _F.key,
-            _F.run_id,
-            func.coalesce(_P.step, _G.step).label("step"),
-            func.coalesce(_P.ended_at, _G.opened_at).label("since"),
-            place.label("place"),
-        )
-        .select_from(t.gate)
+    gates = (
+        select(_F.project, _F.key, _F.run_id, _F.id, _F.attempt_number, _G.step, _G.opened_at, place.label("place"))
         .join(t.feature, _F.id == _G.feature_id)
-        .outerjoin(t.permit, _P.id == _newest_permit(_G.feature_id, "failed"))
         .where(_G.state == GateState.OPEN, _G.blocked != "")
         .subquery()
     )
-    f = found.c
-    return select(f.project, f.key, f.run_id, f.step, f.since).where(f.place <= WORST).order_by(f.project, f.place)
+    g = gates.c
+    step = func.coalesce(_of_what_blocks(gates, "step"), g.step, type_=_P.step.type)
+    since = func.coalesce(_of_what_blocks(gates, "ended_at"), g.opened_at, type_=_F.created_at.type)
+    # Not by a join: the database would expect thousands of gates, and read every permit there is for them.
+    return select(g.project, g.key, g.run_id, step, since).where(g.place <= WORST).order_by(g.project, g.place)
+
+
+def _of_what_blocks(gates: Any, column: str) -> Any:
+    """Return a column of the permit that ``flags.last_failure`` tells of: of the last step before the gate that failed.
+
+    None of an older attempt, and none that was mended since: its step has a newer permit.
+    """
+    g, tried, known = gates.c, t.permit.alias("tried"), t.permit.alias("known").c
+    newest = (
+        select(func.max(known.id))
+        .where(known.feature_id == g.id, known.attempt == g.attempt_number)
+        .group_by(known.step)
+        .correlate(gates)
+    )
+    return (
+        select(tried.c[column])
+        .where(tried.c.feature_id == g.id, tried.c.id.in_(newest))
+        .where(tried.c.state == "failed", _order(tried.c.step) < _order(g.step))
+        .order_by(_order(tried.c.step).desc())
+        .limit(1)
+        .correlate(gates)
+        .scalar_subquery()
+    )
+
+
+def _order(step: Any) -> Any:
+    return case({one.value: place for one, place in ORDER.items()}, value=step)
 
 
 def _at_work() -> Any:

@@ -54,6 +54,10 @@ class Gitea:
         return _first(headers, "event-type") or _first(headers, "event")
 
     def hint(self, event: str, payload: Any) -> Hint:
+        """Return where to look, and in which repository."""
+        return r.about(self._hint(event, payload), payload, "repository", "full_name")
+
+    def _hint(self, event: str, payload: Any) -> Hint:
         """Return where to look, by the payload's shape: the events' names have changed over the years."""
         action = r.text(payload, "action")
         person = r.text(payload, "sender", "login") or r.text(payload, "pusher", "login")

@@ -53,6 +53,10 @@ class GitHub:
         return headers.get("x-github-event", "")
 
     def hint(self, event: str, payload: Any) -> Hint:
+        """Return where to look, and in which repository."""
+        return r.about(self._hint(event, payload), payload, "repository", "full_name")
+
+    def _hint(self, event: str, payload: Any) -> Hint:
         """Return where to look."""
         action = r.text(payload, "action")
         person = r.text(payload, "sender", "login") or r.text(payload, "pusher", "name")

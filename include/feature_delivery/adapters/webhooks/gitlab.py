@@ -71,6 +71,10 @@ class GitLab:
         return named if named and named != "System Hook" else _kind(payload) or named
 
     def hint(self, event: str, payload: Any) -> Hint:
+        """Return where to look, and in which repository."""
+        return r.about(self._hint(event, payload), payload, "project", "path_with_namespace")
+
+    def _hint(self, event: str, payload: Any) -> Hint:
         """Return where to look."""
         person = r.text(payload, "user", "username") or r.text(payload, "user_username")
         match _kind(payload):

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from feature_delivery.domain.names import BranchName, branch_name
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 ID_LIMIT, NAME_LIMIT, NUMBER_LIMIT = 200, 80, 2**31
+REPOSITORY_LIMIT = 400
 FORM_FIELDS = 20
 OUR_COMMENT = "<!-- feature-delivery"
 """How the hidden line begins by which we know our own comments again."""
@@ -78,6 +80,11 @@ def number(payload: Any, *path: str) -> int | None:
     return found if type(found) is int and 0 < found < NUMBER_LIMIT else None
 
 
+def about(hint: Hint, payload: Any, *path: str) -> Hint:
+    """Return ``hint`` with the name of the repository that is at ``path``."""
+    return replace(hint, repository=text(payload, *path, limit=REPOSITORY_LIMIT))
+
+
 def of_no_use(reason: str) -> Hint:
     """Return the hint that there is nothing to look at."""
     return Hint(ignored=reason)
@@ -139,6 +146,8 @@ def pull_request(payload: Any, *, person: str) -> Hint:
     which = number(payload, "pull_request", "number") or number(payload, "number")
     if which is None:
         return of_no_use(INCOMPLETE)
-    source, target = (text(payload, "pull_request", end, "repo", "full_name", limit=400) for end in ("head", "base"))
+    source, target = (
+        text(payload, "pull_request", end, "repo", "full_name", limit=REPOSITORY_LIMIT) for end in ("head", "base")
+    )
     name = text(payload, "pull_request", "head", "ref", limit=ID_LIMIT)
     return Hint(request=which, branch=branch(name) if source and source == target else None, person=person)

@@ -88,7 +88,8 @@ class AirflowSettings:
     def environment(self) -> dict[str, str]:
         """For each of Airflow's processes: the caller's, without what would change Airflow or slow Python down.
 
-        Connections, where to look for more of them, and bundles of DAG files with versions, are the caller's to give.
+        Connections, where to look for more of them, bundles of DAG files with versions, how many tasks run at once, and
+        where Airflow's own metrics go, are the caller's to give.
         """
         kept = {
             name: value
@@ -161,7 +162,13 @@ class AirflowSettings:
         }
 
 
-_GIVEN = ("AIRFLOW_CONN_", "AIRFLOW__SECRETS__", "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_")
+_GIVEN = (
+    "AIRFLOW_CONN_",
+    "AIRFLOW__SECRETS__",
+    "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_",
+    "AIRFLOW__CORE__PARALLELISM",
+    "AIRFLOW__METRICS__",
+)
 _OTHERS = ("AIRFLOW_", "_AIRFLOW", "PG")
 _UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE"})
 

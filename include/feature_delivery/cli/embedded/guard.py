@@ -134,17 +134,23 @@ class LimitedLog:
     def __init__(self, path: Path) -> None:
         """Appends to what an earlier run left."""
         self._path = path
-        self._file: IO[bytes] = path.open("ab")
+        # Unbuffered: what a full disk refuses is not kept to fail once more when the file is closed.
+        self._file: IO[bytes] = path.open("ab", buffering=0)
 
     def write(self, data: bytes) -> None:
         """A full disk must not stop the part: what cannot be written is lost."""
         with contextlib.suppress(OSError):
             if self._file.tell() + len(data) > _LOG_LIMIT_BYTES:
-                self._file.close()
-                self._path.replace(self._path.with_name(self._path.name + ".1"))
-                self._file = self._path.open("ab")
+                self._turn_over()
             self._file.write(data)
-            self._file.flush()
+
+    def _turn_over(self) -> None:
+        """Begins a new file; the old one stays in use, and open, until there is one."""
+        with contextlib.suppress(FileNotFoundError):  # moved already, when no new one could be made
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+        new = self._path.open("ab", buffering=0)
+        self._file.close()
+        self._file = new
 
 
 def _signals_as_bytes() -> int:

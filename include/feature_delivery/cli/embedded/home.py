@@ -132,7 +132,7 @@ class Home:
     def secrets(self) -> dict[str, str]:
         """What is made once for this instance: keys and passwords that nobody types, and its ``instance`` id."""
         path = self.path / "secrets.json"
-        known = _read_json(path)
+        known = _read_json(path, advice=_OF_SECRETS)
         missing = [name for name in _SECRET_NAMES if name not in known]
         if missing:
             known |= {name: _new_secret(name) for name in missing}
@@ -166,7 +166,7 @@ class Home:
     def is_elsewhere(self) -> bool:
         """Say whether this home was made in another place than where it is."""
         here = self._here()
-        return _read_json(self.path / "secrets.json").get("place", here) != here
+        return _read_json(self.path / "secrets.json", advice=_OF_SECRETS).get("place", here) != here
 
     def _here(self) -> str:
         """Return a word for this directory on this machine."""
@@ -178,7 +178,7 @@ class Home:
     def port(self, name: str, *, preferred: int) -> int:
         """A free port: the one of the last start, else the preferred one, else the next free one; remembered."""
         path = self.path / "ports.json"
-        known = _read_json(path)
+        known = _read_json(path, advice="Remove it to have it made anew.")
         candidates = [int(known[name])] if name in known else []
         candidates += range(preferred, min(preferred + 100, 65536))
         port = next((candidate for candidate in candidates if is_free(candidate)), None)
@@ -223,13 +223,19 @@ def _new_secret(name: str) -> str:
             return secrets.token_urlsafe(64)
 
 
-def _read_json(path: Path) -> dict[str, str]:
+_OF_SECRETS = (
+    "Mend its owner, its mode or its disk, or bring it back from a backup. Do not remove it: the database and the "
+    "Connections in it can be opened by what it holds alone."
+)
+
+
+def _read_json(path: Path, *, advice: str) -> dict[str, str]:
     try:
         return dict(json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise Misconfigured(f"Could not read '{path}': {error}. Remove it to have it made anew.") from error
+        raise Misconfigured(f"Could not read '{path}': {error}. {advice}") from error
 
 
 def write_private(path: Path, text: str) -> None:

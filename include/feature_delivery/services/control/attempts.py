@@ -38,7 +38,6 @@ class BranchFacts:
         listing_has_production: Positive evidence: the same listing held the production branch.
         ahead: The head holds commits that production has not.
         emails: Addresses of everybody who wrote those commits.
-        pusher: Name of who pushed, when the host said.
         seen_at: When the host was asked.
     """
 
@@ -46,7 +45,6 @@ class BranchFacts:
     listing_has_production: bool
     ahead: bool = False
     emails: frozenset[str] = frozenset()
-    pusher: str = ""
     seen_at: datetime | None = None
 
 
@@ -58,8 +56,6 @@ def observe_branch(unit: Unit, project: ProjectConfig, feature: Feature, facts: 
         return _seen_gone(unit, project, feature, facts)
     feature.branch_seen_gone = None
     feature.branch_head = facts.head
-    if (pusher := project.people.by_login(facts.pusher)) and pusher not in feature.pushers:
-        feature.pushers = [*feature.pushers, pusher]
     attempt = unit.books.attempt(feature)
     if attempt is not None and attempt.commit == facts.head and attempt.state is not AttemptState.SUPERSEDED:
         feature.next_commit = None
@@ -103,8 +99,7 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
 def _people(project: ProjectConfig, feature: Feature, facts: BranchFacts) -> set[PersonName]:
     """Return everybody of the project who wrote, pushed or opened what the branch holds.
 
-    Whoever pushed to it once: what they brought is below what others pushed later, and a look that nobody was named to
-    may have come before the one that names them.
+    Whoever pushed to it once (``pushers``): what they brought is below what others pushed later.
     """
     opened = project.people.by_login(feature.request_author)
     return {*project.people.by_emails(facts.emails), *feature.pushers, *([opened] if opened else [])}

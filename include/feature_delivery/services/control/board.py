@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from feature_delivery.domain.freezes import Freeze
     from feature_delivery.domain.names import FeatureKey, PersonName, ProjectName
     from feature_delivery.domain.project import ProjectConfig
-    from feature_delivery.ports.board import BoardFacts, FeatureRow, GateRow, PlaceRow
+    from feature_delivery.ports.board import BoardFacts, DecisionRow, FeatureRow, GateRow, PlaceRow
 
 
 class Stage(StrEnum):
@@ -306,7 +307,7 @@ class _Standing:
         """Return the sentence of the freeze window that keeps it from production; empty when none does."""
         freeze = freeze_at(self.project.freezes, now()) if self.project.freezes else None
         said = self.facts.decisions.get(self.feature.id, ())
-        if freeze is None or any(d.kind is DecisionKind.OVERRIDE for d in said):
+        if freeze is None or any(_overrides(freeze, one) for one in said):
             return ""
         return frozen_sentence(self.project, freeze)
 
@@ -324,3 +325,8 @@ class _Standing:
         if production is not None and in_production:
             found.append(production)
         return tuple((place.kind, place.address) for place in found)
+
+
+def _overrides(freeze: Freeze, said: DecisionRow) -> bool:
+    """Say whether it was about this window, as ``flags.frozen`` asks: a later one needs a word of its own."""
+    return said.kind is DecisionKind.OVERRIDE and said.step is Step.WAIT_FOR_TURN and said.at >= freeze.since

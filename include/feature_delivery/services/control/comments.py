@@ -1,7 +1,8 @@
 """Commands that people write as comments on merge requests: each acted upon once, and answered there.
 
 What has been heard is written down in the transaction that acts on it. A command is bound to what its author could
-see: one that is older than the attempt, or than the question it answers, is refused.
+see: one that is older than the attempt, or than the question it answers, is refused. So is one whose comment was
+changed after it was written: hosts let whoever may write to a repository change what others said.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 HEARS = frozenset({FeatureState.ACTIVE, FeatureState.SHIPPED})
 """States in which a feature listens; after that there is nothing to say."""
+
+_EDITED = (
+    "This comment was changed after it was written, perhaps by somebody else, so /{verb} does not count: "
+    "write it again as a new comment."
+)
 
 
 def hear(unit: Unit, project: ProjectConfig, run_id: str, number: int, comments: Sequence[RequestComment]) -> list[str]:
@@ -75,9 +81,11 @@ def _act(
     """Do what is asked; returns whether it counted, and what to say about it: a refusal or the status."""
     person = project.speaker(comment.author)
     answer = Answer(yes=False, reason=project.stranger(comment.author))
-    if asked.verb is Verb.STATUS and person is not None:
+    if person is not None and comment.edited:
+        answer = Answer(yes=False, reason=_EDITED.format(verb=asked.verb))
+    elif asked.verb is Verb.STATUS and person is not None:
         return Answer(yes=True), standing(unit, project, feature)
-    if asked.verb is not Verb.STATUS:
+    elif asked.verb is not Verb.STATUS:
         say = _understood(unit, feature, comment, asked, person or project.outsider(comment.author))
         if isinstance(say, Say):
             # It tells the history itself. What counts shows in the status comment: one for each would be noise.

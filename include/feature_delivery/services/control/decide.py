@@ -77,6 +77,19 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
     return answer
 
 
+def roll_back_at_hand(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
+    """Take back what was promoted on the word of whoever has the database itself, though nobody of the project.
+
+    They could do anything to it; so their word counts, and is recorded under their own name, as nobody's role.
+    """
+    feature = enter(unit, project, run_id)
+    answer = still_about(unit, feature, say) and _may_give_verdict(unit, feature, say)
+    keep_record(unit, project, feature, say, answer)
+    if answer:
+        act(unit, project, feature, say)
+    return answer
+
+
 def refuse(unit: Unit, project: ProjectConfig, run_id: str, say: Say, *, reason: str) -> Feature:
     """Keep what was refused already, by the way it came; returns the feature."""
     feature, answer = enter(unit, project, run_id), Answer(yes=False, reason=reason)

@@ -223,12 +223,13 @@ def _place(  # noqa: PLR0917 - what was read once for all kinds
     permits: Sequence[PermitRecord],
 ) -> PlaceLine | None:
     last = next((d for d in reversed(deployments) if d.environment_id == environment.id), None)
-    running = next((p for p in reversed(permits) if p.step in DEPLOYS[kind] and p.state == "granted"), None)
+    newest_try = next((p for p in reversed(permits) if p.step in DEPLOYS[kind]), None)
     url = environment.address
     if environment.state is EnvironmentState.DESTROYED:
         return PlaceLine(kind, environment.name, last.commit, DeploymentState.GONE, url) if last else None
-    if running is not None and running.attempt == feature.attempt_number:
-        commit = _deploying(books, feature, running.step)
+    # A permit whose task was killed stays granted: once another deploy has been let, it says nothing any more.
+    if newest_try is not None and newest_try.state == "granted" and newest_try.attempt == feature.attempt_number:
+        commit = _deploying(books, feature, newest_try.step)
         if commit is not None:
             return PlaceLine(kind, environment.name, commit, DeploymentState.RUNNING, url)
     newest = books.deployment(environment)
@@ -245,6 +246,8 @@ def _deploying(books: Books, feature: Feature, step: Step) -> CommitSha | None:
     promotion = books.promotion(feature, feature.attempt_number)
     if step is Step.DEPLOY_ROLLBACK:
         return promotion.restored if promotion else None
+    if step is Step.DEPLOY_PRODUCTION and promotion is not None and promotion.state is PromotionState.KEPT:
+        return None  # kept although its deploy was killed: nothing deploys it any more
     candidate = books.candidate(feature, feature.attempt_number)
     return candidate.commit if candidate else None
 

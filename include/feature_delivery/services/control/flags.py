@@ -370,13 +370,11 @@ def production_evidence(books: Books, feature: Feature) -> Evidence:
         return Evidence("no_data", silent)
     if result.red:
         return Evidence("fail", result.red)
-    passed = f"{result.executed} integration tests passed."
-    if silent := _without_result(newest, Step.OBSERVE_PRODUCTION, kind="observed"):
-        return Evidence("no_data", f"{passed} {silent}")
-    found = newest[Step.OBSERVE_PRODUCTION].result if Step.OBSERVE_PRODUCTION in newest else {}
-    outcome = found.get("outcome", "no_data")
-    said = " ".join(found.get("evidence", ()))
-    return Evidence(str(outcome), f"{passed} {said}".strip())
+    outcome, said = "no_data", _without_result(newest, Step.OBSERVE_PRODUCTION, kind="observed")
+    if not said and Step.OBSERVE_PRODUCTION in newest:
+        found = newest[Step.OBSERVE_PRODUCTION].result
+        outcome, said = str(found.get("outcome", "no_data")), " ".join(found.get("evidence", ()))
+    return Evidence(outcome, f"{result.executed} integration tests passed. {said}".strip())
 
 
 def _without_result(newest: Mapping[Step, PermitRecord], step: Step, *, kind: str) -> str:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
-from feature_delivery.domain.records import LISTING_HOST, LISTING_MARKS, FeatureState, WebhookDelivery, now
+from feature_delivery.domain.records import FeatureState, now
 from feature_delivery.services.control.comments import HEARS, hear
 from feature_delivery.services.control.issues import observe_issue
+from feature_delivery.services.control.kept import MARKS, recall
 from feature_delivery.services.control.requests import observe_request
 
 if TYPE_CHECKING:
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LISTING, MARKS = "listing", LISTING_MARKS
-"""Delivery ids under which the last listing of branches, and how far we have looked, are kept."""
+_MOMENTS = ("looked_at", "requests", "issues", "host_waits_until", "tracker_waits_until")
 
-RESERVED = frozenset({LISTING, MARKS})
+PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
+"""How long a side is left alone that asks to wait and does not say how long, and at most: its clock may be wrong."""
+
+HOST, TRACKER = "host", "tracker"
+_WAITS = {HOST: "The Git host is not asked before", TRACKER: "The tracker is not asked before"}
 
 OVERLAP = timedelta(minutes=5)
 """The host's clock may be behind ours: what changed shortly before the last look is looked at once more."""
@@ -63,16 +68,20 @@ class Marks:
         requests: Changes of requests before this are known.
         issues: Changes of issues before this are known.
         again: Requests that could not be read, with the time from which on their comments are new.
+        host_waits_until: The Git host asked not to be asked before.
+        tracker_waits_until: So did the tracker.
     """
 
     looked_at: datetime | None = None
     requests: datetime | None = None
     issues: datetime | None = None
     again: Mapping[int, datetime] = field(default_factory=dict)
+    host_waits_until: datetime | None = None
+    tracker_waits_until: datetime | None = None
 
     def dump(self) -> bytes:
         """Return them as they are kept."""
-        moments = {"looked_at": self.looked_at, "requests": self.requests, "issues": self.issues}
+        moments = {name: getattr(self, name) for name in _MOMENTS}
         kept: dict[str, Any] = {name: at.isoformat() for name, at in moments.items() if at is not None}
         return json.dumps({**kept, "again": {str(n): at.isoformat() for n, at in self.again.items()}}).encode()
 
@@ -80,24 +89,8 @@ class Marks:
     def load(cls, body: bytes) -> Marks:
         """Return marks that were kept."""
         kept = json.loads(body)
-        moments = {n: datetime.fromisoformat(kept[n]) for n in ("looked_at", "requests", "issues") if n in kept}
+        moments = {n: datetime.fromisoformat(kept[n]) for n in _MOMENTS if n in kept}
         return cls(**moments, again={int(n): datetime.fromisoformat(at) for n, at in kept.get("again", {}).items()})
-
-
-def recall(unit: Unit, project: ProjectName, name: str) -> bytes | None:
-    """Return what was kept under ``name``, one of ``RESERVED``."""
-    kept = unit.books.webhook(project, name)
-    return bytes(kept.body) if kept is not None else None
-
-
-def keep(unit: Unit, project: ProjectName, name: str, body: bytes) -> None:
-    """Keep something under ``name``, in the place where everything is kept that hosts tell us."""
-    kept = unit.books.webhook(project, name)
-    if kept is None:
-        kept = WebhookDelivery(project=project, delivery_id=name, host=LISTING_HOST, event=name, body=body)
-        kept.processed_at = now()
-        unit.books.add(kept)
-    kept.body = body
 
 
 def marks(unit: Unit, project: ProjectName) -> Marks:
@@ -118,35 +111,53 @@ class Looking:
     done: list[str] = field(default_factory=list)
     trouble: list[Error] = field(default_factory=list)
     _seen: set[int] = field(default_factory=set)
+    _waits: dict[str, datetime] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember who asked to wait."""
+        waits = {HOST: self.marks.host_waits_until, TRACKER: self.marks.tracker_waits_until}
+        self._waits = {side: until for side, until in waits.items() if until is not None and until > now()}
 
     def everywhere(self) -> Marks:
-        """Look at every request and issue that changed since the last look; returns how far we have looked now."""
+        """Look at every request and issue that changed since the last look; returns how far we have looked now.
+
+        Who asks to wait is not asked anything more, and what is left of it is looked at again.
+        """
         asked_at = now()
-        listed = self._try("merge requests", partial(self._changed, self._since(self.marks.requests)))
+        listed = self._try(HOST, "merge requests", partial(self._changed, self._since(self.marks.requests)))
         wanted = {**(listed or {}), **self.marks.again}
         again = {
             number: since
             for number, since in wanted.items()
-            if not self._guarded(f"merge request {number}", partial(self.at_request, number, since=since))
+            if not self._guarded(HOST, f"merge request {number}", partial(self.at_request, number, since=since))
         }
-        issues = self._try("issues", partial(self._changed_issues, self._since(self.marks.issues)))
-        return Marks(
+        issues = self._try(TRACKER, "issues", partial(self._changed_issues, self._since(self.marks.issues)))
+        return replace(
+            self.waiting(),
             looked_at=asked_at,
             requests=asked_at if listed is not None else self.marks.requests,
             issues=asked_at if issues is not None else self.marks.issues,
             again=again,
         )
 
+    def waiting(self) -> Marks:
+        """Return the marks with who asks to wait; how far we have looked is as it was."""
+        host, tracker = (self._waits.get(side) for side in (HOST, TRACKER))
+        return replace(self.marks, host_waits_until=host, tracker_waits_until=tracker)
+
     def at(self, hints: Sequence[Hint], moved: Mapping[BranchName, object]) -> None:
-        """Look where webhooks point, and at the requests of branches that moved; each place once."""
+        """Look where webhooks point, and at the requests of branches that moved; each place once.
+
+        What a side that asks to wait keeps us from, the next look everywhere finds: it changed after the last one.
+        """
         since = self._since(self.marks.requests)
         numbers = {hint.request for hint in hints if hint.request is not None and self._concerns_hint(hint)}
         numbers |= {one.request for one in self._listening() if one.request is not None and one.branch in moved}
         for number in sorted(numbers):
-            self._guarded(f"merge request {number}", partial(self.at_request, number, since=since))
+            self._guarded(HOST, f"merge request {number}", partial(self.at_request, number, since=since))
         for key in dict.fromkeys(_key(self.project, hint.issue) for hint in hints if hint.issue):
             if key is not None and key in self.features:
-                self._guarded(key, partial(self.at_issue, key))
+                self._guarded(TRACKER, key, partial(self.at_issue, key))
 
     def at_request(self, number: int, *, since: datetime) -> None:
         """Read one request with reviews and comments, and take it in.
@@ -225,22 +236,29 @@ class Looking:
             one.branch == hint.branch or one.request == hint.request or one.key == key for one in self._listening()
         )
 
-    def _guarded(self, what: str, look: Callable[[], None]) -> bool:
+    def _guarded(self, side: str, what: str, look: Callable[[], None]) -> bool:
         """Look; says whether it is done with. One feature's trouble keeps no other waiting."""
-        try:
-            look()
-        except NotFound:
-            return True  # it is gone: nothing to look at any more
-        except Error as error:
-            self.trouble.append(error)
-            self.done.append(f"{what}: {error}")
-            return False
-        return True
 
-    def _try(self, what: str, look: Callable[[], T]) -> T | None:
+        def known() -> bool:
+            with suppress(NotFound):  # it is gone: nothing to look at any more
+                look()
+            return True
+
+        return self._try(side, what, known) is not None
+
+    def _try(self, side: str, what: str, look: Callable[[], T]) -> T | None:
+        """Return what a look gives; ``None`` where it failed, or where the side asked to wait."""
+        if (until := self._waits.get(side)) is not None:
+            if not any(line.startswith(_WAITS[side]) for line in self.done):
+                self.done.append(f"{_WAITS[side]} {until:%H:%M:%S} UTC.")
+            return None
         try:
             return look()
         except Error as error:
+            if isinstance(error, RateLimited):
+                asked = error.retry_after_seconds
+                pause = timedelta(seconds=asked) if asked is not None else PAUSE
+                self._waits[side] = now() + min(pause, LONGEST_PAUSE)
             self.trouble.append(error)
             self.done.append(f"{what}: {error}")
             return None

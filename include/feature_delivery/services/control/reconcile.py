@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Error, Refused, Temporary
-from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
+from feature_delivery.domain.errors import Error, Temporary
+from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey
 from feature_delivery.domain.records import Feature, FeatureState, now
-from feature_delivery.services.control import brake
+from feature_delivery.services.control import brake, pushers
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
+from feature_delivery.services.control.comments import HEARS
 from feature_delivery.services.control.gates import enter
-from feature_delivery.services.control.looks import LISTING, MARKS, Known, Looking, Marks, keep, marks, recall
+from feature_delivery.services.control.kept import LISTING, MARKS, keep, recall
+from feature_delivery.services.control.looks import Known, Looking, Marks, marks
 from feature_delivery.services.control.production import observe_production
 from feature_delivery.services.control.start import Start, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from feature_delivery.domain.hints import Hint
@@ -33,13 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the ledger believed of a project before the host was asked."""
+    """What the ledger believed of a project before the host was asked; ``newest``: of the features that listen."""
 
     production: CommitSha | None
     frozen: CommitSha | None
     newest: dict[FeatureKey, Known]
     listing: dict[BranchName, CommitSha] | None
     marks: Marks
+    pushers: pushers.Logins
 
 
 def due(unit: Unit, project: ProjectConfig) -> bool:
@@ -65,6 +68,7 @@ def reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] | 
     """
     with control.begin() as unit:
         brake.must_not_be_held(unit.books, project.name)
+    pushers.note(control, project, hints or ())
     with control.alone(project.name):
         return _reconcile(control, project, hints)
 
@@ -75,44 +79,48 @@ def _reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] |
     outside = control.outside(project)
     asked_at = now()
     heads = outside.repository.heads()
-    pushed = _moved(before.listing, heads) | {h.branch: h.person for h in hints or () if h.branch and h.pushed}
+    told = {hint.branch for hint in hints or () if hint.branch and hint.pushed}
+    pushed = dict.fromkeys([*_moved(before.listing, heads), *told])
     done = _production(control, project, before, heads)
+    trouble: list[Error] = []
     for known in before.newest.values():
         if known.state is FeatureState.ACTIVE and known.branch is not None:
-            pusher = pushed.get(known.branch, "")
-            done += _branch(control, project, outside, known, heads, pusher=pusher, asked_at=asked_at)
-    started, later = _new_features(control, project, outside, before, heads, pushed)
+            # A pusher is listened to also when a look has found their push before them.
+            again = known.branch in told
+            found, error = _branch(control, project, outside, known, heads, again=again, asked_at=asked_at)
+            done += found
+            trouble += [error] if error is not None and again else []
+    started, later = _new_features(control, project, outside, before, heads, [*pushed])
     done += started
-    looking = Looking(control, project, outside, before.newest, before.marks)
+    looking = Looking(control, project, outside, before.newest, before.marks, trouble=trouble)
     looking.at(hints or (), pushed)
-    seen = looking.everywhere() if hints is None else None
+    seen = looking.everywhere() if hints is None else looking.waiting()
     with control.begin() as unit:
         if project.branches.production in heads:
             # A listing without it is not whole: with the next whole one every old branch would have moved.
             listing = {name: at for name, at in {**heads, **later}.items() if at is not None}
             keep(unit, project.name, LISTING, json.dumps(listing).encode())
-        if seen is not None:
+            pushers.forget(unit, project, before.pushers, heads)
+        if seen != before.marks:
             keep(unit, project.name, MARKS, seen.dump())
     if hints and (error := looking.worth_another_try()) is not None:
         raise error
     return done + looking.done
 
 
-def _moved(
-    before: Mapping[BranchName, CommitSha] | None, heads: Mapping[BranchName, CommitSha]
-) -> dict[BranchName, str]:
+def _moved(before: Mapping[BranchName, CommitSha] | None, heads: Mapping[BranchName, CommitSha]) -> list[BranchName]:
     """Return branches that were pushed to since the last listing; the first listing moves nothing.
 
     Old branches of a repository that is new to us must not all start a delivery.
     """
-    return {} if before is None else {name: "" for name, head in heads.items() if before.get(name) != head}
+    return [] if before is None else [name for name, head in heads.items() if before.get(name) != head]
 
 
 def _snapshot(unit: Unit, project: ProjectConfig) -> Snapshot:
     row = unit.books.project(project.name)
     commits = unit.books.feature_branches(project.name)  # one query, however many features wait
     newest: dict[FeatureKey, Known] = {}
-    for feature in unit.books.features(project.name):
+    for feature in unit.books.features(project.name, HEARS):
         if feature.key not in newest:
             newest[feature.key] = _known(feature, commits)
     listing = recall(unit, project.name, LISTING)
@@ -122,6 +130,7 @@ def _snapshot(unit: Unit, project: ProjectConfig) -> Snapshot:
         newest=newest,
         listing=json.loads(listing) if listing is not None else None,
         marks=marks(unit, project.name),
+        pushers=pushers.kept(unit, project),
     )
 
 
@@ -138,14 +147,6 @@ def _known(feature: Feature, commits: Mapping[BranchName, CommitSha]) -> Known:
     )
 
 
-def _guarded(known: Known, look: Callable[[], list[str]]) -> list[str]:
-    """Let one feature's trouble (a request that is gone, a tracker that is down) not keep the others waiting."""
-    try:
-        return look()
-    except Error as error:
-        return [f"{known.key}: {error}"]
-
-
 def _branch(
     control: Control,
     project: ProjectConfig,
@@ -153,21 +154,34 @@ def _branch(
     known: Known,
     heads: Mapping[BranchName, CommitSha],
     *,
-    pusher: str,
+    again: bool,
     asked_at: datetime,
-) -> list[str]:
+) -> tuple[list[str], Error | None]:
+    """Look at one branch; its trouble (a commit that cannot be fetched) keeps no other waiting.
+
+    Args:
+        control: How to work.
+        project: Whose.
+        outside: Its repository.
+        known: The feature.
+        heads: Where all branches are.
+        again: Look also where nothing has moved.
+        asked_at: When they were listed.
+
+    Returns:
+        What there is to say, and what went wrong.
+    """
     assert known.branch is not None
     head = heads.get(known.branch)
-    if head == known.head and head is not None and not known.unsettled and not pusher:
-        return []  # a pusher is listened to also when a look has found their push before them
-
-    def look() -> list[str]:
-        facts = branch_facts(outside, project, head, heads, pusher=pusher, asked_at=asked_at)
+    if head == known.head and head is not None and not known.unsettled and not again:
+        return [], None
+    try:
+        facts = branch_facts(outside, project, head, heads, asked_at=asked_at)
         with control.begin() as unit:
             feature = enter(unit, project, known.run_id)
-            return [f"{known.key}: {observe_branch(unit, project, feature, facts)}"]
-
-    return _guarded(known, look)
+            return [f"{known.key}: {observe_branch(unit, project, feature, facts)}"], None
+    except Error as error:
+        return [f"{known.key}: {error}"], error
 
 
 def branch_facts(
@@ -176,7 +190,6 @@ def branch_facts(
     head: CommitSha | None,
     heads: Mapping[BranchName, CommitSha],
     *,
-    pusher: str = "",
     asked_at: datetime | None = None,
 ) -> BranchFacts:
     """Return what there is to know of a branch at ``head``, given a listing of all branches."""
@@ -190,7 +203,6 @@ def branch_facts(
         listing_has_production=True,
         ahead=bool(commits),
         emails=frozenset().union(*(commit.authors for commit in commits)),
-        pusher=pusher,
         seen_at=asked_at,
     )
 
@@ -201,7 +213,7 @@ def _new_features(  # noqa: PLR0917 - the round's facts, in the order of their r
     outside: Outside,
     before: Snapshot,
     heads: Mapping[BranchName, CommitSha],
-    pushed: Mapping[BranchName, str],
+    pushed: Sequence[BranchName],
 ) -> tuple[list[str], dict[BranchName, CommitSha | None]]:
     """Start what was pushed; returns what was started, and where branches were that have to be looked at again.
 
@@ -209,19 +221,21 @@ def _new_features(  # noqa: PLR0917 - the round's facts, in the order of their r
     """
     said: list[str] = []
     later: dict[BranchName, CommitSha | None] = {}
-    for branch in pushed if project.choices.start_on_push else ():
-        head, key = heads.get(branch), _key_of(project, branch)
-        known = before.newest.get(key) if key is not None else None
-        if head is None or key is None or not _startable(known, head):
+    keys = {b: key for b in pushed if (key := pushers.key_of(project, b))} if project.choices.start_on_push else {}
+    active = {key for key, known in before.newest.items() if known.state is FeatureState.ACTIVE}
+    newest = _newest(control, project, set(keys.values()) - active)
+    for branch, key in keys.items():
+        head = heads.get(branch)
+        if head is None or key in active or not _startable(newest.get(key), head):
             continue
         try:
             if not branch_facts(outside, project, head, heads).ahead:
                 continue
-            login = pushed[branch]
+            login = next(iter(before.pushers.get(branch, ())), "")
             by = project.people.by_login(login) or login or "a push"
             with control.begin() as unit:
                 asked = Start(key=key, branch=branch, by=by, requester=by)
-                _feature, new = start(unit, project, asked, pusher=login)
+                _feature, new = start(unit, project, asked)
         except Error as error:
             said.append(f"{key}: {error}")
             if isinstance(error, Temporary):
@@ -240,11 +254,13 @@ def _startable(known: Known | None, head: CommitSha) -> bool:
     return known is None or (known.state not in {FeatureState.ACTIVE, FeatureState.SHIPPED} and head != known.head)
 
 
-def _key_of(project: ProjectConfig, branch: BranchName) -> FeatureKey | None:
-    try:
-        return feature_key(project.branches.key_of(branch) or "")
-    except Refused:
-        return None
+def _newest(control: Control, project: ProjectConfig, keys: set[FeatureKey]) -> dict[FeatureKey, Known]:
+    """Return the newest delivery of those of ``keys`` that have one; a snapshot holds none that is over."""
+    if not keys:
+        return {}
+    with control.begin() as unit:
+        found = unit.books.newest_features(project.name, keys)
+        return {key: _known(feature, {}) for key, feature in found.items()}
 
 
 def _production(

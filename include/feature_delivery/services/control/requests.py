@@ -126,9 +126,19 @@ def _ended_by_hand(unit: Unit, project: ProjectConfig, feature: Feature, request
     head = request.head in {feature.branch_head, attempt.commit if attempt else None}
     if not ours and not (request.state is RequestState.MERGED and head and feature.request_number is None):
         return  # an earlier one: of an earlier delivery, or replaced by the one we know
+    merged_with = request.state is RequestState.MERGED and _released_since(unit, project, feature, attempt, request)
     if ours:
         feature.request_number, feature.request_url = None, ""
-        record(unit, feature, "request", f"Merge request {request.number} was {request.state} by hand.")
+        how = "is shown as merged with a later release" if merged_with else f"was {request.state} by hand"
+        record(unit, feature, "request", f"Merge request {request.number} {how}.")
+    if merged_with:
+        text = (
+            f"This request is shown as merged because a later release contains its commits: {feature.key} was rolled "
+            f"back, and {project.branches.production} has its history, not its changes. Push the rework to "
+            f"{request.source} and open another request from there."
+        )
+        _say_once(unit, feature, "with_later", request, text)
+        return
     preprod, production = project.branches.preprod, project.branches.production
     if request.state is RequestState.CLOSED:
         text = (
@@ -148,6 +158,20 @@ def _ended_by_hand(unit: Unit, project: ProjectConfig, feature: Feature, request
     else:
         text = f"Merging by hand into {request.target} ships nothing: {feature.key} goes on as before."
     _say_once(unit, feature, f"ended:{request.state}", request, text)
+
+
+def _released_since(
+    unit: Unit, project: ProjectConfig, feature: Feature, attempt: Attempt | None, request: MergeRequest
+) -> bool:
+    """Say whether a release that was kept since the attempt was rolled back has the request's commits below it.
+
+    A rollback keeps history, and pre-production follows production when the next release is kept.
+    """
+    if attempt is None or attempt.state is not AttemptState.ROLLED_BACK or attempt.commit != request.head:
+        return False
+    taken_back = unit.books.promotion(feature, attempt.number)
+    later = unit.books.promotions(project.name)
+    return taken_back is not None and any(one.state is PromotionState.KEPT and one.id > taken_back.id for one in later)
 
 
 def _say_once(unit: Unit, feature: Feature, what: str, request: MergeRequest, text: str) -> None:

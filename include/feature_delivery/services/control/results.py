@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from hashlib import sha256
 from typing import TYPE_CHECKING, assert_never
 
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
@@ -85,14 +87,15 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
         raise NotFound(f"Run {task.run.run_id!r} has no permit {permit_id}.")
     if permit.task_instance != task.task_instance or permit.step is not task.step:
         raise Refused(f"Permit {permit_id} was given to another task than {task.step} of {feature.key}.")
-    facts = _facts(result)
-    if permit.result == _plain(facts) and permit.state != "void":
+    facts = _plain(_facts(result))
+    if _brief(permit.result) == facts and permit.state != "void":
         return permit.reason
     if permit.state in {"done", "failed"}:
         raise Refused(f"Permit {permit_id} for {task.step} of {feature.key} has ended already.")
     if permit.state == "void" and not (task.step in FACTS and isinstance(result, Moved)):
-        raise Conflict(f"{task.step} of {feature.key} came too late: {permit.reason} The run starts over by itself.")
-    permit.result = _plain(facts)
+        again = " The run starts over by itself." if feature.state is FeatureState.ACTIVE else ""
+        raise Conflict(f"{task.step} of {feature.key} came too late: {permit.reason}{again}")
+    permit.result = facts
     problem = _take_in(Scene(unit, project, feature, task.step), permit, result)
     refreshes = task.step is Step.REFRESH_CANDIDATE and not isinstance(result, Done | Failed)
     interim = (refreshes or isinstance(result, BaselineTaken)) and not problem
@@ -111,10 +114,22 @@ def apply_result(unit: Unit, project: ProjectConfig, task: TaskRef, permit_id: i
 
 
 def _facts(result: Result) -> dict[str, object]:
-    """Return what the permit keeps of a result; measurements are kept as observations."""
+    """Return what the permit keeps of a result; measurements are kept as observations, test cases with the suite."""
     if isinstance(result, Observed):
         return observations.as_facts(result)
-    return {"kind": result.kind} if isinstance(result, BaselineTaken) else asdict(result)
+    return {"kind": result.kind} if isinstance(result, BaselineTaken) else _brief(asdict(result))
+
+
+def _brief(facts: dict[str, object]) -> dict[str, object]:
+    """Return the facts with the digest of their test cases in place of them.
+
+    All of a feature's permits are read at once, under the project's lock, and thousands of cases are megabytes. What
+    an older version stored has the cases themselves: it is brought to the same here, and equals the same report.
+    """
+    cases = facts.get("cases")
+    if not isinstance(cases, list | tuple):
+        return facts
+    return {**facts, "cases": sha256(json.dumps(cases, sort_keys=True).encode()).hexdigest()}
 
 
 def _plain(facts: dict[str, object]) -> dict[str, object]:

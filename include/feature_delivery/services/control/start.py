@@ -19,7 +19,7 @@ from feature_delivery.domain.names import (
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.records import Feature, FeatureState, GateState, now
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.services.control import brake
+from feature_delivery.services.control import brake, pushers
 from feature_delivery.services.control.history import milestone, notify, record
 
 if TYPE_CHECKING:
@@ -67,16 +67,10 @@ def parse_start(conf: Mapping[str, object]) -> Start:
     )
 
 
-def start(unit: Unit, project: ProjectConfig, asked: Start, *, pusher: str = "") -> tuple[Feature, bool]:
+def start(unit: Unit, project: ProjectConfig, asked: Start) -> tuple[Feature, bool]:
     """Find the feature under delivery, or start it; says whether it was started now.
 
     Two starts at once meet at the project's lock: the second finds what the first made.
-
-    Args:
-        unit: The transaction.
-        project: Whose.
-        asked: What.
-        pusher: Login of whose push it was, when the host said so; no conf can say it.
 
     Raises:
         Unavailable: The ledger may be a copy, or the project is another instance's.
@@ -86,8 +80,8 @@ def start(unit: Unit, project: ProjectConfig, asked: Start, *, pusher: str = "")
     feature = unit.books.feature(project.name, asked.key)
     if feature is not None and feature.state is FeatureState.ACTIVE:
         return feature, False
-    delivery = feature.delivery + 1 if feature is not None else 1
-    made = _new(unit, project, asked, delivery=delivery, run=run_id(asked.key, delivery), pusher=pusher)
+    run = run_id(asked.key, feature.delivery + 1 if feature is not None else 1)
+    made = _new(unit, project, asked, before=feature, run=run)
     unit.runs.start(RunRef(project.name, made.run_id), conf=_conf(made, by=asked.by), note=_note(made))
     return made, True
 
@@ -146,23 +140,25 @@ def adopt_run(unit: Unit, project: ProjectConfig, run: RunRef) -> Feature:
             f"{asked.key} is under delivery already, in run {known.run_id!r} of {project.dag_id}: "
             f"follow that run, or cancel it first with 'feature-delivery cancel {asked.key}'."
         )
-    return _new(unit, project, asked, delivery=known.delivery + 1 if known else 1, run=run.run_id)
+    return _new(unit, project, asked, before=known, run=run.run_id)
 
 
-def _new(unit: Unit, project: ProjectConfig, asked: Start, *, delivery: int, run: str, pusher: str = "") -> Feature:
+def _new(unit: Unit, project: ProjectConfig, asked: Start, *, before: Feature | None, run: str) -> Feature:
+    """Register a feature. ``before``: the delivery before it; its branch may hold what was pushed for that one."""
     feature = Feature(
         project=project.name,
         key=asked.key,
-        delivery=delivery,
+        delivery=before.delivery + 1 if before is not None else 1,
         run_id=run,
         title=asked.title,
         description=asked.description,
         requester=asked.requester,
         branch=asked.branch,
         wanted_commit=asked.commit,
-        pushers=[known] if (known := project.people.by_login(pusher)) else [],
+        pushers=[*before.pushers] if before is not None and before.state.ended_without_shipping else [],
     )
     unit.books.add(feature)
+    pushers.begun(unit, project, feature)
     by = asked.by or asked.requester or "somebody"
     milestone(unit, project, feature, "started", f"{by} started the delivery of {asked.key}.", person=asked.by)
     return feature

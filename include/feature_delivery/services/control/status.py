@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Books
 
 
+UNDER_WAY = frozenset({FeatureState.ACTIVE, FeatureState.SHIPPED})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTimes:
     """What the orchestrator knows of one task: its state in the orchestrator's words, its newest try."""
@@ -200,7 +203,7 @@ class FeatureView:
 
 
 def feature_line(books: Books, project: ProjectConfig, feature: Feature) -> FeatureLine:
-    """Return the feature as one line of a list."""
+    """Return the feature as one line of a list; what has ended waits nowhere, and costs no query."""
     return FeatureLine(
         project=feature.project,
         key=feature.key,
@@ -208,7 +211,7 @@ def feature_line(books: Books, project: ProjectConfig, feature: Feature) -> Feat
         state=feature.state,
         run_id=feature.run_id,
         attempt=feature.attempt_number,
-        gate=_gate(books, project, feature),
+        gate=_gate(books, project, feature) if feature.state in UNDER_WAY else None,
         created_at=feature.created_at,
     )
 

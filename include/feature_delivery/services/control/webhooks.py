@@ -19,8 +19,8 @@ from feature_delivery.domain.errors import Error, Temporary
 from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, ProjectName
 from feature_delivery.domain.records import FeatureState, WebhookDelivery, now
-from feature_delivery.services.control import brake, tallies
-from feature_delivery.services.control.looks import RESERVED
+from feature_delivery.services.control import brake, pushers, tallies
+from feature_delivery.services.control.kept import RESERVED
 from feature_delivery.services.control.reconcile import reconcile
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = 50
-"""Tries; after so many reconciliation alone is left, which finds the same."""
+"""Tries; after so many reconciliation alone is left. It finds the same; who pushed was noted at the first try."""
 
 REASON_LIMIT = 100
 KEEP_BODIES = timedelta(days=7)
@@ -43,6 +43,7 @@ JIRA = "jira"
 
 OTHER_BRANCH = "another branch"
 CANDIDATE = "our own candidate"
+OTHER_REPOSITORY = "another repository"
 OTHER_HOST = "a request on another host than the project's"
 OTHER_TRACKER = "an issue that is none of the project's"
 
@@ -171,6 +172,7 @@ def _look(control: Control, project: ProjectConfig, hints: Sequence[Hint | None]
     """
     places = [hint for hint in hints if hint is not None]
     try:
+        pushers.note(control, project, places)
         changed = reconcile(control, project, places if len(places) == len(hints) else None)
     except Temporary as error:
         return str(error), False, True
@@ -191,6 +193,8 @@ def narrowed(hint: Hint, project: ProjectConfig, branches: Collection[BranchName
         branches: Those of the features under delivery; their names may be any.
         host: Numbers of requests and issues mean nothing on another host or tracker than the one that gave them.
     """
+    if _is_elsewhere(hint, project, host):
+        return replace(hint, ignored=OTHER_REPOSITORY)
     if hint.issue:
         tracker = project.tracker
         foreign = tracker.kind == JIRA and hint.issue.rpartition("-")[0] != tracker.project
@@ -204,6 +208,17 @@ def narrowed(hint: Hint, project: ProjectConfig, branches: Collection[BranchName
     if hint.branch.startswith(project.branches.candidate_prefix):
         return replace(hint, ignored=CANDIDATE)
     return hint if hint.branch.startswith(project.branches.feature_prefix) else replace(hint, ignored=OTHER_BRANCH)
+
+
+def _is_elsewhere(hint: Hint, project: ProjectConfig, host: str) -> bool:
+    """Say whether it is about another repository of the project's host or tracker: a webhook may be a whole group's."""
+    if hint.issue:
+        ours = project.tracker.project if host == project.tracker.kind else ""
+    else:
+        ours = project.host.repository if host == project.host.kind else ""
+    told, ours = (name.strip("/").removesuffix(".git").casefold() for name in (hint.repository, ours))
+    # A server below a path may have that before the names in the project file.
+    return bool(told and ours) and told != ours and not ours.endswith(f"/{told}")
 
 
 def prune(unit: Unit) -> int:

@@ -24,9 +24,8 @@ def promote(job: Job) -> Moved | Failed:
     heads = job.heads()
     head = heads[branches.production]
     job.repository.fetch(head, candidate.commit, candidate.base)
-    moved_already = head == candidate.commit or job.repository.is_ancestor(candidate.commit, head)
-    irreversible = _irreversible(job, candidate.commit, moved_already=moved_already)
-    if moved_already:
+    if head == candidate.commit or job.repository.is_ancestor(candidate.commit, head):
+        irreversible = _irreversible(job, candidate.commit, moved_already=True)
         job.say(f"{branches.production} holds {candidate.commit[:10]} already.")
     elif work.done:
         raise Conflict(
@@ -37,6 +36,7 @@ def promote(job: Job) -> Moved | Failed:
         moved = job.production(heads)
         return moved if isinstance(moved, Failed) else _stale(job, head, candidate.base)
     else:
+        irreversible = _irreversible(job, candidate.commit, moved_already=False)
         _refuse_other_tree(job)
         if problem := job.report(observing.take_baseline(job)):
             raise Refused(problem)

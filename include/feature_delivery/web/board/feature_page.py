@@ -17,6 +17,7 @@ from feature_delivery.domain.ways import Way
 from feature_delivery.ports.ledger import Books
 from feature_delivery.services.control import decide, glass, journey
 from feature_delivery.services.control.board import Tests
+from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import run_of
 from feature_delivery.services.control.observations import judgement
 from feature_delivery.services.control.status import DecisionView, FeatureView, StepView, feature_view
@@ -289,11 +290,8 @@ def _question(
     if gate is None or policy is None:
         return None
     attempt = unit.books.attempt(feature)
-    given = {
-        d.person
-        for d in unit.books.decisions(feature, feature.attempt_number)
-        if d.accepted and d.step is gate.step and d.kind is DecisionKind.APPROVE
-    }
+    heard = voices(unit.books, project, feature)
+    given = {v.person for v in heard if v.gate is gate.step and v.kind is DecisionKind.APPROVE}
     return Question(
         gate=gate.step,
         choices=tuple(

@@ -130,8 +130,9 @@ def _overview(who: Reader, user: object, asked: Filters) -> Overview:
     older: tuple[Card, ...] = ()
     if asked.text and not asked.person:
         with session() as opened:
-            rows = SqlBoardBooks(opened).search_ended(asked.text, seen, limit=OLDER_FOUND)
-            older = tuple(ended_card(row) for row in rows if asked.project in {"", row.project})
+            among = seen & {asked.project} if asked.project else seen
+            rows = SqlBoardBooks(opened).search_ended(asked.text, among, limit=OLDER_FOUND)
+            older = tuple(ended_card(row) for row in rows)
     found = overview(snapshot, filters=asked, visible=seen, reader=who.name, found=older)
     wrong = settings.survey().outdated
     outdated = tuple((one.title, wrong[one.name]) for one in found.projects if one.name in wrong)

@@ -117,6 +117,7 @@ class Comment(Answer):
     body: Text = ""
     user: User | None = None
     created_at: datetime
+    updated_at: datetime
 
 
 class Status(Answer):

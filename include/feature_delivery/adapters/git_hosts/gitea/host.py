@@ -94,7 +94,8 @@ class GiteaHost:
     def comments(self, number: int, *, since: datetime | None = None) -> tuple[RequestComment, ...]:
         """Return what people have written on a request since then, oldest first: comments, and the words of reviews.
 
-        The server knows time to the second: what was written within that of ``since`` is there.
+        The server knows time to the second: what was written within that of ``since`` is there. A review's text stays
+        as it was submitted, in this listing: what is edited on the page is a copy of it.
 
         Raises:
             NotFound: There is no such request.
@@ -104,7 +105,13 @@ class GiteaHost:
             self._client, number, what=f"request {number}", since=_timestamp(begin) if begin else None
         )
         said = [
-            RequestComment(id=str(one.id), author=one.user.login, text=one.body, at=one.created_at)
+            RequestComment(
+                id=str(one.id),
+                author=one.user.login,
+                text=one.body,
+                at=one.created_at,
+                edited=one.updated_at > one.created_at,
+            )
             for one in written
             if one.user and not threads.is_ours(self._client, one)
         ]

@@ -14,6 +14,7 @@ from github.PaginatedList import PaginatedList
 from feature_delivery.adapters.git_hosts.github import deployments, limits
 from feature_delivery.adapters.git_hosts.github.access import entry
 from feature_delivery.adapters.git_hosts.github.client import Client
+from feature_delivery.adapters.git_hosts.github.edits import was_edited
 from feature_delivery.adapters.git_hosts.github.examination import examine_host
 from feature_delivery.adapters.git_hosts.github.failures import said
 from feature_delivery.adapters.git_hosts.github.mapping import (
@@ -27,6 +28,7 @@ from feature_delivery.adapters.git_hosts.github.mapping import (
 )
 from feature_delivery.adapters.git_hosts.github.opening import dress, open_pull
 from feature_delivery.adapters.markers import carries, is_marked, marked
+from feature_delivery.domain.commands import command
 from feature_delivery.domain.errors import NotFound, Refused, Unavailable
 from feature_delivery.ports.git_host import RequestState
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from github.IssueComment import IssueComment
     from github.PullRequest import PullRequest
+    from github.PullRequestComment import PullRequestComment
+    from github.PullRequestReview import PullRequestReview
 
     from feature_delivery.domain.finding import Finding
     from feature_delivery.domain.login import Login
@@ -284,15 +288,19 @@ class GitHubHost:
         below = Issue(self._client.wire, {}, {"url": pull.issue_url}, completed=True).get_comments(since=since)
         for comment in below:
             if comment.created_at >= since and self._is_of_a_person(comment):
-                yield comment_of("comment", comment, comment.created_at)
+                yield comment_of("comment", comment, comment.created_at, edited=comment.updated_at > comment.created_at)
         for line in pull.get_review_comments(sort="created", direction="asc", since=since):
             if line.created_at >= since and line.user is not None and line.user.type != "Bot":
-                yield comment_of("line", line, line.created_at)
+                yield comment_of("line", line, line.created_at, edited=self._edited(line))
         for review in pull.get_reviews():
             if review.state != "COMMENTED" or not review.body or review.user is None or review.user.type == "Bot":
                 continue
             if (at := review.submitted_at) is not None and at >= since:
-                yield comment_of("review", review, at)
+                yield comment_of("review", review, at, edited=self._edited(review))
+
+    def _edited(self, comment: PullRequestComment | PullRequestReview) -> bool:
+        """Say whether a command was changed, by whomever; what is no command is not asked about: it costs a call."""
+        return command(comment.body or "") is not None and was_edited(self._client.wire, comment.node_id)
 
     def _is_of_a_person(self, comment: IssueComment) -> bool:
         if comment.user is None or comment.user.type == "Bot":

@@ -93,7 +93,8 @@ def words_of(reviews: Iterable[PullRequestReview]) -> tuple[Review, ...]:
 
 
 def comment_of(
-    kind: str, comment: IssueComment | PullRequestComment | PullRequestReview, at: datetime
+    kind: str, comment: IssueComment | PullRequestComment | PullRequestReview, at: datetime, *, edited: bool
 ) -> RequestComment:
     """Return a comment; ``kind`` keeps the ids of the three sorts apart, which GitHub counts separately."""
-    return RequestComment(id=f"{kind}-{comment.id}", author=login_of(comment.user), text=comment.body or "", at=at)
+    text = comment.body or ""
+    return RequestComment(id=f"{kind}-{comment.id}", author=login_of(comment.user), text=text, at=at, edited=edited)

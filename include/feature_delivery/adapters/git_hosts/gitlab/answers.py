@@ -106,6 +106,7 @@ class Note(Answer):
     body: Text = ""
     author: User | None = None
     created_at: datetime
+    updated_at: datetime
     system: bool = False
 
 

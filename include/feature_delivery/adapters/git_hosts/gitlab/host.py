@@ -106,7 +106,8 @@ class GitLabHost:
     def comments(self, number: int, *, since: datetime | None = None) -> tuple[RequestComment, ...]:
         """Return what people have written on a request since then, oldest first, on its lines too.
 
-        What GitLab takes as an order (``/approve``, ``/close``) it carries out itself and keeps no word of.
+        What GitLab takes as an order (``/approve``, ``/close``) it carries out itself and keeps no word of. A note
+        counts as edited also when its thread was resolved before we read it: GitLab only tells when it changed.
 
         Raises:
             NotFound: There is no such request.
@@ -122,7 +123,11 @@ class GitLabHost:
             )
             found = {
                 note.id: RequestComment(
-                    id=str(note.id), author=note.author.username, text=note.body, at=note.created_at
+                    id=str(note.id),
+                    author=note.author.username,
+                    text=note.body,
+                    at=note.created_at,
+                    edited=note.updated_at > note.created_at,
                 )
                 for note in takewhile(lambda one: one.created_at >= earliest, newest_first)
                 if notes.is_of_a_person(self._client, note) and note.author is not None

@@ -18,6 +18,7 @@ from feature_delivery.adapters.platforms.kubernetes.names import (
     INSTANCE,
     MANAGED_BY,
     MANAGER,
+    PROJECT,
     label_value,
     labels_of,
 )
@@ -108,6 +109,12 @@ def admit(found: Manifest, ref: EnvironmentRef) -> None:
     if labels.get(MANAGED_BY) != MANAGER or owner != label_value(ref.instance):
         whose = f"belongs to the instance {owner!r}" if owner else "belongs to somebody else"
         raise Refused(f"Did not touch {title(found)}: it {whose}. Remove it by hand, or let it have another name.")
+    if labels.get(PROJECT) != label_value(ref.project):
+        # Generations of two projects say nothing of each other.
+        raise Refused(
+            f"Did not touch {title(found)}: it belongs to the project {labels.get(PROJECT)!r}, and this is "
+            f"{ref.project!r}. Let it have another name, or give each project a namespace of its own."
+        )
     written = (found["metadata"].get("annotations") or {}).get(GENERATION, "0")
     if written.isdigit() and int(written) > ref.generation:
         raise Conflict(

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from feature_delivery.adapters.platforms.kubernetes.building import build
 from feature_delivery.adapters.platforms.kubernetes.errands import Errands
 from feature_delivery.adapters.platforms.kubernetes.manifests.backing import BACKING
-from feature_delivery.adapters.platforms.kubernetes.migrations import Migrations
+from feature_delivery.adapters.platforms.kubernetes.migrations import Migrations, is_migrated
 from feature_delivery.adapters.platforms.kubernetes.provisioning import mark
 from feature_delivery.adapters.platforms.kubernetes.release import make_release, services_of, workloads_in
 from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
 from feature_delivery.adapters.platforms.kubernetes.rollout import Outcome
-from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, look
+from feature_delivery.adapters.platforms.kubernetes.waiting import Rollout, still_serves
 from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.domain.errors import Error, NotFound, Permanent, Refused
 
@@ -57,7 +57,7 @@ class Deployment:
         self.waits = waits
         self.say = say
         self.migrate_back = migrate_back
-        self.target = make_release(place, release)
+        self.target = make_release(place, release, say=say)
         self.short = self.target.commit[:12]
         self.launch = f"{self.target.id}@{place.ref.generation}"
         self._name_pods(str(place.ref.generation))
@@ -112,9 +112,7 @@ class Deployment:
             return False
         if current.id in {record.taken_back, record.going_back}:
             return False
-        with suppress(NotFound):
-            return look(self.place.cluster, self._rollout(current)).outcome is Outcome.READY
-        return False
+        return still_serves(self.place.cluster, self._rollout(current))
 
     def _build(self, record: EnvironmentRecord) -> None:
         """Have the image built, once for each deploy: one that is taken up again finds it."""
@@ -131,7 +129,8 @@ class Deployment:
         self._start_services()
         if self.migrate_back is not None:
             self.migrations.take_back(record, self.target, self.migrate_back)
-        else:
+        elif services_of(self.place) or not is_migrated(record, self.target):
+            # A backing service that was moved to another node has lost its data, whatever the record says.
             self.migrations.forward(self.migrations.finish(record), self.target)
         self._seed()
 
@@ -220,7 +219,11 @@ class Deployment:
         """Remove what no release needs; it is written down until it is gone."""
         for manifest in record.rest:
             self.say(f"Remove {manifest['kind']} {manifest['metadata']['name']}: this release has none.")
-            self.place.remove(manifest)
+            try:
+                self.place.remove(manifest)
+            except Refused as error:
+                # Somebody else has an object of that name, for which ours was refused: nothing of ours is there.
+                self.say(str(error))
         if record.rest:
             self.place.change(lambda known: known.changed(rest=()), launch=record.launch)
 

@@ -131,7 +131,8 @@ class Migrations:
         title = f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}"
         errands.wait_for_others(leaving, back, role=_ROLE)
         failed = errands.failure(leaving, back, doing="migrate back", role=_ROLE, title=title)
-        done = {"unsettled": None, "taken_back": leaving.id} if failed is None else {}
+        # Where it has failed nobody knows how far the data have gone back, not even of a release that goes on serving.
+        done = {"unsettled": None, "taken_back": leaving.id} if failed is None else {"unsettled": leaving}
         self._write(migrated=False, going_back="", back_token="", **done)
         errands.clear()
         return failed
@@ -141,6 +142,14 @@ class Migrations:
 
     def _write(self, **values: object) -> None:
         self.place.change(lambda known: known.changed(**values), launch=self.launch)
+
+
+def is_migrated(record: EnvironmentRecord, target: ReleaseRecord) -> bool:
+    """Say whether the data are what ``target`` expects: it was switched to, and nothing has been at them since."""
+    current = record.current
+    if current is None or current.id != target.id or record.unsettled is not None:
+        return False
+    return target.id not in {record.taken_back, record.going_back}
 
 
 def _going_back(record: EnvironmentRecord) -> ReleaseRecord | None:

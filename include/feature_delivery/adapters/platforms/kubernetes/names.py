@@ -32,6 +32,9 @@ INSTANCE, PROJECT, ENVIRONMENT, KIND, FEATURE = (
 COMMIT, DELIVERY, EXPIRES, GENERATION, RELEASE, ROLE = (
     f"{PREFIX}/{word}" for word in ("commit", "delivery", "expires-at", "generation", "release", "role")
 )
+ACCOUNT = "feature-delivery-shop"
+"""The service account of pods in a temporary namespace."""
+
 MANAGED_BY = "app.kubernetes.io/managed-by"
 NAME = "app.kubernetes.io/name"
 
@@ -57,6 +60,11 @@ def app_name(project: ProjectName) -> str:
     """Return what a project's own objects are called; project names have ``_`` where DNS labels have ``-``."""
     plain = project.replace("_", "-")
     return plain if dns_label(plain) == plain and "--" not in plain else dns_label(project, limit=40)
+
+
+def account_name(ref: EnvironmentRef) -> str:
+    """Return the service account of an environment's pods; a production namespace may hold several projects."""
+    return f"{app_name(ref.project)}-shop" if "production" in (ref.kind, ref.name) else ACCOUNT
 
 
 def namespace_name(project: ProjectName, environment: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes import record
@@ -44,7 +45,7 @@ def provision(place: Place) -> EnvironmentRecord:
         Conflict: A newer generation has written, or its name means another feature.
         Misconfigured: Production's namespace is not there, or a Secret to copy is not.
     """
-    _admit_namespace(place)
+    uid = _admit_namespace(place)
     found = place.look()
     if found is None:
         place.admit_instance(place.ref.instance)
@@ -54,6 +55,9 @@ def provision(place: Place) -> EnvironmentRecord:
             raise Unavailable(f"Somebody else provisions {place.title} at this moment. Try again.") from error
     made = place.change(lambda known: known.changed(generation=place.ref.generation))
     if made.leaving:
+        # A destruction has said so and stopped before it deleted the namespace: nobody else would go on there.
+        with suppress(LostRaceError):
+            place.cluster.delete(NAMESPACE, place.namespace, preconditions={"uid": uid})
         raise Unavailable(f"{place.title} is being destroyed. Try again when it is gone.")
     for manifest in _objects(place):
         place.apply(manifest)
@@ -63,7 +67,7 @@ def provision(place: Place) -> EnvironmentRecord:
 def _objects(place: Place) -> Iterator[Manifest]:
     config = place.settings.config
     if place.is_production:
-        yield service_account(place.namespace, config)
+        yield service_account(place.ref, place.namespace, config)
     else:
         yield from furniture(place.ref, place.namespace, config)
         for name, source in config.sources_of_secrets.items():
@@ -74,8 +78,8 @@ def _objects(place: Place) -> Iterator[Manifest]:
         yield from entrance(ref=place.ref, app=place.app, namespace=place.namespace, settings=place.settings)
 
 
-def _admit_namespace(place: Place) -> None:
-    """See that the namespace is there and ours; production's is given, and is never created or labelled."""
+def _admit_namespace(place: Place) -> str:
+    """See that the namespace is there and ours, and return its uid; production's is given, and stays as it is."""
     found = place.namespace_object()
     if place.is_production:
         if found is None:
@@ -83,7 +87,7 @@ def _admit_namespace(place: Place) -> None:
                 f"Production of {place.ref.project!r} has no namespace {place.namespace!r} on the cluster "
                 f"{place.cluster.name!r}. Create it; deliveries never do."
             )
-        return
+        return str(found["metadata"]["uid"])
     if found is None:
         place.admit_instance(place.ref.instance)
         wanted = namespace(place.ref, place.namespace, lives=place.settings.config.expires_after)
@@ -96,6 +100,7 @@ def _admit_namespace(place: Place) -> None:
     admit_ours(place, found)
     if found["metadata"].get("deletionTimestamp"):
         raise Unavailable(f"Namespace {place.namespace!r} is being deleted{stuck(found)}. Try again when it is gone.")
+    return str(found["metadata"]["uid"])
 
 
 def admit_ours(place: Place, found: Manifest) -> None:

@@ -7,23 +7,33 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.kubernetes.manifests.own import WORKLOADS, adapt, read_manifests
+from feature_delivery.adapters.platforms.kubernetes.manifests.bounds import bounded
+from feature_delivery.adapters.platforms.kubernetes.manifests.own import adapt, read_manifests
 from feature_delivery.adapters.platforms.kubernetes.manifests.workload import (
     Shop,
     address_of,
+    host_of,
     pod_of,
     scraping,
     workload,
 )
-from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, RELEASE, ROLE, digest, labels_of
+from feature_delivery.adapters.platforms.kubernetes.names import (
+    ACCOUNT,
+    COMMIT,
+    RELEASE,
+    ROLE,
+    digest,
+    label_value,
+    labels_of,
+)
 from feature_delivery.adapters.platforms.kubernetes.record import ReleaseRecord, pack
-from feature_delivery.adapters.platforms.kubernetes.resources import resource_of
+from feature_delivery.adapters.platforms.kubernetes.resources import WORKLOADS, resource_of
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import commit_sha
 from feature_delivery.ports.platform import EnvironmentKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from feature_delivery.adapters.platforms.kubernetes.place import Place
     from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
@@ -41,8 +51,10 @@ def address(place: Place) -> str:
     return address_of(ref=place.ref, app=place.app, namespace=place.namespace, settings=place.settings)
 
 
-def make_release(place: Place, release: Release) -> ReleaseRecord:
+def make_release(place: Place, release: Release, *, say: Callable[[str], None]) -> ReleaseRecord:
     """Return ``release`` as it is applied to ``place``; the same one always has the same id.
+
+    ``say``: told what of its own manifests was left out.
 
     Raises:
         Refused: Its own manifests are wrong.
@@ -59,15 +71,18 @@ def make_release(place: Place, release: Release) -> ReleaseRecord:
         services=services_of(place),
     )
     template = pod_of(shop)
+    # How its account is called makes no other release of it: those from before each project had its own stay the same.
+    alike = {**template, "serviceAccountName": ACCOUNT}
     if place.settings.config.manifests:
         objects = _own(place, release)
-        made = digest(json.dumps([objects, template], sort_keys=True))
+        made = digest(json.dumps([objects, alike], sort_keys=True))
         marked = f"{shop.commit[:12]}-{made}"
-        labels = {**labels_of(place.ref), RELEASE: marked, COMMIT: shop.commit, ROLE: "shop"}
+        labels = {**labels_of(place.ref), RELEASE: marked, COMMIT: label_value(shop.commit), ROLE: "shop"}
         objects = adapt(objects, namespace=place.namespace, labels=labels, annotations=scraping(shop.plan))
+        objects = objects if place.is_production else _bounded(place, objects, say)
     else:
         # The id is a label in the template: what it stands for is everything else.
-        made = digest(json.dumps(workload(shop, release="", template=template), sort_keys=True))
+        made = digest(json.dumps(workload(shop, release="", template=alike), sort_keys=True))
         marked = f"{shop.commit[:12]}-{made}"
         objects = workload(shop, release=marked, template=template)
     if not workloads_in(objects):
@@ -80,6 +95,17 @@ def workloads_in(objects: Sequence[Manifest]) -> list[Manifest]:
     return [each for each in objects if resource_of(each) in WORKLOADS]
 
 
+def _bounded(place: Place, objects: list[Manifest], say: Callable[[str], None]) -> list[Manifest]:
+    ingress = place.settings.config.ingress
+    return bounded(
+        objects,
+        host=host_of(place.ref, place.app, place.settings),
+        annotations=ingress.annotations if ingress is not None else {},
+        services={service.name for service in services_of(place)},
+        say=say,
+    )
+
+
 def _own(place: Place, release: Release) -> list[Manifest]:
     folder = place.settings.config.manifests
     config, commit = place.settings.config, release.commit
@@ -90,6 +116,7 @@ def _own(place: Place, release: Release) -> list[Manifest]:
         "NAMESPACE": place.namespace,
         "IMAGE": image,
         "BASE_URL": address(place),
+        "DELIVERY_HOST": host_of(place.ref, place.app, place.settings),
     }
     with tempfile.TemporaryDirectory(prefix="feature-delivery-") as made:
         checkout = Path(made) / "checkout"

@@ -50,6 +50,9 @@ NETWORK_POLICY = Resource("NetworkPolicy", "networking.k8s.io/v1", "networkpolic
 AUTOSCALER = Resource("HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers")
 DISRUPTION_BUDGET = Resource("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets")
 
+WORKLOADS = (DEPLOYMENT, STATEFUL_SET)
+"""What runs pods, and is waited for."""
+
 RESOURCES = (
     *(NAMESPACE, POD, EVENT, CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, RESOURCE_QUOTA, LIMIT_RANGE, CLAIM),
     *(DEPLOYMENT, STATEFUL_SET, INGRESS, NETWORK_POLICY, AUTOSCALER, DISRUPTION_BUDGET),

@@ -68,6 +68,8 @@ def pod_fault(pod: Manifest) -> Judgement | None:
     ):
         return None
     for one in _containers(status):
+        if one.get("ready"):
+            continue  # It serves, or has done its part: how it ended before, on a bad day, is over.
         waiting: Manifest = (one.get("state") or {}).get("waiting") or {}
         ended: Manifest = (
             (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated") or {}
@@ -82,13 +84,13 @@ def pod_fault(pod: Manifest) -> Judgement | None:
             text = f"container {one['name']!r} ran out of memory (OOMKilled{limit})"
             return Judgement(Outcome.FAILED, text, name, one["name"])
         restarts = int(one.get("restartCount", 0))
-        if ended and restarts >= 1 and ended.get("exitCode") in _KILLED and not one.get("ready"):
+        if ended and restarts >= 1 and ended.get("exitCode") in _KILLED:
             text = f"container {one['name']!r} was not healthy in time and was stopped"
             return Judgement(Outcome.FAILED, text, name, one["name"])
         if ended and ended.get("exitCode") != 0 and (restarts >= _CRASHES or reason == "CrashLoopBackOff"):
             text = f"container {one['name']!r} ends again and again with exit code {ended.get('exitCode')}"
             return Judgement(Outcome.FAILED, text, name, one["name"])
-        if ended and restarts >= _CRASHES and not one.get("ready") and not _is_init(pod, one["name"]):
+        if ended and restarts >= _CRASHES and not _is_init(pod, one["name"]):
             text = f"container {one['name']!r} ends by itself; the start command has to stay in the foreground"
             return Judgement(Outcome.FAILED, text, name, one["name"])
     return None

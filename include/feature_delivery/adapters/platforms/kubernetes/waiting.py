@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from feature_delivery.adapters.platforms.kubernetes.api import Cluster
+    from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,27 @@ def look(cluster: Cluster, rollout: Rollout) -> Judgement:
     Raises:
         NotFound: A workload is gone.
     """
+    workloads = _workloads(cluster, rollout)
+    # After them: pods must not be older than what their Deployment says of them.
+    pods = cluster.list(POD, namespace=rollout.namespace, labels=f"{RELEASE}={rollout.release}")
+    return judge(workloads, pods)
+
+
+def still_serves(cluster: Cluster, rollout: Rollout) -> bool:
+    """Say whether the release that is written down as the current one is what runs, and is well.
+
+    Somebody may have brought another one back by hand; and one that was given up after it had become ready is there,
+    whatever is written down.
+    """
+    try:
+        templates = [one["spec"]["template"]["metadata"].get("labels") or {} for one in _workloads(cluster, rollout)]
+        same = all(labels.get(RELEASE) == rollout.release for labels in templates)
+        return same and look(cluster, rollout).outcome is Outcome.READY
+    except NotFound:
+        return False
+
+
+def _workloads(cluster: Cluster, rollout: Rollout) -> list[Manifest]:
     workloads = []
     for version, kind, name in rollout.workloads:
         resource = resource_of({"apiVersion": version, "kind": kind})
@@ -104,5 +126,4 @@ def look(cluster: Cluster, rollout: Rollout) -> Judgement:
         if found is None:
             raise NotFound(f"{kind} {name} in {rollout.namespace} is gone while its rollout was waited for.")
         workloads.append(found)
-    pods = cluster.list(POD, namespace=rollout.namespace, labels=f"{RELEASE}={rollout.release}")
-    return judge(workloads, pods)
+    return workloads

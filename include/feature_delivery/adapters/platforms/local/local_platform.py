@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from feature_delivery.adapters.platforms.local.place import Place
 from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, load, load_any, save
 from feature_delivery.adapters.platforms.local.suites import SuiteRun
 from feature_delivery.domain.errors import Conflict, Error, NotFound, Refused, Unavailable
-from feature_delivery.domain.names import ProjectName, project_name
+from feature_delivery.domain.names import PROJECT_PATTERN, ProjectName, project_name
 from feature_delivery.ports.platform import EnvironmentKind, EnvironmentRef, EnvironmentStatus
 
 if TYPE_CHECKING:
@@ -166,6 +167,12 @@ class LocalPlatform:
                 except Error as error:
                     say(str(error))
         return self.list(project)
+
+    def projects(self) -> tuple[ProjectName, ...]:
+        """Return every project that has environments on this machine."""
+        root = self.settings.root
+        names = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else ()
+        return tuple(ProjectName(name) for name in names if re.fullmatch(PROJECT_PATTERN, name))
 
     def stop_all(self, project: ProjectName) -> None:
         """Stop every process of our environments and keep their files: ``resume`` brings them back."""

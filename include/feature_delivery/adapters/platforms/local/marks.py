@@ -46,6 +46,14 @@ def leave(root: Path, project: ProjectName, claim: Claim, *, timeout_seconds: fl
     return ""
 
 
+def machine(root: Path, project: ProjectName, instance: str) -> str:
+    """Return the name of the machine whose processes the project's environments are; empty: nobody has said so yet."""
+    try:
+        return str(json.loads((root / FOLDER / instance / f"{project_name(project)}.json").read_bytes())["machine"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def _read(file: Path) -> str:
     try:
         return str(json.loads(file.read_bytes())["mark"])

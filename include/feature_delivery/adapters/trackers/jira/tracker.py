@@ -160,7 +160,7 @@ class JiraTracker:
             return
         walker = IssueWalker(self._client, self._config, key, doing=doing)
         wanted = goals(self._config, state, self._statuses(issue.fields.type, walker, doing=doing), doing=doing)
-        workflow.walk(walker, wanted, doing=doing)
+        workflow.walk(walker, wanted, doing=doing, site=self._client.shown)
 
     def assign(self, key: FeatureKey, person: str | None) -> Issue:
         """Give the issue to a person, or to nobody.

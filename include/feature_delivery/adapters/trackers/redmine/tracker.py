@@ -126,7 +126,7 @@ class RedmineTracker:
         doing = f"move {key} to {state}"
         statuses = [self._meaning(status, issue) for status in self._statuses]
         wanted = goals(self._config, state, statuses, doing=doing)
-        workflow.walk(IssueWalker(self, key, wanted, doing=doing), wanted, doing=doing)
+        workflow.walk(IssueWalker(self, key, wanted, doing=doing), wanted, doing=doing, site=self._client.shown)
 
     def assign(self, key: FeatureKey, person: str | None) -> Issue:
         """Give the issue to the member with the login ``person``, or to nobody.

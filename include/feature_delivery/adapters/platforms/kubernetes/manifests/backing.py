@@ -13,7 +13,7 @@ from feature_delivery.adapters.platforms.kubernetes.manifests.parts import (
     variables,
     words,
 )
-from feature_delivery.adapters.platforms.kubernetes.names import NAME, RELEASE, ROLE
+from feature_delivery.adapters.platforms.kubernetes.names import ACCOUNT, NAME, RELEASE, ROLE
 
 if TYPE_CHECKING:
     from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
@@ -52,7 +52,7 @@ def backing(service: BackingService, namespace: str) -> list[Manifest]:
             "selector": {"matchLabels": chosen},
             "template": {
                 "metadata": {"labels": {**chosen, RELEASE: BACKING}},
-                "spec": pod_spec([serving], user=service.run_as, volumes=volumes),
+                "spec": pod_spec([serving], user=service.run_as, account=ACCOUNT, volumes=volumes),
             },
         },
     }

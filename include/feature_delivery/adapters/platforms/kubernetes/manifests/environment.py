@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.kubernetes.manifests.parts import SERVICE_ACCOUNT_NAME
 from feature_delivery.adapters.platforms.kubernetes.names import (
     COMMIT,
     DELIVERY,
     EXPIRES,
+    account_name,
     app_name,
     identity_of,
     label_value,
@@ -83,13 +83,13 @@ def furniture(ref: EnvironmentRef, place: str, config: ClusterConfig) -> list[Ma
         _object("v1", "ResourceQuota", place, "environment", {"hard": {**QUOTA, **config.quota}}),
         _object("v1", "LimitRange", place, "environment", {"limits": [_container_limits(config)]}),
         *network_policies(ref, place, config),
-        service_account(place, config),
+        service_account(ref, place, config),
     ]
 
 
-def service_account(place: str, config: ClusterConfig) -> Manifest:
+def service_account(ref: EnvironmentRef, place: str, config: ClusterConfig) -> Manifest:
     """Return the service account of our pods: no token, so no right to anything."""
-    account = _object("v1", "ServiceAccount", place, SERVICE_ACCOUNT_NAME, None)
+    account = _object("v1", "ServiceAccount", place, account_name(ref), None)
     pulls = [{"name": config.pull_secret}] if config.pull_secret else []
     return {**account, "automountServiceAccountToken": False, **({"imagePullSecrets": pulls} if pulls else {})}
 

@@ -6,6 +6,7 @@ namespace but the environment's, no object that is not theirs to write.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,12 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from feature_delivery.adapters.platforms.kubernetes.resources import (
-    DEPLOYMENT,
-    NETWORK_POLICY,
-    STATEFUL_SET,
-    resource_of,
-)
+from feature_delivery.adapters.platforms.kubernetes.resources import NETWORK_POLICY, WORKLOADS, resource_of
 from feature_delivery.domain.errors import Misconfigured, Refused
 
 if TYPE_CHECKING:
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
 
     from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
 
-WORKLOADS = (DEPLOYMENT, STATEFUL_SET)
 _OBJECTS_LIMIT = 100
 _SIZE_LIMIT_BYTES = 2_000_000
 _KUSTOMIZE_SECONDS = 120
@@ -56,8 +51,9 @@ def read_manifests(folder: Path, *, where: str, values: Mapping[str, str]) -> li
     text = _kustomized(folder, where) if any(folder.glob("kustomization.y*ml")) else _joined(folder, where)
     filled = re.sub(r"\$\{([A-Z_]+)\}", lambda found: values.get(found[1], found[0]), text)
     try:
-        found = [each for each in yaml.load_all(filled, Loader=_Plain) if each is not None]
-    except yaml.YAMLError as error:
+        loaded = [each for each in yaml.load_all(filled, Loader=_Plain) if each is not None]
+        found: list[object] = json.loads(json.dumps(loaded, allow_nan=False))
+    except (yaml.YAMLError, TypeError, ValueError, OverflowError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise Refused(f"The manifests in {where!r} are no valid YAML: {said}.") from error
     objects = list(_flat(found))
@@ -67,7 +63,12 @@ def read_manifests(folder: Path, *, where: str, values: Mapping[str, str]) -> li
 
 
 class _Plain(yaml.SafeLoader):
-    """Without aliases, with which a small text could blow up."""
+    """Without aliases, with which a small text could blow up; dates are text, as ``kubectl`` has it."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class has it so
+        first: [(tag, rule) for tag, rule in known if tag != "tag:yaml.org,2002:timestamp"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuse an alias before anything is built from it."""
@@ -104,10 +105,17 @@ def _adapted(manifest: Manifest, *, namespace: str, labels: dict[str, str], anno
     walls = resource is NETWORK_POLICY and name in _WALLS
     if walls or name == "feature-delivery" or name.endswith("-environment"):
         raise Refused(f"{resource.kind} {name} in the shop's manifests has a name that deliveries keep for themselves.")
-    kept = {field: value for field, value in meta.items() if field in _HELD}
+    # Templates leave a word behind with nothing in it.
+    kept = {field: value for field, value in meta.items() if field in _HELD and value is not None}
     made = {**manifest, "metadata": {**kept, "namespace": namespace}}
-    if resource in WORKLOADS:
-        made = _marked(made, labels, annotations)
+    try:
+        made["metadata"] |= {field: dict(kept[field]) for field in ("labels", "annotations") if field in kept}
+        if resource in WORKLOADS:
+            made = _marked(made, labels, annotations)
+    except (TypeError, ValueError) as error:
+        raise Refused(
+            f"{resource.kind} {name} in the shop's manifests has a list or a word in place of fields."
+        ) from error
     made.pop("status", None)
     return made
 

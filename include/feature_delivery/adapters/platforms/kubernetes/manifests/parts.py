@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from feature_delivery.domain.plan import Command
 
 WORKSPACE, TEMPORARY, DATA = "/workspace", "/tmp", "/data"  # noqa: S108 - inside a pod of its own
-SERVICE_ACCOUNT_NAME = "feature-delivery-shop"
 
 
 def pod_security(user: int) -> Manifest:
@@ -77,12 +76,12 @@ def container(name: str, image: str, **fields: Any) -> Manifest:
     }
 
 
-def pod_spec(containers: list[Manifest], *, user: int, **fields: Any) -> Manifest:
+def pod_spec(containers: list[Manifest], *, user: int, account: str, **fields: Any) -> Manifest:
     """Return a pod's spec with our security context; fields without a value are left out."""
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "serviceAccountName": SERVICE_ACCOUNT_NAME,
+        "serviceAccountName": account,
         "securityContext": pod_security(user),
         "containers": containers,
         **{field: value for field, value in fields.items() if value},

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from feature_delivery.adapters.platforms.kubernetes.manifests.parts import TEMPORARY, resources, variables, words
-from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, RELEASE, ROLE
+from feature_delivery.adapters.platforms.kubernetes.names import COMMIT, RELEASE, ROLE, label_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def once(
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": {ROLE: role, RELEASE: release.id, COMMIT: release.commit},
+            "labels": {ROLE: role, RELEASE: release.id, COMMIT: label_value(release.commit)},
         },
         "spec": {
             **template,

@@ -28,7 +28,9 @@ from feature_delivery.adapters.platforms.kubernetes.names import (
     NAME,
     RELEASE,
     ROLE,
+    account_name,
     dns_label,
+    label_value,
     labels_of,
 )
 from feature_delivery.adapters.platforms.kubernetes.settings import PORT
@@ -143,6 +145,7 @@ def pod_of(shop: Shop) -> Manifest:
     return pod_spec(
         [main],
         user=config.run_as,
+        account=account_name(shop.ref),
         volumes=volumes,
         initContainers=[] if config.image else _source(shop, main, mounts),
         imagePullSecrets=[{"name": config.pull_secret}] if config.pull_secret else [],
@@ -204,13 +207,13 @@ def workload(shop: Shop, *, release: str, template: Manifest) -> list[Manifest]:
         "selector": {"matchLabels": chosen},
         "template": {
             "metadata": {
-                "labels": {**labels_of(shop.ref), **chosen, RELEASE: release, COMMIT: shop.commit},
+                "labels": {**labels_of(shop.ref), **chosen, RELEASE: release, COMMIT: label_value(shop.commit)},
                 **({"annotations": scraped} if (scraped := scraping(shop.plan, port=PORT)) else {}),
             },
             "spec": {**template, "containers": [serving], "terminationGracePeriodSeconds": 40},
         },
     }
-    return [_object("apps/v1", "Deployment", shop, spec, labels={COMMIT: shop.commit, RELEASE: release})]
+    return [_object("apps/v1", "Deployment", shop, spec, labels={COMMIT: label_value(shop.commit), RELEASE: release})]
 
 
 def scraping(plan: DeliveryPlan, *, port: int | None = None) -> dict[str, str]:
