@@ -52,7 +52,8 @@ class Unsent:
                     _log.warning(
                         "%s of %s changed its scheduler before it was begun: cleared.", one.task_id, one.run_id
                     )
-                clear_task_instances(instances, opened, dag_run_state=False)
+                if instances:
+                    clear_task_instances(instances, opened, dag_run_state=False)
         self._before = found
         return LOOK_SECONDS
 
