@@ -14,7 +14,7 @@ from feature_delivery.adapters.trackers.redmine import RedmineTracker
 from feature_delivery.adapters.trackers.redmine.walker import IssueWalker
 from feature_delivery.adapters.trackers.states import Status
 from feature_delivery.adapters.trackers.unseen import unmarked
-from feature_delivery.adapters.trackers.workflow import Way
+from feature_delivery.adapters.trackers.workflow import Way, refusals
 from feature_delivery.domain.errors import Misconfigured, NotFound, Refused
 from feature_delivery.domain.names import FeatureKey
 from feature_delivery.ports.tracker import IssueState
@@ -42,6 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedmine]:
 @pytest.fixture
 def redmine(server: RealRedmine) -> RealRedmine:
     server.empty()
+    refusals.forget()
     return server
 
 

@@ -78,6 +78,10 @@ class Refusals:
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
 
+    def forget(self) -> None:
+        """Walk everything anew: the workflow is another one."""
+        self._kept.clear()
+
 
 refusals = Refusals()
 
