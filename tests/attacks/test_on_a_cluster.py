@@ -66,6 +66,8 @@ def within(text: str, said: list[str]) -> list[dict[str, Any]]:
 
 
 INGRESS = "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: web}, spec: %s}"
+CLAIM = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: %s}"
+STATEFUL = "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: web}, spec: %s}"
 SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: %s}"
 
 
@@ -82,6 +84,9 @@ SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: %s}"
         (SERVICE % ("web", "{externalIPs: [203.0.113.7]}"), "takes addresses for itself"),
         (SERVICE % ("web", "{type: ExternalName, externalName: metadata.internal}"), "leads elsewhere"),
         (SERVICE % ("postgres", "{}"), "name of a backing service"),
+        (CLAIM % "{volumeName: backup-of-production}", "names the volume that it wants"),
+        (CLAIM % "{selector: {matchLabels: {app: shop}}}", "names the volume that it wants"),
+        (STATEFUL % "{volumeClaimTemplates: [{spec: {volumeName: left}}]}", "names the volume that it wants"),
     ],
 )
 def test_a_branchs_own_manifests_take_no_address_and_no_name_of_others(text: str, why: str) -> None:
@@ -101,11 +106,12 @@ def test_a_branchs_own_manifests_say_nothing_to_the_clusters_controllers_that_th
     for one in (ingress, service):
         one["metadata"]["annotations"] = notes
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "mine"}, "spec": {}}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "stay"}, "spec": {}}
     said: list[str] = []
-    found = within(yaml.safe_dump_all([ingress, policy, service]), said)
+    found = within(yaml.safe_dump_all([ingress, policy, budget, service]), said)
     kept = {"nginx.ingress.kubernetes.io/proxy-body-size": "8m", "prometheus.io/scrape": "true"}
     assert [(one["kind"], one["metadata"]["annotations"]) for one in found] == [("Ingress", kept), ("Service", kept)]
-    assert len(said) == 3
+    assert len(said) == 4
     assert "server-alias" in said[0]
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.adapters.platforms.kubernetes.resources import (
+    CLAIM,
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
     INGRESS,
     NETWORK_POLICY,
     SERVICE,
@@ -55,6 +57,9 @@ def bounded(
             # Policies add up, so that one more can only open what ours close; without ours it would mean nothing.
             say(f"Left {title(each)} out: the walls of a temporary environment are the project file's.")
             continue
+        if resource is DISRUPTION_BUDGET:
+            say(f"Left {title(each)} out: a temporary environment may be moved whenever a node is emptied.")
+            continue
         if resource in (DEPLOYMENT, SERVICE) and each["metadata"]["name"] in services:
             raise Refused(
                 f"{title(each)} in the shop's manifests has the name of a backing service. Give it another one, or "
@@ -64,6 +69,7 @@ def bounded(
             _admit_ingress(each, host)
         if resource is SERVICE:
             _admit_service(each)
+        _admit_claims(each)
         if resource in (INGRESS, SERVICE):
             made.append(_quiet(each, annotations, say))
         else:
@@ -101,6 +107,18 @@ def _admit_service(manifest: Manifest) -> None:
             f"{title(manifest)} in the shop's manifests leads elsewhere ('ExternalName'): the Ingress controller would "
             "go there from outside the environment's walls."
         )
+
+
+def _admit_claims(manifest: Manifest) -> None:
+    """Refuse claims that choose their volume: what was left on one by others would be read."""
+    spec = _object(manifest.get("spec"))
+    claims = [manifest] if resource_of(manifest) is CLAIM else _list(spec.get("volumeClaimTemplates"))
+    for claim in claims:
+        wanted = _object(_object(claim).get("spec"))
+        if wanted.get("volumeName") or wanted.get("selector"):
+            raise Refused(
+                f"{title(manifest)} in the shop's manifests names the volume that it wants: it gets a new one."
+            )
 
 
 def _quiet(manifest: Manifest, allowed: Mapping[str, str], say: Callable[[str], None]) -> Manifest:
