@@ -31,8 +31,8 @@ RETRIES = 5
 RETRY_DELAY = timedelta(seconds=5)
 LONGEST_RETRY_DELAY = timedelta(minutes=5)
 RATE_LIMIT_DELAY = timedelta(minutes=1)
-REAPING_PATIENCE = timedelta(seconds=15)
-"""So long a round waits for a namespace that it has deleted: the next one is a minute away and looks again."""
+REAPING_PATIENCE = timedelta(seconds=75)
+"""So long a round waits for a namespace that it has deleted: pods that end slowly take most of a minute to go."""
 
 WATCH_SLACK = timedelta(minutes=10)
 """A triggerer that died is replaced by then."""
