@@ -302,9 +302,8 @@ def _not_shippable(books: Books, project: ProjectConfig, feature: Feature) -> st
 
 
 def _turn(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
-    candidate = books.candidate(feature, feature.attempt_number)
-    if problem := not_ready(books, project, feature, candidate):
-        return Flag(blocked=problem)
+    if lacking := missing_sign_offs(books, project, feature, *sign_offs(project)):
+        return Flag(blocked=lacking)
     record = books.project(project.name)
     if record is not None and record.frozen_reason:
         return Flag(waits_for=f"Production is frozen: {record.frozen_reason}")
