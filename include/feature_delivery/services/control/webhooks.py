@@ -172,8 +172,11 @@ def _look(control: Control, project: ProjectConfig, hints: Sequence[Hint | None]
     """
     places = [hint for hint in hints if hint is not None]
     try:
-        pushers.note(control, project, places)
-        changed = reconcile(control, project, places if len(places) == len(hints) else None)
+        if len(places) == len(hints):
+            changed = reconcile(control, project, places)
+        else:
+            pushers.note(control, project, places)  # it looks everywhere, and is told of no hint
+            changed = reconcile(control, project, None)
     except Temporary as error:
         return str(error), False, True
     except Error as error:
