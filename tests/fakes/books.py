@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from feature_delivery.domain.errors import Conflict, NotFound
 from feature_delivery.domain.installation import Installation
-from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
+from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
 from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
@@ -332,8 +332,16 @@ class FakeBooks:
             p for p in self.of(Promotion) if p.feature_id == feature.id and (attempt is None or p.attempt == attempt)
         )
 
-    def promotions(self, project: ProjectName, key: FeatureKey | None = None) -> Sequence[Promotion]:
-        found = [p for p in self.of(Promotion) if p.project == project]
+    def promotions(
+        self,
+        project: ProjectName,
+        key: FeatureKey | None = None,
+        *,
+        tree: TreeSha | None = None,
+        states: Collection[PromotionState] = (),
+    ) -> Sequence[Promotion]:
+        found = [p for p in self.of(Promotion) if p.project == project and tree in {None, p.tree}]
+        found = [p for p in found if not states or p.state in states]
         return found if key is None else [p for p in found if self.feature_by_id(p.feature_id).key == key]
 
     def queue(self, project: ProjectName) -> Sequence[QueuePlace]:

@@ -103,7 +103,11 @@ def test_before_production_has_run_the_copy_follows_the_original(tmp_path: Path)
     assert set(heads(shop.repository).values()) == {git(original, "rev-parse", "HEAD")}
 
 
-def test_a_copy_of_another_branch_is_named_and_goes_on_when_no_branch_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ran", [False, True], ids=["never ran", "in production"])
+def test_a_copy_of_another_branch_is_named_and_goes_on_when_no_branch_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ran: bool
+) -> None:
+    monkeypatch.setattr("feature_delivery.cli.shop._ran", lambda *_about: ran)
     original, home = shop_at(tmp_path / "shop"), tmp_path / "home"
     git(original, "branch", "17.0")
     assert made(home, original, branch="17.0").project.branches.production == "17.0"

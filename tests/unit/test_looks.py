@@ -34,6 +34,11 @@ def calls(stage: Stage) -> dict[str, int]:
     return found
 
 
+def is_due(stage: Stage) -> bool:
+    with stage.begin() as unit:
+        return reconcile.due(unit, stage.project)
+
+
 @pytest.fixture
 def many(stage: Stage) -> Stage:
     """Thirty features wait for their review; everything about them is known."""
@@ -160,9 +165,14 @@ def test_a_host_that_asks_to_wait_is_asked_nothing_more_before_and_nothing_is_lo
     feature = many.feature("SHOP-9")
     many.reconcile([Hint(request=feature.request_number, branch=feature.branch), Hint(issue="9")])
     assert calls(many) == {"tracker.changed_issues": 1, "tracker.find": 1}
+    assert not is_due(many)
     many.time += timedelta(minutes=10)
+    many.reconcile([Hint(issue="9")])
+    assert is_due(many), "a webhook after the wait tells nothing of those that came in it"
+    calls(many)
     many.reconcile()
     assert calls(many) == {"changed_requests": 1, "request": 3, "comments": 3, "tracker.changed_issues": 1}
+    assert not is_due(many)
     assert [many.parked(many.feature(f"SHOP-{n}")) for n in (7, 8)] == [[ACCEPTANCE]] * 2
     assert many.parked(many.feature("SHOP-9")) == [Step.WAIT_FOR_CONFIRMATION]
 
@@ -232,17 +242,13 @@ def test_marks_are_kept_as_they_are() -> None:
 
 
 def test_it_is_time_to_look_everywhere_every_few_minutes(stage: Stage) -> None:
-    def is_due() -> bool:
-        with stage.begin() as unit:
-            return reconcile.due(unit, stage.project)
-
-    assert is_due()
+    assert is_due(stage)
     stage.reconcile()
-    assert not is_due()
+    assert not is_due(stage)
     stage.time += timedelta(minutes=4)
-    assert not is_due()
+    assert not is_due(stage)
     stage.time += timedelta(minutes=1)
-    assert is_due()
+    assert is_due(stage)
 
 
 MOVES: dict[str, Callable[[Stage], None]] = {

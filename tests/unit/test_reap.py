@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from feature_delivery.domain.names import CommitSha, FeatureKey
+from feature_delivery.domain.names import CommitSha, FeatureKey, PersonName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Environment, EnvironmentState, Feature
-from feature_delivery.domain.upkeep import Found, ReapPlan
+from feature_delivery.domain.upkeep import Doomed, Found, ReapPlan
+from feature_delivery.services.control import brake
 from feature_delivery.services.control.reap import plan_reaping, reaped
 from tests.support.cooperation import bring, to_the_end
 from tests.support.stepping import go_on, until
@@ -132,3 +133,30 @@ def test_what_was_learnt_of_production_can_never_be_reaped(world: World, kind: s
     with world.begin() as unit:
         reaped(unit, world.project, "production", row.generation)
     assert row.state is EnvironmentState.READY
+
+
+def unlisted(world: World) -> ReapPlan:
+    """One round over a platform that lists nothing."""
+    with world.begin() as unit:
+        return plan_reaping(unit, world.project, [])
+
+
+def test_what_went_when_nobody_waited_for_it_any_more_is_looked_for_and_written_down(world: World) -> None:
+    feature = bring(world, "SHOP-1", Step.WAIT_FOR_VERDICT)
+    assert unlisted(world).destroy == (), "a feature on its way keeps what is not listed just now"
+    to_the_end(world)
+    assert unlisted(world).destroy == ()
+    row = world.books.environment(world.project.name, "preprod-shop-1")
+    assert row is not None
+    row.state, row.destroyed_at = EnvironmentState.READY, None  # as a teardown leaves it that waited in vain
+    with world.begin() as unit:
+        assert brake.pull(unit, world.project, "Let us look.", person=PersonName("olga"))
+    assert unlisted(world).destroy == ()
+    with world.begin() as unit:
+        assert brake.release(unit, world.project, "We looked.", person=PersonName("olga"))
+    (doomed,) = unlisted(world).destroy
+    assert doomed == Doomed(name=row.name, kind="preprod", key=feature.key, generation=row.generation)
+    with world.begin() as unit:
+        reaped(unit, world.project, doomed.name, doomed.generation)
+    assert row.state is EnvironmentState.DESTROYED
+    assert unlisted(world).destroy == ()

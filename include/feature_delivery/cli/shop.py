@@ -63,7 +63,8 @@ def prepare(home: Path, *, repository: str, name: str, say: Say, branch: str = "
     that a ``delivery.yaml`` that was wrong can be mended there.
 
     Raises:
-        Misconfigured: The repository cannot be read, or holds no ``delivery.yaml`` on its main branch.
+        Misconfigured: The repository cannot be read, or holds no ``delivery.yaml`` on its main branch; or there is a
+            copy of another branch.
         Refused: Another shop has this project's name.
     """
     project = project_name(name) if name else project_name_of(repository)
@@ -78,6 +79,11 @@ def prepare(home: Path, *, repository: str, name: str, say: Say, branch: str = "
         known = bare.with_suffix(".source")
         if copied:
             _refuse_another(project, known, original)
+            if branch and branch != copied:
+                raise Misconfigured(
+                    f"{bare} was copied from branch {copied!r} of {original.shown}, not from {branch!r}. Leave "
+                    f"--branch out to go on with that one, or remove {bare} and {file} to begin with this one."
+                )
             if _ran(home, project):
                 say(f"{bare} goes on from where it was; new commits of {original.shown} have to be pushed to it.")
             else:
@@ -195,19 +201,9 @@ class Original:
         fresh.rename(bare)
 
     def bring_up_to_date(self, bare: Path) -> None:
-        """Move the copy to where the original is, when that is ahead of it.
-
-        Raises:
-            Misconfigured: It is a copy of another branch.
-        """
+        """Move the copy to where the original is, when that is ahead of it."""
         target = self._target(bare)
         at = target.heads()
-        if self.main not in at:
-            file = bare.parents[1] / "projects" / f"{bare.stem}.yaml"
-            raise Misconfigured(
-                f"{bare} was copied from branch {_branch_of(bare)!r} of {self.shown}, not from {self.main!r}. Leave "
-                f"--branch out to go on with that one, or remove {bare} and {file} to begin with this one."
-            )
         if at.get(self.main) == self.head:
             return
         target.fetch(at[self.main])

@@ -45,6 +45,10 @@ class FeatureState(StrEnum):
         return self in {FeatureState.CANCELLED, FeatureState.ABANDONED}
 
 
+UNDER_WAY = frozenset({FeatureState.ACTIVE, FeatureState.SHIPPED})
+"""People are still asked about these, and heard."""
+
+
 class AttemptState(StrEnum):
     """Where one commit of a feature stands."""
 

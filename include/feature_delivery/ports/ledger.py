@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from feature_delivery.domain.installation import Installation
-    from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
+    from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
     from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
     from feature_delivery.domain.process import Step
     from feature_delivery.domain.records import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PermitRecord,
         Project,
         Promotion,
+        PromotionState,
         QueuePlace,
         SuiteResult,
         WebhookDelivery,
@@ -220,8 +221,22 @@ class Books(Protocol):
     def promotion(self, feature: Feature, attempt: int | None = None) -> Promotion | None:
         """Return the newest promotion of a feature, or of one of its attempts."""
 
-    def promotions(self, project: ProjectName, key: FeatureKey | None = None) -> Sequence[Promotion]:
-        """Return the promotions of a project, oldest first; of every delivery of one issue when it is named."""
+    def promotions(
+        self,
+        project: ProjectName,
+        key: FeatureKey | None = None,
+        *,
+        tree: TreeSha | None = None,
+        states: Collection[PromotionState] = (),
+    ) -> Sequence[Promotion]:
+        """Return the promotions of a project, oldest first: a shop that ships ten a day has thousands.
+
+        Args:
+            project: Whose.
+            key: Only those of every delivery of this issue.
+            tree: Only those of these files.
+            states: Only those in one of these; empty: in any.
+        """
 
     def queue(self, project: ProjectName) -> Sequence[QueuePlace]:
         """Return the queue for production, first come first."""

@@ -17,10 +17,10 @@ from feature_delivery.bootstrap.outside import local_host, local_tracker
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.names import CommitSha, FeatureKey, branch_name, commit_sha, feature_key
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import Feature, FeatureState
+from feature_delivery.domain.records import UNDER_WAY, Feature, FeatureState
 from feature_delivery.ports.git_host import MergeRequest, RequestComment, ReviewKind
 from feature_delivery.ports.tracker import Issue, IssueState
-from feature_delivery.services.control.comments import HEARS, hear
+from feature_delivery.services.control.comments import hear
 from feature_delivery.services.control.issues import observe_issue
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.web.access import CallerDep, Readable, json_only
@@ -234,5 +234,5 @@ def _heard(project: ProjectConfig, request: MergeRequest, comments: Sequence[Req
 
 
 def _feature_of(unit: WebUnit, project: ProjectConfig, request: MergeRequest) -> Feature | None:
-    known = unit.books.features(project.name, HEARS)
+    known = unit.books.features(project.name, UNDER_WAY)
     return next((feature for feature in known if feature.branch == request.source), None)

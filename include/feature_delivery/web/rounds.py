@@ -29,7 +29,7 @@ from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand
 from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import FeatureState, Gate, GateState, now
+from feature_delivery.domain.records import UNDER_WAY, Gate, GateState, now
 from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import (
     brake,
@@ -171,7 +171,7 @@ def restore_runs() -> int:
     restored = 0
     for project in _ours().values():
         with begin() as unit:
-            under_way = unit.books.features(project.name, [FeatureState.ACTIVE, FeatureState.SHIPPED])
+            under_way = unit.books.features(project.name, UNDER_WAY)
             missing = unit.runs.missing(project.name, [feature.run_id for feature in under_way])
         for run_id in missing:
             try:

@@ -118,6 +118,24 @@ def test_a_branch_is_reached_by_its_environments_own_name_alone(bench: Kubernete
     assert made["spec"]["rules"][0]["host"] == "development-shop-1.shop.test"
 
 
+def test_what_the_project_file_lets_through_is_applied_with_the_commit_that_runs_already(
+    bench: KubernetesBench,
+) -> None:
+    size = {"example.test/body-size": "8m"}
+    ingress = Ingress(host="{environment}.shop.test", production_host="shop.test")
+    with_config(bench, ingress=ingress)
+    bench.platform.provision(REF)
+    asked = INGRESS.replace("HOST", "${DELIVERY_HOST}").replace("name: web", f"name: web, annotations: {size}")
+    one = own(bench, "one", OWN + asked)
+    bench.platform.deploy(REF, one, say=ignore)
+    made = bench.server.store.get(("ingresses", PLACE, "web"))
+    assert "example.test/body-size" not in made["metadata"].get("annotations", {})
+    with_config(bench, ingress=replace(ingress, annotations=size))
+    bench.platform.deploy(replace(REF, generation=2), one, say=ignore)
+    made = bench.server.store.get(("ingresses", PLACE, "web"))
+    assert made["metadata"]["annotations"].items() >= size.items()
+
+
 def test_a_branch_does_not_take_its_backing_service_for_its_own(bench: KubernetesBench) -> None:
     with_config(bench, services=SERVICES)
     bench.platform.provision(REF)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from feature_delivery.domain.names import BranchName, PersonName, ProjectName
+from feature_delivery.domain.names import BranchName, PersonName, ProjectName, TreeSha
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
@@ -124,6 +124,12 @@ def test_promotions_are_found_by_feature_attempt_and_project(begin: Begin) -> No
         assert books.promotions(OTHER) == []
         assert books.promotions(SHOP, feature.key) == [first, second]
         assert books.promotions(OTHER, feature.key) == []
+        third.tree = TreeSha("e" * 40)
+        assert books.promotions(SHOP, tree=third.tree) == [third], "what was changed this moment counts, too"
+        assert books.promotions(OTHER, tree=third.tree) == []
+        states = [PromotionState.KEPT, PromotionState.MOVED]
+        assert books.promotions(SHOP, states=states) == [second, third]
+        assert books.promotions(SHOP, feature.key, tree=second.tree, states=states) == [second]
 
 
 def test_the_queue_is_first_come_first_whatever_the_order_of_rows(begin: Begin) -> None:

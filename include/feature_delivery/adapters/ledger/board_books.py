@@ -10,7 +10,7 @@ from sqlalchemy import func, literal, or_, select, union_all
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import map_records
 from feature_delivery.adapters.ledger.moved import moved
-from feature_delivery.domain.records import EnvironmentState, FeatureState, GateState
+from feature_delivery.domain.records import UNDER_WAY, EnvironmentState, GateState
 from feature_delivery.ports.board import (
     AttemptRow,
     BoardFacts,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_UNDER_WAY = (FeatureState.ACTIVE, FeatureState.SHIPPED)
 _F = t.feature.c
 _FEATURE = (
     _F.id,
@@ -98,7 +97,7 @@ class SqlBoardBooks:
     def search_ended(self, text: str, projects: Collection[ProjectName], *, limit: int) -> tuple[FeatureRow, ...]:
         """Return features that have ended and whose key or title holds ``text``, newest first."""
         found = or_(_F.key.icontains(text, autoescape=True), _F.title.icontains(text, autoescape=True))
-        query = select(*_FEATURE).where(_F.state.not_in(_UNDER_WAY), _F.project.in_(list(projects)), found)
+        query = select(*_FEATURE).where(_F.state.not_in(UNDER_WAY), _F.project.in_(list(projects)), found)
         return tuple(FeatureRow(*row) for row in self._all(query.order_by(_F.id.desc()).limit(limit)))
 
     def figure_facts(self, projects: Collection[ProjectName], *, since: datetime) -> FigureFacts:
@@ -134,14 +133,14 @@ def _tail(table: Table, place: int) -> Any:
 
 
 def _shown(ended_per_project: int) -> Any:
-    place = func.row_number().over(partition_by=(_F.project, _F.state.in_(_UNDER_WAY)), order_by=_F.id.desc())
+    place = func.row_number().over(partition_by=(_F.project, _F.state.in_(UNDER_WAY)), order_by=_F.id.desc())
     ranked = select(*_FEATURE, place.label("place")).subquery()
-    shown = or_(ranked.c.state.in_(_UNDER_WAY), ranked.c.place <= ended_per_project)
+    shown = or_(ranked.c.state.in_(UNDER_WAY), ranked.c.place <= ended_per_project)
     return select(*(ranked.c[column.name] for column in _FEATURE)).where(shown).order_by(ranked.c.id.desc())
 
 
 def _ended() -> Any:
-    return select(_F.project, _F.state, func.count()).where(_F.state.not_in(_UNDER_WAY)).group_by(_F.project, _F.state)
+    return select(_F.project, _F.state, func.count()).where(_F.state.not_in(UNDER_WAY)).group_by(_F.project, _F.state)
 
 
 def _attempts(ids: list[int]) -> Any:

@@ -13,6 +13,7 @@ from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
+    UNDER_WAY,
     AttemptState,
     Brake,
     BrakeKind,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from feature_delivery.adapters.ledger.books import SqlBooks
 
 RELEASE = "feature-delivery brake release"
-LIVE = (FeatureState.ACTIVE, FeatureState.SHIPPED)
 UNDECIDED = (*OPEN_PROMOTIONS, PromotionState.INTENDED)
 
 
@@ -68,7 +68,7 @@ def _environments(session: Session) -> int:
 def _deliveries(session: Session, because: str) -> int:
     at = now()
     over = {"state": FeatureState.ABANDONED, "reason": because, "ended_at": at, "rewind_to": None}
-    count = _changed(session, update(t.feature).where(t.feature.c.state.in_(LIVE)).values(**over))
+    count = _changed(session, update(t.feature).where(t.feature.c.state.in_(UNDER_WAY)).values(**over))
     gate, permit, attempt, promotion = t.gate.c, t.permit.c, t.attempt.c, t.promotion.c
     for change in (
         update(t.gate).where(gate.state == GateState.OPEN).values(state=GateState.CLOSED, outcome="forked"),

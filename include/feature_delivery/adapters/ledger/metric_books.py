@@ -18,6 +18,7 @@ from feature_delivery.domain.records import (
     LISTING_HOST,
     LISTING_MARKS,
     OPEN_PROMOTIONS,
+    UNDER_WAY,
     EnvironmentState,
     FeatureState,
     GateState,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 AT_WORK_AT_MOST = 5000
 
-_UNDER_WAY = (FeatureState.ACTIVE, FeatureState.SHIPPED)
 _F, _G, _P, _E = t.feature.c, t.gate.c, t.permit.c, t.environment.c
 
 
@@ -187,7 +187,7 @@ def _at_work() -> Any:
         select(_F.project, _F.key, _F.run_id, _F.created_at, _P.step, _P.state, _P.granted_at, _P.ended_at)
         .select_from(t.feature)
         .outerjoin(t.permit, _P.id == _newest_permit(_F.id))
-        .where(_F.state.in_(_UNDER_WAY), ~gate)
+        .where(_F.state.in_(UNDER_WAY), ~gate)
         .order_by(_F.id)
         .limit(AT_WORK_AT_MOST)
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, CursorResult
 
-    from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName
+    from feature_delivery.domain.names import CommitSha, FeatureKey, ProjectName, TreeSha
     from feature_delivery.domain.records import Feature
 
 R = TypeVar("R")
@@ -161,10 +161,21 @@ class ReleaseBooks(Reader):
             query = query.where(t.promotion.c.attempt == attempt)
         return cast("Promotion | None", self._first(query))
 
-    def promotions(self, project: ProjectName, key: FeatureKey | None = None) -> Sequence[Promotion]:
-        """Return the promotions of a project, oldest first; of every delivery of one issue when it is named."""
+    def promotions(
+        self,
+        project: ProjectName,
+        key: FeatureKey | None = None,
+        *,
+        tree: TreeSha | None = None,
+        states: Collection[PromotionState] = (),
+    ) -> Sequence[Promotion]:
+        """Return the promotions of a project, oldest first: of an issue, of a tree, in one of some states."""
         p, f = t.promotion.c, t.feature.c
         query = select(Promotion).where(p.project == project).order_by(p.id)
+        if tree is not None:
+            query = query.where(p.tree == tree)
+        if states:
+            query = query.where(p.state.in_(states))
         if key is not None:
             query = query.where(p.feature_id.in_(select(f.id).where(f.project == project, f.key == key)))
         return self._rows(query)

@@ -355,6 +355,7 @@ promotion = table(
     moment("moved_at", nullable=True),
     moment("ended_at", nullable=True),
     Index("ix_fd_promotion_project_state", "project", "state"),
+    Index("ix_fd_promotion_project_tree", "project", "tree"),
     Index("ix_fd_promotion_feature_id_attempt", "feature_id", "attempt"),
 )
 unique_where(

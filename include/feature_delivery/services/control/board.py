@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.people import DecisionKind, Voice
 from feature_delivery.domain.process import ORDER, Step, Who, row_of
-from feature_delivery.domain.records import OPEN_PROMOTIONS, AttemptState, FeatureState, PromotionState, now
+from feature_delivery.domain.records import OPEN_PROMOTIONS, UNDER_WAY, AttemptState, FeatureState, PromotionState, now
 from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.flags import counted, frozen_sentence
 
@@ -186,7 +186,7 @@ class _Standing:
 
     def card(self) -> Card:
         feature = self.feature
-        if feature.state not in {FeatureState.ACTIVE, FeatureState.SHIPPED}:
+        if feature.state not in UNDER_WAY:
             return ended_card(feature)
         step = self._step()
         blocked = self._blocked()

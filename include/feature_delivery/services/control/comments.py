@@ -16,7 +16,7 @@ from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.people import DEFAULT_POLICIES, SIGN_OFFS, Answer, DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.process import gate as gate_named
-from feature_delivery.domain.records import Feature, FeatureState, HeardComment
+from feature_delivery.domain.records import UNDER_WAY, Feature, HeardComment
 from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.decide import Say, decide
 from feature_delivery.services.control.flags import flag
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.git_host import RequestComment
     from feature_delivery.ports.ledger import Unit
-
-HEARS = frozenset({FeatureState.ACTIVE, FeatureState.SHIPPED})
-"""States in which a feature listens; after that there is nothing to say."""
 
 _EDITED = (
     "This comment was changed after it was written, perhaps by somebody else, so /{verb} does not count: "
@@ -48,7 +45,7 @@ def hear(unit: Unit, project: ProjectConfig, run_id: str, number: int, comments:
     feature = enter(unit, project, run_id)
     for comment in sorted(comments, key=lambda one: one.at):
         asked = command(comment.text)
-        if asked is None or unit.books.heard(project.name, comment.id) is not None or feature.state not in HEARS:
+        if asked is None or unit.books.heard(project.name, comment.id) is not None or feature.state not in UNDER_WAY:
             continue
         answer, told = _act(unit, project, feature, comment, asked)
         unit.books.add(

@@ -71,10 +71,7 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
         return Answer(yes=True, reason=f"{say.person} has said so already.")
     if not answer and _refused_just_now(unit, feature, say, answer):
         return answer
-    keep_record(unit, project, feature, say, answer)
-    if answer:
-        act(unit, project, feature, say)
-    return answer
+    return _take(unit, project, feature, say, answer)
 
 
 def roll_back_at_hand(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
@@ -83,7 +80,10 @@ def roll_back_at_hand(unit: Unit, project: ProjectConfig, run_id: str, say: Say)
     They could do anything to it; so their word counts, and is recorded under their own name, as nobody's role.
     """
     feature = enter(unit, project, run_id)
-    answer = still_about(unit, feature, say) and _may_give_verdict(unit, feature, say)
+    return _take(unit, project, feature, say, still_about(unit, feature, say) and _may_give_verdict(unit, feature, say))
+
+
+def _take(unit: Unit, project: ProjectConfig, feature: Feature, say: Say, answer: Answer) -> Answer:
     keep_record(unit, project, feature, say, answer)
     if answer:
         act(unit, project, feature, say)

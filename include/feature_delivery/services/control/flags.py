@@ -147,8 +147,8 @@ def rolled_back_before(books: Books, project: ProjectConfig, tree: TreeSha) -> s
 
     Kept once since, it is good again. Whatever the commit is called: the same files do the same.
     """
-    newest = next((p for p in reversed(books.promotions(project.name)) if p.tree == tree and p.state in _DECIDED), None)
-    if newest is None or newest.state is PromotionState.KEPT:
+    decided = books.promotions(project.name, tree=tree, states=_DECIDED)
+    if not decided or (newest := decided[-1]).state is PromotionState.KEPT:
         return ""
     key = books.feature_by_id(newest.feature_id).key
     when = f" on {newest.moved_at:%Y-%m-%d}" if newest.moved_at else ""
@@ -164,7 +164,7 @@ def not_ready(books: Books, project: ProjectConfig, feature: Feature, candidate:
     return bad or missing_sign_offs(books, project, feature, *sign_offs(project))
 
 
-_DECIDED = frozenset({PromotionState.KEPT, PromotionState.ROLLING_BACK, PromotionState.ROLLED_BACK})
+_DECIDED = (PromotionState.KEPT, PromotionState.ROLLING_BACK, PromotionState.ROLLED_BACK)
 
 
 def last_failure(books: Books, feature: Feature, *, before: Step) -> str:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
-from feature_delivery.domain.records import FeatureState, now
-from feature_delivery.services.control.comments import HEARS, hear
+from feature_delivery.domain.records import UNDER_WAY, FeatureState, now
+from feature_delivery.services.control.comments import hear
 from feature_delivery.services.control.issues import observe_issue
 from feature_delivery.services.control.kept import MARKS, recall
 from feature_delivery.services.control.requests import observe_request
@@ -79,6 +79,10 @@ class Marks:
     host_waits_until: datetime | None = None
     tracker_waits_until: datetime | None = None
 
+    def waited(self) -> bool:
+        """Say whether a side asked to wait and the time is over: what we were told meanwhile was not looked at."""
+        return any(until is not None and until <= now() for until in (self.host_waits_until, self.tracker_waits_until))
+
     def dump(self) -> bytes:
         """Return them as they are kept."""
         moments = {name: getattr(self, name) for name in _MOMENTS}
@@ -133,22 +137,28 @@ class Looking:
         }
         issues = self._try(TRACKER, "issues", partial(self._changed_issues, self._since(self.marks.issues)))
         return replace(
-            self.waiting(),
+            self.marks,
             looked_at=asked_at,
+            host_waits_until=self._waits.get(HOST),
+            tracker_waits_until=self._waits.get(TRACKER),
             requests=asked_at if listed is not None else self.marks.requests,
             issues=asked_at if issues is not None else self.marks.issues,
             again=again,
         )
 
     def waiting(self) -> Marks:
-        """Return the marks with who asks to wait; how far we have looked is as it was."""
-        host, tracker = (self._waits.get(side) for side in (HOST, TRACKER))
+        """Return the marks with who asks to wait; how far we have looked is as it was.
+
+        A wait that is over stays until there was a look everywhere: that one is due at once.
+        """
+        host = self._waits.get(HOST, self.marks.host_waits_until)
+        tracker = self._waits.get(TRACKER, self.marks.tracker_waits_until)
         return replace(self.marks, host_waits_until=host, tracker_waits_until=tracker)
 
     def at(self, hints: Sequence[Hint], moved: Mapping[BranchName, object]) -> None:
         """Look where webhooks point, and at the requests of branches that moved; each place once.
 
-        What a side that asks to wait keeps us from, the next look everywhere finds: it changed after the last one.
+        What a side that asks to wait keeps us from, the look everywhere at the end of its wait finds.
         """
         since = self._since(self.marks.requests)
         numbers = {hint.request for hint in hints if hint.request is not None and self._concerns_hint(hint)}
@@ -216,7 +226,7 @@ class Looking:
         return (mark or oldest) - OVERLAP
 
     def _listening(self) -> list[Known]:
-        return [one for one in self.features.values() if one.state in HEARS]
+        return [one for one in self.features.values() if one.state in UNDER_WAY]
 
     def _of(self, request: MergeRequest) -> Known | None:
         """Return the feature of a request: by its branch, or by its key where it comes from a fork."""

@@ -80,8 +80,8 @@ def bad_times(scene: Scene) -> tuple[tuple[float, float], ...]:
     """Return from when to when production ran what was rolled back, the newest that matter to a baseline, in order."""
     rolled_back = [
         (promotion.moved_at.timestamp(), promotion.ended_at.timestamp())
-        for promotion in scene.unit.books.promotions(scene.project.name)
-        if promotion.state is PromotionState.ROLLED_BACK and promotion.moved_at and promotion.ended_at
+        for promotion in scene.unit.books.promotions(scene.project.name, states=[PromotionState.ROLLED_BACK])
+        if promotion.moved_at and promotion.ended_at
     ]
     return tuple(rolled_back[-MOST_BAD_TIMES:])
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
 
-UNDER_WAY = frozenset({PromotionState.INTENDED, PromotionState.ROLLING_BACK})
+_MOVING = (PromotionState.INTENDED, PromotionState.ROLLING_BACK)
+_UNDECIDED = OPEN_PROMOTIONS | {PromotionState.INTENDED}
 """States in which a task of ours may move the branch at any moment."""
 
 
@@ -43,7 +44,7 @@ def observe_production(unit: Unit, project: ProjectConfig, head: CommitSha) -> s
             return "the foreign commit is gone"
         return "production is where it should be"
     promotions = unit.books.promotions(project.name)
-    if any(p.state in UNDER_WAY for p in promotions):
+    if any(p.state in _MOVING for p in promotions):
         return "production is being moved"
     if any(head in {p.before, p.candidate, p.restored} for p in promotions):
         return "an old answer"
@@ -88,9 +89,8 @@ def settle_lost(unit: Unit, project: ProjectConfig, commit: CommitSha) -> None:
     people took it back by hand.
     """
     row = unit.books.lock_project(project.name)
-    for promotion in unit.books.promotions(project.name):
-        lost = promotion.state in OPEN_PROMOTIONS | {PromotionState.INTENDED}
-        if not lost or row.lock_feature_id == promotion.feature_id:
+    for promotion in unit.books.promotions(project.name, states=_UNDECIDED):
+        if row.lock_feature_id == promotion.feature_id:
             continue
         feature = unit.books.feature_by_id(promotion.feature_id)
         attempt = unit.books.attempt(feature, promotion.attempt)
@@ -130,6 +130,5 @@ def wake_stopped(unit: Unit, project: ProjectConfig) -> None:
 
 def lost_without_verdict(unit: Unit, project: ProjectConfig, feature_id: int) -> Promotion | None:
     """Return the promotion of a feature that still holds, or may hold, production's branch."""
-    open_states = OPEN_PROMOTIONS | {PromotionState.INTENDED}
-    found = [p for p in unit.books.promotions(project.name) if p.feature_id == feature_id and p.state in open_states]
+    found = [p for p in unit.books.promotions(project.name, states=_UNDECIDED) if p.feature_id == feature_id]
     return found[-1] if found else None

@@ -39,11 +39,14 @@ class _Known:
         row = books.project(project)
         self.holder = row.lock_feature_id if row is not None else None
         self.rows = books.environments_named(project, names)
-        owners = {environment.feature_id for environment in self.rows.values()} | {self.holder}
+        unlisted = {row.name: row for row in books.environments(project) if row.name not in names}
+        rows = [*self.rows.values(), *unlisted.values()]
+        owners = {environment.feature_id for environment in rows} | {self.holder}
         ids = sorted(owner for owner in owners if owner is not None)
         self._features = books.features_by_id(ids)
         self._changing = books.at_work(ids, WRITES)
         self._tearing_down = books.at_work(ids, _TEARDOWNS)
+        self._unlisted = tuple(unlisted.values())
 
     def is_needed(self, found: Found) -> bool:
         """Say whether an environment must run, and no task is changing it: that one brings it up itself."""
@@ -60,6 +63,21 @@ class _Known:
         if row.state is EnvironmentState.DESTROYED:
             return True
         return not self._is_active(row.feature_id) and row.feature_id not in self._tearing_down
+
+    def vanished(self) -> list[Doomed]:
+        """Return what is over and was not gone by the ledger, and is not listed: it went when nobody waited any more.
+
+        Destroyed once more and looked for by its name, like everything that is over: a listing alone proves no end.
+        """
+        gone = []
+        for row in self._unlisted:
+            if row.kind == EnvironmentKind.PRODUCTION or row.feature_id is None or row.feature_id in self._changing:
+                continue
+            if self.is_over(row):
+                row.generation += 1
+                key = self._features[row.feature_id].key
+                gone.append(Doomed(name=row.name, kind=row.kind, key=key, generation=row.generation))
+        return gone
 
     def _is_active(self, feature_id: int) -> bool:
         return self._features[feature_id].state is FeatureState.ACTIVE
@@ -97,11 +115,13 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
         doomed = []
     for _found, row in doomed:
         row.generation += 1
+    destroy = [Doomed(name=one.name, kind=one.kind, key=one.key, generation=row.generation) for one, row in doomed]
+    if not brake.keeps_alive(unit.books, project.name):
+        # They count for no brake: nothing of them is there.
+        destroy += known.vanished()
     return ReapPlan(
         instance=instance,
-        destroy=tuple(
-            Doomed(name=found.name, kind=found.kind, key=found.key, generation=row.generation) for found, row in doomed
-        ),
+        destroy=tuple(destroy),
         report=tuple(report),
         needed=tuple(needed),
     )

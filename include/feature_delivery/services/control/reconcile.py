@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error, Temporary
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey
-from feature_delivery.domain.records import Feature, FeatureState, now
+from feature_delivery.domain.records import UNDER_WAY, Feature, FeatureState, now
 from feature_delivery.services.control import brake, pushers
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
-from feature_delivery.services.control.comments import HEARS
 from feature_delivery.services.control.gates import enter
 from feature_delivery.services.control.kept import LISTING, MARKS, keep, recall
 from feature_delivery.services.control.looks import Known, Looking, Marks, marks
@@ -47,10 +46,12 @@ class Snapshot:
 
 def due(unit: Unit, project: ProjectConfig) -> bool:
     """Say whether it is time to look everywhere without being told; what is on this machine may be looked at always."""
-    looked_at = marks(unit, project.name).looked_at
+    kept = marks(unit, project.name)
     local = project.host.kind == project.tracker.kind == "local"
+    if kept.looked_at is None or local or kept.waited():
+        return True
     # Whoever asks comes by once a minute, more or less.
-    return looked_at is None or local or now() - looked_at >= project.choices.look_every - timedelta(seconds=30)
+    return now() - kept.looked_at >= project.choices.look_every - timedelta(seconds=30)
 
 
 def reconcile(control: Control, project: ProjectConfig, hints: Sequence[Hint] | None = None) -> list[str]:
@@ -120,7 +121,7 @@ def _snapshot(unit: Unit, project: ProjectConfig) -> Snapshot:
     row = unit.books.project(project.name)
     commits = unit.books.feature_branches(project.name)  # one query, however many features wait
     newest: dict[FeatureKey, Known] = {}
-    for feature in unit.books.features(project.name, HEARS):
+    for feature in unit.books.features(project.name, UNDER_WAY):
         if feature.key not in newest:
             newest[feature.key] = _known(feature, commits)
     listing = recall(unit, project.name, LISTING)
@@ -251,7 +252,7 @@ def _startable(known: Known | None, head: CommitSha) -> bool:
 
     One that is in production and was not shown yet is not over.
     """
-    return known is None or (known.state not in {FeatureState.ACTIVE, FeatureState.SHIPPED} and head != known.head)
+    return known is None or (known.state not in UNDER_WAY and head != known.head)
 
 
 def _newest(control: Control, project: ProjectConfig, keys: set[FeatureKey]) -> dict[FeatureKey, Known]:

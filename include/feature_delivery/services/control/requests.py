@@ -170,8 +170,8 @@ def _released_since(
     if attempt is None or attempt.state is not AttemptState.ROLLED_BACK or attempt.commit != request.head:
         return False
     taken_back = unit.books.promotion(feature, attempt.number)
-    later = unit.books.promotions(project.name)
-    return taken_back is not None and any(one.state is PromotionState.KEPT and one.id > taken_back.id for one in later)
+    kept = unit.books.promotions(project.name, states=[PromotionState.KEPT])
+    return taken_back is not None and bool(kept) and kept[-1].id > taken_back.id
 
 
 def _say_once(unit: Unit, feature: Feature, what: str, request: MergeRequest, text: str) -> None:

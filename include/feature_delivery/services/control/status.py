@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.process import GATES, PROCESS, Row, Step
-from feature_delivery.domain.records import AttemptState, Feature, FeatureState, Gate, GateState
+from feature_delivery.domain.records import UNDER_WAY, AttemptState, Feature, FeatureState, Gate, GateState
 from feature_delivery.services.control.flags import flag
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Books
-
-
-UNDER_WAY = frozenset({FeatureState.ACTIVE, FeatureState.SHIPPED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import FeatureState, now
+from feature_delivery.domain.records import UNDER_WAY, FeatureState, now
 from feature_delivery.services.control.board import Card, Pace, Stage
 from feature_delivery.services.control.flags import frozen_sentence
 
@@ -152,7 +152,7 @@ def overview(
         projects=projects,
         people=tuple(sorted(names)),
         mine=sum(card.waits_for(reader) for card in in_project),
-        under_way=sum(card.state in {FeatureState.ACTIVE, FeatureState.SHIPPED} for card in in_project),
+        under_way=sum(card.state in UNDER_WAY for card in in_project),
         revision=snapshot.revision,
         glass=tuple(card for card in in_project if card.glass),
         freezes=tuple(
@@ -173,7 +173,7 @@ def _column(
     held = sorted((card for card in matching if card.stage is stage), key=_order(stage))
     total = len(held)
     if stage in _LATEST_FIRST and not filters.person and not filters.text:
-        unread = sum(card.state not in {FeatureState.ACTIVE, FeatureState.SHIPPED} for card in held)
+        unread = sum(card.state not in UNDER_WAY for card in held)
         total += _ended(snapshot, stage, filters, visible) - unread
     shown = held if filters.whole == stage else held[:SHOWN_PER_COLUMN]
     return ColumnView(stage=stage, cards=tuple(shown), total=total, folded=len(held) - len(shown))

@@ -33,7 +33,7 @@ from feature_delivery.domain.names import commit_sha
 from feature_delivery.ports.platform import EnvironmentKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from feature_delivery.adapters.platforms.kubernetes.place import Place
     from feature_delivery.adapters.platforms.kubernetes.resources import Manifest
@@ -75,7 +75,9 @@ def make_release(place: Place, release: Release, *, say: Callable[[str], None]) 
     alike = {**template, "serviceAccountName": ACCOUNT}
     if place.settings.config.manifests:
         objects = _own(place, release)
-        made = digest(json.dumps([objects, alike], sort_keys=True))
+        # What the project file lets through changes what is applied, and production's own manifests go as they are.
+        allowed = _allowed(place) if not place.is_production else {}
+        made = digest(json.dumps([objects, alike, *([allowed] if allowed else [])], sort_keys=True))
         marked = f"{shop.commit[:12]}-{made}"
         labels = {**labels_of(place.ref), RELEASE: marked, COMMIT: label_value(shop.commit), ROLE: "shop"}
         objects = adapt(objects, namespace=place.namespace, labels=labels, annotations=scraping(shop.plan))
@@ -96,14 +98,19 @@ def workloads_in(objects: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _bounded(place: Place, objects: list[Manifest], say: Callable[[str], None]) -> list[Manifest]:
-    ingress = place.settings.config.ingress
     return bounded(
         objects,
         host=host_of(place.ref, place.app, place.settings),
-        annotations=ingress.annotations if ingress is not None else {},
+        annotations=_allowed(place),
         services={service.name for service in services_of(place)},
         say=say,
     )
+
+
+def _allowed(place: Place) -> Mapping[str, str]:
+    """Return the annotations that a branch's own Ingress may carry."""
+    ingress = place.settings.config.ingress
+    return ingress.annotations if ingress is not None else {}
 
 
 def _own(place: Place, release: Release) -> list[Manifest]:
