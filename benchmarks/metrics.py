@@ -37,13 +37,13 @@ solo: true
 HISTORY = """
 INSERT INTO fd_project (name, frozen_reason) VALUES ('shop', '');
 INSERT INTO fd_feature (project, key, delivery, run_id, title, description, requester, state, attempt_number, issue_url,
-    request_url, request_author, pushers, started, branch_is_ours, created_at, ended_at, reason)
+    request_url, request_author, pushers, strangers, started, branch_is_ours, created_at, ended_at, reason)
 SELECT 'shop', 'SHOP-' || n, 1, 'SHOP-' || n, 'A feature', '', 'max',
-    CASE WHEN n % 2 = 0 THEN 'active' ELSE 'delivered' END, 1, '', '', '', '[]', true, true,
+    CASE WHEN n % 2 = 0 THEN 'active' ELSE 'delivered' END, 1, '', '', '', '[]', '[]', true, true,
     now() - (n % 400) * interval '1 day', CASE WHEN n % 2 = 1 THEN now() - (n % 300) * interval '1 day' END, ''
 FROM generate_series(1, {n}) n;
-INSERT INTO fd_attempt (feature_id, number, commit, authors, state, reason, created_at)
-SELECT id, 1, md5(id::text) || '00000000', '["max"]', 'active', '', created_at FROM fd_feature;
+INSERT INTO fd_attempt (feature_id, number, commit, authors, strangers, state, reason, created_at)
+SELECT id, 1, md5(id::text) || '00000000', '["max"]', '[]', 'active', '', created_at FROM fd_feature;
 INSERT INTO fd_permit (feature_id, attempt, step, try_number, task_instance, generation, state, work, result, reason,
     granted_at, ended_at)
 SELECT f.id, 1, s.step, 1, 'x', 1, 'done', '{{}}', '{{}}', '', f.created_at, f.created_at + interval '20 seconds'

@@ -431,6 +431,7 @@ def crowd(session: Session, count: int, *, project: str = "shop", first: int = 1
             "started": True,
             "branch_is_ours": True,
             "pushers": [],
+            "strangers": [],
             "created_at": begun,
             "reason": "",
         }
@@ -445,6 +446,7 @@ def crowd(session: Session, count: int, *, project: str = "shop", first: int = 1
             "number": 1,
             "commit": sha(key, 1),
             "authors": ["dora"],
+            "strangers": [],
             "state": AttemptState.ACTIVE,
             "reason": "",
             "created_at": begun,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from feature_delivery.bootstrap.project_file import read_project_file
 from feature_delivery.bootstrap.variables import read
 from feature_delivery.domain.errors import Misconfigured, NotFound
 from feature_delivery.domain.names import ProjectName
-from feature_delivery.domain.people import Member
+from feature_delivery.domain.people import Membership
 from feature_delivery.domain.project import ProjectConfig
 
 _log = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ _read: dict[Path, tuple[Version, ProjectConfig | None, str]] = {}
 """Of each file: which version of it was read, the project (the last good one, where it is wrong), and what is wrong."""
 
 
-MembersOf = Callable[[frozenset[str]], Sequence[Member]]
+MembersOf = Callable[[frozenset[str]], Membership]
 """Says who is in any of these roles and groups of the service that people log in with."""
 
 _source: list[MembersOf] = []
-_with: dict[ProjectName, tuple[ProjectConfig, Sequence[Member], ProjectConfig]] = {}
+_with: dict[ProjectName, tuple[ProjectConfig, Membership, ProjectConfig]] = {}
 
 
 def ask_members(source: MembersOf) -> None:
@@ -66,10 +66,10 @@ def ask_members(source: MembersOf) -> None:
 def _complete(project: ProjectConfig) -> ProjectConfig:
     if not project.people.groups or not _source:
         return project
-    members = _source[0](frozenset(project.people.groups))
+    membership = _source[0](frozenset(project.people.groups))
     known = _with.get(project.name)
-    if known is None or known[0] is not project or known[1] != members:
-        known = (project, members, replace(project, people=project.people.with_members(members)))
+    if known is None or known[0] is not project or known[1] != membership:
+        known = (project, membership, replace(project, people=project.people.with_members(membership)))
         _with[project.name] = known
     return known[2]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.process import Step, Who
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class DecisionKind(StrEnum):
@@ -51,6 +51,29 @@ class Member:
     name: PersonName
     groups: frozenset[str]
     emails: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who is in groups, as the service says that people log in with.
+
+    ``known``: it has said so lately. Else there is nobody here, and nothing follows from that.
+    """
+
+    members: tuple[Member, ...] = ()
+    known: bool = True
+
+
+class Authored(Protocol):
+    """An attempt, as far as it is asked whose work it is."""
+
+    @property
+    def authors(self) -> Sequence[PersonName]:
+        """People of the project who wrote, pushed or opened it."""
+
+    @property
+    def strangers(self) -> Sequence[str]:
+        """E-mail addresses and logins of others who did, who may turn out to be people of the project."""
 
 
 class Expiry(StrEnum):
@@ -124,27 +147,29 @@ class People:
 
     ``solo``: one person may fill several roles and approve an own change; meant for teams that are too small otherwise.
     ``groups``: which of our roles come with a role or group of the service that people log in with.
+    ``known``: who is in them is known; else who is nobody here may be somebody, and whoever is may have more roles.
     """
 
     persons: dict[PersonName, Person]
     policies: dict[Step, GatePolicy] = field(default_factory=lambda: dict(DEFAULT_POLICIES))
     solo: bool = False
     groups: dict[str, frozenset[Who]] = field(default_factory=dict)
+    known: bool = True
 
-    def with_members(self, members: Iterable[Member]) -> People:
+    def with_members(self, membership: Membership) -> People:
         """Return everybody, those too whom only ``groups`` make people of the project.
 
         What is said of a person here stays (logins, deputy); groups only add roles and addresses.
         """
         persons = dict(self.persons)
-        for member in members:
+        for member in membership.members:
             mine = [self.groups[group] for group in member.groups if group in self.groups]
             roles = frozenset(role for some in mine for role in some)
             if not roles:
                 continue
             known = persons.get(member.name, Person(name=member.name, roles=frozenset()))
             persons[member.name] = replace(known, roles=known.roles | roles, emails=known.emails | member.emails)
-        return replace(self, persons=persons)
+        return replace(self, persons=persons, known=membership.known)
 
     def with_role(self, *roles: Who) -> tuple[PersonName, ...]:
         """Return the names of everybody who has one of ``roles``, deputies included."""
@@ -193,6 +218,26 @@ class People:
         """Return everybody who wrote under one of ``emails``."""
         wanted = {email.lower() for email in emails}
         return frozenset(name for name, person in self.persons.items() if person.emails & wanted)
+
+    def meant_by(self, marks: Iterable[str]) -> frozenset[PersonName]:
+        """Return everybody who may be meant by one of ``marks``: an e-mail address, a login, or a name of ours.
+
+        For authors: rather one too many is barred from approving, so all who are called so count, not the first.
+        """
+        wanted = {mark.casefold() for mark in marks if mark}
+        if not wanted:
+            return frozenset()
+        return frozenset(
+            name
+            for name, person in self.persons.items()
+            if wanted & {each.casefold() for each in (name, *person.logins, *person.emails)}
+        )
+
+    def authors_of(self, attempt: Authored | None) -> frozenset[PersonName]:
+        """Return everybody who may not sign off an attempt, by what is known of people today."""
+        if attempt is None:
+            return frozenset()
+        return frozenset(attempt.authors) | self.meant_by(attempt.strangers)
 
     def may_decide(
         self,

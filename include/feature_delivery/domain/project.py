@@ -14,6 +14,7 @@ from feature_delivery.domain.watching import Watching
 
 if TYPE_CHECKING:
     from feature_delivery.domain.freezes import Window
+    from feature_delivery.domain.process import Who
 
 
 HOUSEKEEPING = "feature_delivery_housekeeping"
@@ -184,6 +185,20 @@ class ProjectConfig:
     def stranger(self, name: str) -> str:
         """Return why somebody who is no person of the project may do nothing in it."""
         return f"{name[:80]} is nobody of {self.name}: add them to 'people' in its project file."
+
+    def unclear(self, name: str, *roles: Who) -> str:
+        """Return why nobody can say now whether ``name`` is one of the project's people; empty when it can be said.
+
+        ``roles``: whether they have one of these, where some are named. Who is nobody while it is not known who is in
+        the groups may be somebody: that is no reason to refuse, to withdraw or to forget anything.
+        """
+        if self.people.known or name in (self.people.with_role(*roles) if roles else self.people.persons):
+            return ""
+        return (
+            f"Could not look up what {name[:80]} may do in {self.name}: the service that people log in with has not "
+            "said lately who is in the groups of its project file; the API server's log says why. Nothing follows from "
+            "that: it can be said again when the service answers."
+        )
 
     def speaker(self, login: str) -> PersonName | None:
         """Return whose word it is when ``login`` says something on the project's host; the local one has our names."""

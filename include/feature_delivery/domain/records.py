@@ -77,7 +77,8 @@ class Project:
 class Feature:
     """One delivery of one issue; ``delivery`` counts deliveries of the same key from 1.
 
-    ``pushers``: everybody of the project who has pushed to its branch, as far as the host told.
+    ``pushers``: everybody of the project who has pushed to its branch, as far as the host told; ``strangers``: logins
+    of others who have, in case they turn out to be people of the project.
     """
 
     project: ProjectName
@@ -96,6 +97,7 @@ class Feature:
     request_url: str = ""
     request_author: str = ""
     pushers: list[PersonName] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     started: bool = False
     branch_seen_gone: datetime | None = None
     branch_head: CommitSha | None = None
@@ -112,12 +114,17 @@ class Feature:
 
 @dataclass(eq=False, kw_only=True)
 class Attempt:
-    """One commit of the feature on its way to production. ``authors``: everybody who may not sign it off."""
+    """One commit of the feature on its way to production.
+
+    ``authors``: everybody known so far who may not sign it off; ``strangers``: addresses and logins of others who
+    wrote, pushed or opened it. Who they are is asked anew each time (``People.authors_of``).
+    """
 
     feature_id: int
     number: int
     commit: CommitSha
     authors: list[PersonName] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     state: AttemptState = AttemptState.ACTIVE
     reason: str = ""
     created_at: datetime = field(default_factory=now)
@@ -281,7 +288,8 @@ class Decision:
         way: By which way it was said: a word of ``domain.ways``.
         role: As what the person spoke.
         address: Where the request came from, as far as the way tells; a Git host does not.
-        origin: The page where it was said and can be taken back (``request 12``); empty: it stays said.
+        origin: The page where it was said and can be taken back, and by whom there (``request 12 by rita-codes``; no
+            login where an earlier version wrote it); empty: it stays said.
         withdrawn_at: When it was found taken back there; it is not accepted since.
     """
 

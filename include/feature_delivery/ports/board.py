@@ -44,6 +44,7 @@ class AttemptRow:
     number: int
     commit: CommitSha
     authors: tuple[PersonName, ...]
+    strangers: tuple[str, ...]
     state: AttemptState
     reason: str
     created_at: datetime

@@ -105,7 +105,10 @@ class Caller:
 
         Raises:
             Refused: The person has none of them.
+            Unavailable: Whether they have one is not known at the moment.
         """
+        if why := self.project.unclear(self.name, *roles):
+            raise Unavailable(why)
         if self.name not in self.project.people.with_role(*roles):
             able = ", ".join(self.project.people.with_role(*roles)) or "nobody"
             raise Refused(f"{self.name} may not {what} in {self.project.name}: {able} may.")
@@ -116,8 +119,11 @@ def caller(project: Readable, user: GetUserDep) -> Caller:
 
     Raises:
         Refused: The user is nobody of the project.
+        Unavailable: Whether they are somebody of it is not known at the moment.
     """
     name = str(user.get_name())
+    if why := project.unclear(name):
+        raise Unavailable(why)
     if name not in project.people.persons:
         raise Refused(project.stranger(name))
     return Caller(project, cast("PersonName", name))

@@ -127,7 +127,10 @@ def _examine(detail: HITLDetail, comment: Mapping[str, Any], _before: object, _i
         say = native.understood(unit, feature, Step(task.task_id), said) if feature is not None else None
         if feature is None or say is None:
             return
+        unclear = decisions.unclear(books, project, feature, say)
         answer = decisions.may(unit, project, feature, say)
+    if unclear:
+        raise HTTPException(503, unclear)  # it counts for nothing, and is not refused: it can be given again
     if not answer:
         answering.project, answering.run_id = project, str(task.run_id)
         answering.refused, answering.reason = replace(say, address=answering.address), answer.reason

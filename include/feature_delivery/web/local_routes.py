@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from feature_delivery.adapters.local_records import LocalComment
 from feature_delivery.bootstrap.outside import local_host, local_tracker
-from feature_delivery.domain.errors import NotFound
+from feature_delivery.domain.errors import NotFound, Unavailable
 from feature_delivery.domain.names import CommitSha, FeatureKey, branch_name, commit_sha, feature_key
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import UNDER_WAY, Feature, FeatureState
@@ -125,6 +125,8 @@ def show_issue(project: Readable, key: str) -> IssueDetail:
 def assign_issue(who: CallerDep, key: str, body: AssignBody) -> Issue:
     """Take an issue, or give it to somebody: its feature starts."""
     person = body.assignee or who.name
+    if why := who.project.unclear(person):
+        raise Unavailable(why)
     if person not in who.project.people.persons:
         raise NotFound(f"{person!r} is nobody of {who.project.name}.")
     issue = local_tracker(who.project, session).assign(feature_key(key), person)

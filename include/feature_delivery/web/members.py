@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -20,13 +20,17 @@ from sqlalchemy import select
 
 from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.names import PersonName, person_name
-from feature_delivery.domain.people import Member
+from feature_delivery.domain.people import Member, Membership
 
 FRESH_SECONDS = 30.0
 KEPT_SECONDS = 300.0
-"""So long the last answer counts while the auth manager does not give another; after that nobody comes by a group."""
+"""So long the last answer counts while the auth manager gives no other; then it is not known who is in a group."""
 
 TIMEOUT_SECONDS = 10
+"""So long one request of a question may take."""
+
+WAIT_SECONDS = 2.0 * TIMEOUT_SECONDS
+"""So long is waited for the end of the first question: a token and a page of members, each as slow as may be."""
 
 _log = logging.getLogger(__name__)
 Found = Iterable[tuple[str, str, str]]
@@ -94,34 +98,40 @@ SOURCES: Mapping[str, Callable[[frozenset[str]], Found]] = {
 
 @dataclass(slots=True)
 class _Known:
-    """What was answered last: when, and when it was asked for last."""
+    """What was answered last, and when; when it was asked for last; whether a question has come to its end yet."""
 
     members: tuple[Member, ...] = ()
     at: float = float("-inf")
     asked: float = float("-inf")
+    ended: bool = False
 
 
 @dataclass(slots=True)
 class Directory:
-    """Members by groups, asked for at most twice a minute by one thread at a time; nobody else waits meanwhile.
+    """Members by groups, asked for at most twice a minute by one thread at a time.
 
-    An auth manager that cannot be asked makes nobody a person: what it said last counts for some minutes.
+    Nobody else waits meanwhile, but for the end of the very first question: before it, nothing is known. When the auth
+    manager cannot be asked, what it said last counts for some minutes; after that it is not known who is in a group,
+    and nothing may be concluded from that.
     """
 
     clock: Callable[[], float] = time.monotonic
     _known: dict[frozenset[str], _Known] = field(default_factory=dict)
     _asking: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, groups: frozenset[str]) -> Sequence[Member]:
+    def __call__(self, groups: frozenset[str]) -> Membership:
         """Return everybody who is in one of ``groups``."""
         known = self._known.setdefault(groups, _Known())
-        first = known.asked == float("-inf")
-        if self.clock() - known.asked >= FRESH_SECONDS and self._asking.acquire(blocking=first):
+        first = not known.ended
+        stale = self.clock() - known.asked >= FRESH_SECONDS
+        if (first or stale) and self._asking.acquire(timeout=WAIT_SECONDS if first else 0):
             try:
                 self._ask(groups, known)
             finally:
                 self._asking.release()
-        return known.members if self.clock() - known.at < KEPT_SECONDS else ()
+        if self.clock() - known.at < KEPT_SECONDS:
+            return Membership(known.members)
+        return Membership(known=False)
 
     def forget(self) -> None:
         """Ask anew next time."""
@@ -135,6 +145,8 @@ class Directory:
             known.members, known.at = tuple(_members(_source()(groups))), self.clock()
         except Exception as error:  # noqa: BLE001 - whatever it is made of, it must not take the web app down
             _log.error("Could not ask the auth manager who is in the groups of project files: %s", _reason(error))
+        finally:
+            known.ended = True
 
 
 def _reason(error: Exception) -> str:

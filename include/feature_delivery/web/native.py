@@ -14,7 +14,7 @@ from feature_delivery.domain.records import Feature
 from feature_delivery.domain.ways import Way
 from feature_delivery.domain.work import GateAnswer
 from feature_delivery.services.control import deadlines
-from feature_delivery.services.control.decide import Say, decide
+from feature_delivery.services.control.decide import Say, decide, unclear
 from feature_delivery.services.control.gates import enter, open_gate
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def _take_in(unit: WebUnit, project: ProjectConfig, feature: Feature, task: Task
     if said is None or say is None:
         return "The answer named nobody, or nothing that can be said here."
     say = replace(say, address=str(said["address"]))
+    if why := unclear(unit.books, project, feature, say):
+        return why  # the question is shown anew: its task must not fail for that
     answer = decide(unit, project, task.run.run_id, say)
     return "" if answer else answer.reason
 

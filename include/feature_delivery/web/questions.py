@@ -139,6 +139,7 @@ def _who(books: Books, project: ProjectConfig, feature: Feature, gate: Gate) -> 
     roles = " or ".join(sorted(policy.roles))
     needed = f" {policy.count} of them are needed." if policy.count > 1 else ""
     attempt = books.attempt(feature)
-    authors = ", ".join(plain(name) for name in attempt.authors) if attempt and not project.people.solo else ""
+    known = () if project.people.solo else sorted(project.people.authors_of(attempt))
+    authors = ", ".join(plain(name) for name in known)
     barred = f" Not whoever worked on it: {authors}." if authors and gate.step is not Step.WAIT_FOR_VERDICT else ""
     return f"May decide at *{row_of(gate.step).title}* as {roles}: {able}.{needed}{barred}"

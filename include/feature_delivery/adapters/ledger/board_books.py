@@ -82,7 +82,7 @@ class SqlBoardBooks:
         return BoardFacts(
             features=features,
             ended={(project, state): number for project, state, number in self._all(_ended())},
-            attempts={row.feature_id: AttemptRow(*_with_tuple(row, 3)) for row in self._all(_attempts(ids))},
+            attempts={row.feature_id: AttemptRow(*_with_tuples(row, 3, 4)) for row in self._all(_attempts(ids))},
             candidates=dict(map(tuple, self._all(_candidates(ids)))),
             gates={row.feature_id: GateRow(*row) for row in self._all(_gates(ids))},
             decisions=_grouped(DecisionRow(*row) for row in self._all(_decisions(ids))),
@@ -146,7 +146,7 @@ def _ended() -> Any:
 def _attempts(ids: list[int]) -> Any:
     a = t.attempt.c
     return (
-        select(a.feature_id, a.number, a.commit, a.authors, a.state, a.reason, a.created_at, a.ended_at)
+        select(a.feature_id, a.number, a.commit, a.authors, a.strangers, a.state, a.reason, a.created_at, a.ended_at)
         .join(t.feature, (_F.id == a.feature_id) & (_F.attempt_number == a.number))
         .where(a.feature_id.in_(ids))
     )
@@ -231,7 +231,8 @@ def _grouped(rows: Iterable[R]) -> dict[int, tuple[R, ...]]:
     return {feature: tuple(each) for feature, each in found.items()}
 
 
-def _with_tuple(row: Any, place: int) -> list[Any]:
+def _with_tuples(row: Any, *places: int) -> list[Any]:
     values = list(row)
-    values[place] = tuple(values[place])
+    for place in places:
+        values[place] = tuple(values[place])
     return values

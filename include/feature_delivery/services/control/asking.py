@@ -54,8 +54,7 @@ def ask_at_the_gate(unit: Unit, project: ProjectConfig, feature: Feature, gate: 
 def able(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> tuple[PersonName, ...]:
     """Return everybody whose word may still count at a gate; everybody with the role if that is nobody."""
     policy = project.people.policies[gate]
-    attempt = books.attempt(feature)
-    authors = frozenset(attempt.authors) if attempt is not None else frozenset()
+    authors = project.people.authors_of(books.attempt(feature))
     heard = voices(books, project, feature)
     given = {v.person for v in heard if v.gate is gate}
     kind = DecisionKind.KEEP if policy.kinds == VERDICTS else DecisionKind.APPROVE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.names import CommitSha, PersonName
+from feature_delivery.domain.names import CommitSha
 from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import ORDER, Step, Who
 from feature_delivery.domain.records import (
@@ -20,7 +20,7 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import alerts, brake, turn
+from feature_delivery.services.control import alerts, authors, brake, turn
 from feature_delivery.services.control.gates import ON_ITS_WAY, rewind, rewind_later, run_of, settle
 from feature_delivery.services.control.history import milestone, notify, record, send, tell_issue, tell_request
 
@@ -59,7 +59,7 @@ def observe_branch(unit: Unit, project: ProjectConfig, feature: Feature, facts: 
     attempt = unit.books.attempt(feature)
     if attempt is not None and attempt.commit == facts.head and attempt.state is not AttemptState.SUPERSEDED:
         feature.next_commit = None
-        attempt.authors = sorted({*attempt.authors, *_people(project, feature, facts)})
+        authors.note(project.people, attempt, _marks(feature, facts), names=feature.pushers)
         return f"{feature.branch} is at the commit of attempt {attempt.number} already"
     promotion = unit.books.promotion(feature, feature.attempt_number)
     if promotion is not None and promotion.state in OPEN_PROMOTIONS | {PromotionState.INTENDED}:
@@ -78,8 +78,9 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
     _retire(unit, feature, before, AttemptState.SUPERSEDED, f"A newer commit, {facts.head[:10]}, was pushed.")
     feature.attempt_number += 1
     feature.next_commit, feature.rejected_commit, feature.rewind_to = None, None, None
-    authors = sorted(_people(project, feature, facts))
-    unit.books.add(Attempt(feature_id=feature.id, number=feature.attempt_number, commit=facts.head, authors=authors))
+    attempt = Attempt(feature_id=feature.id, number=feature.attempt_number, commit=facts.head)
+    authors.note(project.people, attempt, _marks(feature, facts), names=feature.pushers)
+    unit.books.add(attempt)
     turn.free(unit, project, feature)
     milestone(unit, project, feature, "attempt", f"Attempt {feature.attempt_number} begins with {facts.head[:10]}.")
     gate = unit.books.open_gate(feature)
@@ -96,13 +97,12 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
     return f"attempt {feature.attempt_number} begins"
 
 
-def _people(project: ProjectConfig, feature: Feature, facts: BranchFacts) -> set[PersonName]:
-    """Return everybody of the project who wrote, pushed or opened what the branch holds.
+def _marks(feature: Feature, facts: BranchFacts) -> set[str]:
+    """Return the addresses and logins of everybody who wrote, pushed or opened what the branch holds.
 
-    Whoever pushed to it once (``pushers``): what they brought is below what others pushed later.
+    Whoever pushed to it once: what they brought is below what others pushed later.
     """
-    opened = project.people.by_login(feature.request_author)
-    return {*project.people.by_emails(facts.emails), *feature.pushers, *([opened] if opened else [])}
+    return {*facts.emails, *feature.strangers, feature.request_author}
 
 
 def _retire(unit: Unit, feature: Feature, attempt: Attempt | None, state: AttemptState, reason: str) -> None:
@@ -192,9 +192,3 @@ def give_up(
     unit.runs.stop(run_of(feature))
     if not person:
         brake.after_giving_up(unit, project)
-
-
-def authors_of(unit: Unit, feature: Feature) -> frozenset[PersonName]:
-    """Return everybody who may not sign off the current attempt."""
-    attempt = unit.books.attempt(feature)
-    return frozenset(attempt.authors) if attempt else frozenset()

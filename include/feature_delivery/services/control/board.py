@@ -182,7 +182,7 @@ class _Standing:
         self.gate = facts.gates.get(feature.id)
         self.work = facts.work.get(feature.id)
         self.promotion = facts.promotions.get(feature.id)
-        self.authors = frozenset(self.attempt.authors) if self.attempt else frozenset()
+        self.authors = project.people.authors_of(self.attempt)
 
     def card(self) -> Card:
         feature = self.feature

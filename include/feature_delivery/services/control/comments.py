@@ -18,13 +18,13 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.records import UNDER_WAY, Feature, HeardComment
 from feature_delivery.domain.ways import Way
-from feature_delivery.services.control.decide import Say, decide
+from feature_delivery.services.control.decide import Say, decide, unclear
 from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.gates import enter
 from feature_delivery.services.control.history import record, tell_request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.git_host import RequestComment
@@ -39,13 +39,13 @@ _EDITED = (
 def hear(unit: Unit, project: ProjectConfig, run_id: str, number: int, comments: Sequence[RequestComment]) -> list[str]:
     """Act on the commands among ``comments``, the oldest first; returns a sentence for each that is new.
 
-    Comments of one look are taken in together: they are older than whatever their commands bring about.
+    Comments of one look are taken in together: they are older than whatever their commands bring about. Left out are
+    those by people of whom it is not known at the moment who they are: ``unheard``.
     """
     said = []
     feature = enter(unit, project, run_id)
-    for comment in sorted(comments, key=lambda one: one.at):
-        asked = command(comment.text)
-        if asked is None or unit.books.heard(project.name, comment.id) is not None or feature.state not in UNDER_WAY:
+    for comment, asked in _new(unit, project, feature, comments):
+        if _unclear(unit, project, feature, comment, asked):
             continue
         answer, told = _act(unit, project, feature, comment, asked)
         unit.books.add(
@@ -63,6 +63,34 @@ def hear(unit: Unit, project: ProjectConfig, run_id: str, number: int, comments:
             tell_request(unit, feature, _marker(project, comment), told, number=number, per_attempt=False)
         said.append(f"{feature.key}: {comment.author} said /{asked.verb}. {answer.reason}".strip())
     return said
+
+
+def unheard(unit: Unit, project: ProjectConfig, run_id: str, comments: Sequence[RequestComment]) -> str:
+    """Return why ``hear`` has left out some of ``comments``; empty when it has not."""
+    if project.people.known:
+        return ""
+    feature = enter(unit, project, run_id)
+    left = (_unclear(unit, project, feature, *one) for one in _new(unit, project, feature, comments))
+    return next(filter(None, left), "")
+
+
+def _new(
+    unit: Unit, project: ProjectConfig, feature: Feature, comments: Sequence[RequestComment]
+) -> Iterator[tuple[RequestComment, Command]]:
+    """Yield the commands that were not heard yet, the oldest first, as long as the feature is under way."""
+    for comment in sorted(comments, key=lambda one: one.at):
+        asked = command(comment.text)
+        if asked is not None and unit.books.heard(project.name, comment.id) is None and feature.state in UNDER_WAY:
+            yield comment, asked
+
+
+def _unclear(unit: Unit, project: ProjectConfig, feature: Feature, comment: RequestComment, asked: Command) -> str:
+    """Return why nobody can say now whether the command counts; empty when it can be said."""
+    person = project.speaker(comment.author)
+    if project.people.known or person is None or asked.verb is Verb.STATUS:
+        return "" if person is not None else project.unclear(comment.author)
+    say = _understood(unit, feature, comment, asked, person)
+    return unclear(unit.books, project, feature, say) if isinstance(say, Say) else ""
 
 
 def _marker(project: ProjectConfig, comment: RequestComment) -> str:

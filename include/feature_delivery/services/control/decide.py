@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Refused
+from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.domain.names import CommitSha, PersonName
 from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind, Voice
 from feature_delivery.domain.process import Step, Who
@@ -23,14 +23,14 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import attempts, issues, posting, production, tallies, turn, verdict
+from feature_delivery.services.control import attempts, authors, issues, posting, production, tallies, turn, verdict
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import milestone, record, tell_issue
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
-    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.ports.ledger import Books, Unit
 
 REPEATED_WITHIN = timedelta(minutes=5)
 """Pages and hosts that got no answer send the same again within this time."""
@@ -64,8 +64,16 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
     The same person saying the same again at the same gate of the same attempt changes nothing. A decision that may
     not count is recorded with its reason, and the gate stays open; sent twice by a page or a host that tries again,
     it is recorded once.
+
+    Raises:
+        Unavailable: Whether it counts hangs on who is in the groups, which is not known at the moment: nothing is
+            recorded, it can be said again.
     """
     feature = enter(unit, project, run_id)
+    if (attempt := unit.books.attempt(feature)) is not None:
+        authors.note(project.people, attempt)
+    if why := unclear(unit.books, project, feature, say):
+        raise Unavailable(why)
     answer = _may(unit, project, feature, say)
     if answer and _said_already(unit, project, feature, say):
         return Answer(yes=True, reason=f"{say.person} has said so already.")
@@ -137,6 +145,27 @@ def may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answe
     return _may(unit, project, feature, say)
 
 
+def unclear(books: Books, project: ProjectConfig, feature: Feature, say: Say) -> str:
+    """Return why nobody can say now whether a word counts; empty when it can be said.
+
+    While it is not known who is in the groups, the speaker may be one of them, or have an address by them under which a
+    commit was written that means nobody so far. A word that needs no group counts as ever: production may burn.
+    """
+    policy = project.people.policies.get(say.gate)
+    if why := project.unclear(say.person, *(policy.roles if policy is not None else ())):
+        return why
+    if project.people.known or project.people.solo or say.gate not in SIGN_OFFS or say.kind is not DecisionKind.APPROVE:
+        return ""
+    attempt = books.attempt(feature)
+    if attempt is None or not attempt.strangers or say.person in attempt.authors:
+        return ""
+    return (
+        f"Could not look up whether {say.person} worked on {attempt.commit[:10]}: it has authors whom nobody here is "
+        "known to be, and the service that people log in with has not said lately who is in the groups. Say it again "
+        "when it answers."
+    )
+
+
 def _refused_just_now(unit: Unit, feature: Feature, say: Say, answer: Answer) -> bool:
     """Say whether this very word was refused moments ago: it is the same request once more."""
     known = [d for d in unit.books.decisions(feature, feature.attempt_number) if d.person == say.person[:80]]
@@ -166,6 +195,8 @@ def _said_already(unit: Unit, project: ProjectConfig, feature: Feature, say: Say
 
 
 def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
+    if why := unclear(unit.books, project, feature, say):
+        return Answer(yes=False, reason=why)
     if say.person not in project.people.persons:
         return Answer(yes=False, reason=project.stranger(say.person))
     if not (about := still_about(unit, feature, say)):
@@ -183,7 +214,7 @@ def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answ
         say.person,
         gate=say.gate,
         kind=say.kind,
-        authors=attempts.authors_of(unit, feature),
+        authors=project.people.authors_of(attempt),
         voices=voices(unit.books, project, feature),
     )
 
@@ -280,7 +311,10 @@ def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: Pers
 
     Raises:
         Refused: The person is no operator, or the commit is not the one production was frozen for.
+        Unavailable: Whether they are an operator is not known at the moment.
     """
+    if why := project.unclear(person, Who.OPERATOR):
+        raise Unavailable(why)
     row = unit.books.lock_project(project.name)
     if person not in project.people.with_role(Who.OPERATOR):
         raise Refused(f"{person} is no operator of {project.name}: only an operator may adopt a commit.")

@@ -125,6 +125,13 @@ def _webhook(project: ProjectConfig, parts: Parts) -> Finding:
 
 def _people(project: ProjectConfig) -> Finding:
     """Name people whom host and tracker know by the same name only, which is rarely so."""
+    if not project.people.known:
+        return Finding(
+            "people",
+            well=False,
+            sentence="The service that people log in with has not said lately who is in the groups of the project "
+            "file; the API server's log says why. Until it does, what those people say waits.",
+        )
     real = sorted({project.host.kind, project.tracker.kind} - {LOCAL})
     unnamed = sorted(name for name, person in project.people.persons.items() if not person.logins)
     if not real or not unnamed:

@@ -86,7 +86,7 @@ def voices(books: Books, project: ProjectConfig, feature: Feature) -> tuple[Voic
     candidate = books.candidate(feature, feature.attempt_number)
     attempt = books.attempt(feature)
     said = books.decisions(feature, feature.attempt_number)
-    authors = frozenset(attempt.authors if attempt else ())
+    authors = project.people.authors_of(attempt)
     return counted(project, said, authors=authors, candidate=candidate.commit if candidate else None)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.people import Answer, DecisionKind
 from feature_delivery.domain.process import Step, Who
@@ -33,7 +34,11 @@ def override(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answe
     """Decide at the gate the feature waits at in the place of those who may, or let it go in spite of a freeze.
 
     ``say``: as for any decision; the comment is the reason. Refused or not, it is in the audit.
+
+    Raises:
+        Unavailable: Whether they are an operator is not known at the moment.
     """
+    _must_be_known(project, say.person)
     feature = enter(unit, project, run_id)
     say = replace(say, way=Way.BREAK_GLASS, kind=_kind(say))
     answer = may_override(unit, project, feature, say)
@@ -73,7 +78,14 @@ def _kind(say: Say) -> DecisionKind:
     return DecisionKind.OVERRIDE if say.gate is Step.WAIT_FOR_TURN else say.kind
 
 
+def _must_be_known(project: ProjectConfig, person: str) -> None:
+    if why := project.unclear(person, Who.OPERATOR):
+        raise Unavailable(why)
+
+
 def _may_break(project: ProjectConfig, person: str, reason: str) -> Answer:
+    if why := project.unclear(person, Who.OPERATOR):
+        return _no(why)
     if person not in project.people.persons:
         return _no(project.stranger(person))
     operators = project.people.with_role(Who.OPERATOR)
@@ -107,7 +119,11 @@ def free_lock(unit: Unit, project: ProjectConfig, reason: str, *, person: Person
 
     A promotion without a verdict freezes production: nobody may build upon it until an operator has adopted what is
     there, or has rolled it back.
+
+    Raises:
+        Unavailable: Whether they are an operator is not known at the moment.
     """
+    _must_be_known(project, person)
     row = unit.books.lock_project(project.name)
     if row.lock_feature_id is None:
         able = _may_break(project, person, reason)

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from feature_delivery.domain.errors import Error
+from feature_delivery.domain.errors import Error, Unavailable
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import CommitSha, PersonName
 from feature_delivery.domain.outbox import Errand, OutboxEntry
@@ -68,11 +68,15 @@ def hear(control: Control, project: ProjectConfig, errand: Claimed) -> None:
 
     Raises:
         Error: The chat did not say who it was.
+        Unavailable: It may be somebody by a group, and who is in the groups is not known at the moment. It is heard
+            later.
     """
     said = errand.payload
     chat = control.channel(project, CHAT)
     assert isinstance(chat, Chat), "only a chat is answered in"
     person = _person(project, chat, str(said["user"]))
+    if person is None and (why := project.unclear(str(said["user"]))):
+        raise Unavailable(why)
     with control.begin() as unit:
         answer = _answer(unit, project, errand.run_id, person, said)
     if answer.yes:

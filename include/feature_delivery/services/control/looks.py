@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary
+from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
 from feature_delivery.domain.records import UNDER_WAY, FeatureState, now
-from feature_delivery.services.control.comments import hear
+from feature_delivery.services.control.comments import hear, unheard
 from feature_delivery.services.control.issues import observe_issue
 from feature_delivery.services.control.kept import MARKS, recall
 from feature_delivery.services.control.requests import observe_request
@@ -174,6 +174,8 @@ class Looking:
 
         Raises:
             Error: The host did not answer, or refused.
+            Unavailable: Not everything could be taken in, as it is not known at the moment who is in the groups: it is
+                looked at again.
         """
         if number in self._seen:
             return
@@ -185,11 +187,14 @@ class Looking:
             return
         comments = () if request.fork else self.outside.host.comments(number, since=since)
         with self.control.begin() as unit:
-            observe_request(unit, self.project, known.run_id, request, seen_at=asked_at)
+            waits = observe_request(unit, self.project, known.run_id, request, seen_at=asked_at)
         if comments:
             with self.control.begin() as unit:
                 self.done += hear(unit, self.project, known.run_id, number, comments)
+                waits = waits or unheard(unit, self.project, known.run_id, comments)
         self._seen.add(number)
+        if waits:
+            raise Unavailable(waits)
 
     def at_issue(self, key: FeatureKey) -> None:
         """Read one issue and take it in.

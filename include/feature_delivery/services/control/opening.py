@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.codeowners import owners, places
-from feature_delivery.domain.errors import Error
+from feature_delivery.domain.errors import Error, Unavailable
 from feature_delivery.domain.markdown import link, plain, quoted
 from feature_delivery.domain.names import environment_name
 from feature_delivery.domain.people import SIGN_OFFS
@@ -47,6 +47,7 @@ def open_request(control: Control, project: ProjectConfig, run_id: str, *, sourc
 
     Raises:
         Error: As ``GitHost.open_request``.
+        Unavailable: Not everything on it could be taken in: it is not known at the moment who is in the groups.
     """
     facts = _facts(control, project, run_id)
     if facts is None:
@@ -63,7 +64,9 @@ def open_request(control: Control, project: ProjectConfig, run_id: str, *, sourc
         labels=project.host.labels,
     )
     with control.begin() as unit:
-        observe_request(unit, project, run_id, request, seen_at=asked_at)
+        waits = observe_request(unit, project, run_id, request, seen_at=asked_at)
+    if waits:
+        raise Unavailable(waits)
 
 
 def find_request(control: Control, project: ProjectConfig, run_id: str, *, source: BranchName) -> None:
@@ -71,11 +74,14 @@ def find_request(control: Control, project: ProjectConfig, run_id: str, *, sourc
 
     Raises:
         Error: As ``GitHost.find_request``.
+        Unavailable: As ``open_request``.
     """
     asked_at = now()
     request = control.outside(project).host.find_request(source)
     with control.begin() as unit:
-        observe_request(unit, project, run_id, request, seen_at=asked_at)
+        waits = observe_request(unit, project, run_id, request, seen_at=asked_at)
+    if waits:
+        raise Unavailable(waits)
 
 
 def _facts(control: Control, project: ProjectConfig, run_id: str) -> Opening | None:
@@ -94,7 +100,7 @@ def _facts(control: Control, project: ProjectConfig, run_id: str) -> Opening | N
             issue_url=feature.issue_url,
             address=development.address if development is not None and alive else "",
             head=attempt.commit if attempt else feature.branch_head,
-            authors=frozenset(attempt.authors) if attempt else frozenset(),
+            authors=project.people.authors_of(attempt),
         )
 
 
@@ -140,7 +146,7 @@ def reviewers(project: ProjectConfig, facts: Opening, owned_by: tuple[str, ...])
     for owner in owned_by:
         if owner.startswith("@"):
             login = owner.removeprefix("@")
-            if people.by_login(login) not in facts.authors:
+            if not people.meant_by([login]) & facts.authors:
                 asked.setdefault(login)
         else:
             for person in people.by_emails([owner]) - facts.authors:

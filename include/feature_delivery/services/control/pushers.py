@@ -19,6 +19,7 @@ from feature_delivery.domain.records import (
     FeatureState,
     PromotionState,
 )
+from feature_delivery.services.control import authors
 from feature_delivery.services.control.kept import PUSHERS, keep, recall
 
 if TYPE_CHECKING:
@@ -88,16 +89,16 @@ def pushed_by(unit: Unit, project: ProjectConfig, feature: Feature, logins: Iter
 
     Whoever pushes while an attempt is being promoted has no part in that one, for all we know.
     """
-    persons = {person for login in logins if (person := project.people.by_login(login)) is not None}
-    new = sorted(persons - set(feature.pushers))
-    if new:
-        feature.pushers = [*feature.pushers, *new]
-    attempt = unit.books.attempt(feature) if persons else None
-    if attempt is None or attempt.state is not AttemptState.ACTIVE or persons <= set(attempt.authors):
+    told = {login for login in logins if login}
+    if not told:
+        return
+    authors.note_pushers(project.people, feature, told)
+    attempt = unit.books.attempt(feature)
+    if attempt is None or attempt.state is not AttemptState.ACTIVE:
         return
     promotion = unit.books.promotion(feature, attempt.number)
     if promotion is None or promotion.state not in OPEN_PROMOTIONS | {PromotionState.INTENDED}:
-        attempt.authors = sorted({*attempt.authors, *persons})
+        authors.note(project.people, attempt, told)
 
 
 def key_of(project: ProjectConfig, branch: BranchName) -> FeatureKey | None:

@@ -20,14 +20,15 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
-from feature_delivery.services.control import turn
+from feature_delivery.services.control import authors, turn
 from feature_delivery.services.control.attempts import void_permits
-from feature_delivery.services.control.decide import Say, decide
+from feature_delivery.services.control.decide import Say, decide, unclear
 from feature_delivery.services.control.flags import missing_sign_offs
 from feature_delivery.services.control.gates import enter, rewind, run_of, settle
 from feature_delivery.services.control.history import record, send, tell_request
 
 if TYPE_CHECKING:
+    from feature_delivery.domain.names import PersonName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
 
@@ -37,7 +38,7 @@ RETARGET_AGAIN_AFTER = timedelta(minutes=10)
 
 def observe_request(
     unit: Unit, project: ProjectConfig, run_id: str, request: MergeRequest | None, *, seen_at: datetime | None = None
-) -> None:
+) -> str:
     """Take in the merge request of the feature's branch and the reviews on it.
 
     A review counts for the commit it was given on, by a person of the project; one known already changes nothing, one
@@ -49,25 +50,30 @@ def observe_request(
         run_id: The feature's run.
         request: As the host shows it; ``None``: there is none.
         seen_at: When the host was asked; what was decided later cannot have been taken back by then.
+
+    Returns:
+        Why not everything could be taken in: it is not known at the moment who is in the groups, so the request is
+        looked at again later. Empty when all of it was.
     """
     feature = enter(unit, project, run_id)
     if request is None or feature.state is not FeatureState.ACTIVE:
-        return
+        return ""
     if request.fork:
         _from_a_fork(unit, project, feature, request)
-        return
+        return ""
     if request.source != feature.branch:
-        return
+        return ""
     if request.state is not RequestState.OPEN:
         _ended_by_hand(unit, project, feature, request)
-        return
+        return ""
     if not _well_aimed(unit, project, feature, request):
-        return
+        return ""
     _known(unit, project, feature, request)
     attempt = unit.books.attempt(feature)
-    if attempt is not None:
-        _take_back(unit, project, feature, attempt, request, seen_at or now())
-        _hear(unit, project, run_id, attempt, request)
+    if attempt is None:
+        return ""
+    unsure = _take_back(unit, project, feature, attempt, request, seen_at or now())
+    return _hear(unit, project, run_id, attempt, request) or unsure
 
 
 def _known(unit: Unit, project: ProjectConfig, feature: Feature, request: MergeRequest) -> None:
@@ -76,9 +82,8 @@ def _known(unit: Unit, project: ProjectConfig, feature: Feature, request: MergeR
         record(unit, feature, "request", f"{request.author} opened merge request {request.number}.")
     feature.request_number, feature.request_url, feature.request_author = request.number, request.url, request.author
     attempt = unit.books.attempt(feature)
-    author = project.people.by_login(request.author)
-    if attempt is not None and author is not None and author not in attempt.authors:
-        attempt.authors = sorted({*attempt.authors, author})
+    if attempt is not None:
+        authors.note(project.people, attempt, [request.author])
     settle(unit, project, feature)
 
 
@@ -180,29 +185,53 @@ def _say_once(unit: Unit, feature: Feature, what: str, request: MergeRequest, te
         record(unit, feature, "request", f"Merge request {request.number}: {text}")
 
 
-def _origin(request: MergeRequest) -> str:
-    return f"request {request.number}"
+ORIGIN_LIMIT = 80
 
 
-def _counts(project: ProjectConfig, attempt: Attempt, review: Review) -> tuple[str, DecisionKind] | None:
+def _origin(request: MergeRequest, login: str = "") -> str:
+    """Return where a review was given, and by whom there: whoever a login belongs to, it is still there or it is gone.
+
+    Without the login: as it was kept by earlier versions.
+    """
+    return f"request {request.number} by {login.casefold()}"[:ORIGIN_LIMIT] if login else f"request {request.number}"
+
+
+def _counts(project: ProjectConfig, attempt: Attempt, review: Review) -> tuple[PersonName, DecisionKind] | None:
     """Return who says what, when the review is about the attempt's commit and by a person of the project."""
     person = project.speaker(review.person)
     if person is None or review.commit != attempt.commit:
         return None
-    return person, DecisionKind.APPROVE if review.kind is ReviewKind.APPROVE else DecisionKind.REJECT
+    return person, _kind(review)
 
 
-def _hear(unit: Unit, project: ProjectConfig, run_id: str, attempt: Attempt, request: MergeRequest) -> None:
-    """Take in the reviews that are new, the oldest first."""
+def _kind(review: Review) -> DecisionKind:
+    return DecisionKind.APPROVE if review.kind is ReviewKind.APPROVE else DecisionKind.REJECT
+
+
+def _hear(unit: Unit, project: ProjectConfig, run_id: str, attempt: Attempt, request: MergeRequest) -> str:
+    """Take in the reviews that are new, the oldest first; returns why some have to wait, empty when none has.
+
+    One that waits keeps no other waiting: each person's word is their own.
+    """
     feature = enter(unit, project, run_id)
-    known = unit.books.decisions(feature, attempt.number)
-    heard = {(d.person, d.kind) for d in known if d.step is Step.WAIT_FOR_REVIEW and d.withdrawn_at is None}
+    known = [
+        d
+        for d in unit.books.decisions(feature, attempt.number)
+        if d.step is Step.WAIT_FOR_REVIEW and d.withdrawn_at is None
+    ]
+    heard = {(d.person, d.kind) for d in known}
+    there = {(d.origin, d.kind) for d in known}
+    waits = ""
     for review in sorted(request.reviews, key=lambda one: one.at):
         said = _counts(project, attempt, review)
-        person = project.speaker(review.person)
-        if said is None or person is None or said in heard:
+        if said is None:
+            new = review.commit == attempt.commit and (_origin(request, review.person), _kind(review)) not in there
+            if new and attempt.state is AttemptState.ACTIVE:
+                waits = project.unclear(review.person) or waits
             continue
-        kind = said[1]
+        if said in heard:
+            continue
+        person, kind = said
         comment = review.comment or ("Changes were requested." if kind is DecisionKind.REJECT else "")
         say = Say(
             person=person,
@@ -211,9 +240,13 @@ def _hear(unit: Unit, project: ProjectConfig, run_id: str, attempt: Attempt, req
             comment=comment,
             commit=review.commit,
             way=Way.REVIEW,
-            origin=_origin(request),
+            origin=_origin(request, review.person),
         )
-        decide(unit, project, run_id, say)
+        if why := unclear(unit.books, project, feature, say):
+            waits = why
+        else:
+            decide(unit, project, run_id, say)
+    return waits
 
 
 def _take_back(  # noqa: PLR0917 - the facts of one look
@@ -223,32 +256,52 @@ def _take_back(  # noqa: PLR0917 - the facts of one look
     attempt: Attempt,
     request: MergeRequest,
     seen_at: datetime,
-) -> None:
+) -> str:
     """Withdraw approvals that the request does not hold any more: dismissed, or changed to another word.
 
-    Only what was said on this very request, before the host was asked: it lists all its reviews, so that absence is
-    evidence here. Not once the attempt is being promoted: then it is the verdict's turn.
+    Only what was said on this very request, before the host was asked: it lists all its reviews, so that the absence of
+    a login is evidence here. That nobody is known by a login any more is none. Not once the attempt is being promoted:
+    then it is the verdict's turn.
+
+    Returns:
+        Why it cannot be said of some whether they are gone; empty when it can.
     """
     if attempt.state is not AttemptState.ACTIVE or _being_promoted(unit, feature, attempt):
-        return
+        return ""
     there = {_counts(project, attempt, review) for review in request.reviews}
-    gone = [
+    missing = [
         d
         for d in unit.books.decisions(feature, attempt.number)
         if d.accepted
         and d.step is Step.WAIT_FOR_REVIEW
         and d.kind is DecisionKind.APPROVE
-        and d.origin == _origin(request)
         and d.at < seen_at
         and (d.person, d.kind) not in there
+        and _is_gone(d, attempt, request)
     ]
+    unsure = {d.id: why for d in missing if d.origin == _origin(request) and (why := project.unclear(d.person))}
+    gone = [decision for decision in missing if decision.id not in unsure]
     for decision in gone:
         _withdraw(unit, feature, decision, request)
     rejected = any(said is not None and said[1] is DecisionKind.REJECT for said in there)
-    if not gone or rejected:
-        return  # a rejection sends the attempt back anyway
-    if missing_sign_offs(unit.books, project, feature, Step.WAIT_FOR_REVIEW):
+    # A rejection sends the attempt back anyway.
+    if gone and not rejected and missing_sign_offs(unit.books, project, feature, Step.WAIT_FOR_REVIEW):
         _back_to_review(unit, project, feature)
+    return next(iter(unsure.values()), "")
+
+
+def _is_gone(decision: Decision, attempt: Attempt, request: MergeRequest) -> bool:
+    """Say whether the request lacks the approval by the login that gave it there, whoever that is today."""
+    if decision.origin == _origin(request):
+        return True
+    if not decision.origin.startswith(f"{_origin(request)} by "):
+        return False
+    return not any(
+        review.kind is ReviewKind.APPROVE
+        and review.commit == attempt.commit
+        and decision.origin == _origin(request, review.person)
+        for review in request.reviews
+    )
 
 
 def _being_promoted(unit: Unit, feature: Feature, attempt: Attempt) -> bool:

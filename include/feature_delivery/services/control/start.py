@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Conflict, Refused
+from feature_delivery.domain.errors import Conflict, Refused, Unavailable
 from feature_delivery.domain.names import (
     BranchName,
     CommitSha,
@@ -128,9 +128,12 @@ def adopt_run(unit: Unit, project: ProjectConfig, run: RunRef) -> Feature:
 
     Raises:
         Refused: The conf names no acceptable key, or the run was started by nobody of the project.
+        Unavailable: Whether it was started by somebody of the project is not known at the moment.
         Conflict: Another run carries the same feature already.
     """
     by = unit.runs.started_by(run)
+    if by and (why := project.unclear(by)):
+        raise Unavailable(why)
     if by and by not in project.people.persons:
         raise Refused(project.stranger(by))
     asked = replace(parse_start(unit.runs.conf(run)), by=by)
@@ -145,6 +148,7 @@ def adopt_run(unit: Unit, project: ProjectConfig, run: RunRef) -> Feature:
 
 def _new(unit: Unit, project: ProjectConfig, asked: Start, *, before: Feature | None, run: str) -> Feature:
     """Register a feature. ``before``: the delivery before it; its branch may hold what was pushed for that one."""
+    given_up = before if before is not None and before.state.ended_without_shipping else None
     feature = Feature(
         project=project.name,
         key=asked.key,
@@ -155,7 +159,8 @@ def _new(unit: Unit, project: ProjectConfig, asked: Start, *, before: Feature | 
         requester=asked.requester,
         branch=asked.branch,
         wanted_commit=asked.commit,
-        pushers=[*before.pushers] if before is not None and before.state.ended_without_shipping else [],
+        pushers=[*given_up.pushers] if given_up is not None else [],
+        strangers=[*given_up.strangers] if given_up is not None else [],
     )
     unit.books.add(feature)
     pushers.begun(unit, project, feature)

@@ -240,7 +240,13 @@ def feature_view(
         gate=_gate(books, project, feature),
         steps=_steps(books, feature, tasks, gates),
         attempts=tuple(
-            AttemptView(number=a.number, commit=a.commit, state=a.state, reason=a.reason, authors=tuple(a.authors))
+            AttemptView(
+                number=a.number,
+                commit=a.commit,
+                state=a.state,
+                reason=a.reason,
+                authors=tuple(sorted(project.people.authors_of(a))),
+            )
             for a in books.attempts(feature)
         ),
         candidate=CandidateView(

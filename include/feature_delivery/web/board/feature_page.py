@@ -308,7 +308,8 @@ def _question(
 
 def _choice(unit: WebUnit, project: ProjectConfig, feature: Feature, say: decide.Say) -> Choice:
     if say.person not in project.people.persons:
-        return Choice(kind=say.kind, may=False, reason=project.stranger(say.person))
+        reason = project.unclear(say.person) or project.stranger(say.person)
+        return Choice(kind=say.kind, may=False, reason=reason)
     # With a comment: that it is missing is said when it is.
     answer = decide.may(unit, project, feature, replace(say, comment="-"))
     return Choice(kind=say.kind, may=bool(answer), reason=answer.reason)
