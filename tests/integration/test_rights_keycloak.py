@@ -10,7 +10,12 @@ import pytest
 from sqlalchemy import Engine
 
 from feature_delivery.bootstrap import settings
+from feature_delivery.domain.names import BranchName, CommitSha
+from feature_delivery.domain.records import Attempt, now
+from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
+from feature_delivery.services.control.requests import observe_request
 from feature_delivery.web import members
+from feature_delivery.web.transaction import begin
 from tests.fakes.keycloak import CLIENT, REALM, SECRET, FakeKeycloak, access_token, serving
 from tests.support.web_app import DAG, Shop, running_shop
 
@@ -97,17 +102,76 @@ def test_whom_keycloak_lets_read_no_dag_of_the_project_sees_and_does_nothing(sho
             assert client.post("/projects/shop/features", json=BODY).status_code == 403
 
 
-def test_while_keycloak_is_away_its_last_word_counts_for_minutes_and_then_nobody_is_somebody(
+def test_while_keycloak_is_away_its_last_word_counts_for_minutes_and_then_nothing_is_concluded_from_its_silence(
     shop: Shop, keycloak: FakeKeycloak, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = [members.directory.clock()]
     monkeypatch.setattr(members.directory, "clock", lambda: later[0])
-    assert "tess" in settings.project("shop").people.persons
-    keycloak.broken = True
-    later[0] += members.FRESH_SECONDS + 1
-    assert "tess" in settings.project("shop").people.persons
-    later[0] += members.KEPT_SECONDS
-    assert set(settings.project("shop").people.persons) == {"dora", "rita"}
-    keycloak.broken = False
-    later[0] += members.FRESH_SECONDS + 1
-    assert "tess" in settings.project("shop").people.persons
+    path = "/projects/shop/features"
+    with closing(person(shop, "m149")) as boss, closing(person(shop, "tess")) as tester:
+        assert boss.post(path, json=BODY).status_code == 201
+        attempt_by("tess")
+        keycloak.broken = True
+        later[0] += members.FRESH_SECONDS + 1
+        assert "tess" in settings.project("shop").people.persons
+        later[0] += members.KEPT_SECONDS
+        people = settings.project("shop").people
+        assert (set(people.persons), people.known) == ({"dora", "rita"}, False)
+        for refused in (
+            boss.post(f"{path}/SHOP-1/cancel", json={"reason": "no"}),
+            tester.post(f"{path}/SHOP-1/decisions", json=WORD),
+            boss.post(f"{path}/SHOP-1/override", json={"gate": "review", "reason": "It burns."}),
+        ):
+            assert (refused.status_code, refused.json()["error"]) == (503, "Unavailable")
+            assert "has not said lately who is in the groups" in refused.json()["message"]
+        assert boss.get(path).json()[0]["state"] == "active", "reading goes on"
+        assert boss.get("/projects/shop/audit").json() == [], "nobody was refused, and nothing is kept"
+        request = reviewed_by("m7", "tess")
+        assert "has not said lately" in observe(request)
+        with begin() as unit:
+            (attempt,) = unit.books.attempts(unit.books.features()[0])
+            assert (attempt.authors, attempt.strangers) == (["dora"], ["tess@shop.example"])
+        keycloak.broken = False
+        later[0] += members.FRESH_SECONDS + 1
+        assert "tess" in settings.project("shop").people.persons
+        assert observe(request) == ""
+        said = {row["who"]: row for row in boss.get("/projects/shop/audit").json()}
+        assert said["tess"]["reason"].startswith("tess is not reviewer"), "refused for what is known now"
+        again = tester.post(f"{path}/SHOP-1/decisions", json={**WORD, "gate": "acceptance"})
+        assert (again.status_code, again.json()["message"]) == (
+            403,
+            "tess worked on this commit: somebody else must approve at preprod.wait_for_acceptance.",
+        )
+
+
+WORD = {"gate": "review", "kind": "approve"}
+COMMIT = CommitSha("a" * 40)
+
+
+def attempt_by(name: str) -> None:
+    """An attempt whose author was nobody here when it began: their address became known later."""
+    with begin() as unit:
+        (feature,) = unit.books.features()
+        feature.branch, feature.attempt_number = BranchName("feature/SHOP-1"), 1
+        strangers = [f"{name}@shop.example"]
+        unit.books.add(Attempt(feature_id=feature.id, number=1, commit=COMMIT, strangers=strangers))
+
+
+def reviewed_by(*names: str) -> MergeRequest:
+    reviews = tuple(Review(person=name, kind=ReviewKind.APPROVE, commit=COMMIT, comment="", at=now()) for name in names)
+    return MergeRequest(
+        number=6,
+        source=BranchName("feature/SHOP-1"),
+        target=settings.project("shop").branches.preprod,
+        head=COMMIT,
+        author="dora",
+        title="",
+        state=RequestState.OPEN,
+        url="",
+        reviews=reviews,
+    )
+
+
+def observe(request: MergeRequest) -> str:
+    with begin() as unit:
+        return observe_request(unit, settings.project("shop"), "SHOP-1", request, seen_at=now())

@@ -90,7 +90,7 @@ class Witness:
                     assert other.state not in OPEN_PROMOTIONS, "two features are in production at once"
 
     def _signed_off(self, work: Work, feature_commit: CommitSha) -> None:
-        world, people = self.world, self.world.project.people
+        world, people = self.world, self.world.everybody
         run_id = work.key if work.delivery == 1 else f"{work.key}__{work.delivery}"
         gates = [gate for gate in SIGN_OFFS if gate in people.policies]
         authors = people.by_emails(

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Literal
 
 from feature_delivery.domain import records
-from feature_delivery.domain.errors import Permanent, Refused
+from feature_delivery.domain.errors import Permanent, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha, PersonName, ProjectName, feature_key
-from feature_delivery.domain.people import DEFAULT_POLICIES, Answer, DecisionKind, People, Person
+from feature_delivery.domain.people import DEFAULT_POLICIES, Answer, DecisionKind, Member, Membership, People, Person
 from feature_delivery.domain.process import GATES, Step, Who
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
 from feature_delivery.domain.records import Feature, FeatureState
@@ -54,6 +54,9 @@ STAFF = {
     "mia": Who.MANAGER,
     "olga": Who.OPERATOR,
 }
+BY_GROUP = ("dora", "rob", "tina", "mia")
+"""Who is somebody only by a group, in a project that ``grouped`` returns; the others are in its file."""
+
 BAD = ("red checks", "red preprod", "red production", "bad deploy", "no tests")
 """Contents of files that make a suite or a deploy fail."""
 
@@ -81,6 +84,31 @@ def shop(choices: Choices | None = None, **people: object) -> ProjectConfig:
         people=replace(People(persons=persons, policies=dict(DEFAULT_POLICIES)), **people),  # type: ignore[arg-type]
         choices=choices or Choices(start_gate=False),
     )
+
+
+def grouped(project: ProjectConfig) -> ProjectConfig:
+    """Return the project with some of its people named by nothing but the groups of a login service, which is away."""
+    persons = {name: one for name, one in project.people.persons.items() if name not in BY_GROUP}
+    groups = {f"the {role}s": frozenset({role}) for role in Who}
+    return replace(project, people=replace(project.people, persons=persons, groups=groups, known=False))
+
+
+def members(*besides: Member) -> Membership:
+    """Return what the login service answers."""
+    found = (
+        Member(
+            name=PersonName(name),
+            groups=frozenset({f"the {STAFF[name]}s"}),
+            emails=frozenset({f"{name}@example.com"}),
+        )
+        for name in BY_GROUP
+    )
+    return Membership((*found, *besides))
+
+
+def told(project: ProjectConfig, membership: Membership) -> ProjectConfig:
+    """Return a ``grouped`` project with what the login service has answered, or not."""
+    return replace(project, people=grouped(project).people.with_members(membership))
 
 
 Outcome = Literal["pass", "fail", "inconclusive", "no_data"]
@@ -111,6 +139,12 @@ class World:
         self.witness = Witness(self)
         self.runs.before_rewind = self.witness.before_rewind
         records.time_source = lambda: self.time
+
+    @property
+    def everybody(self) -> People:
+        """Everybody, whether the login service says so now or not."""
+        people = self.project.people
+        return people if people.known else told(self.project, members()).people
 
     def close(self) -> None:
         records.time_source = records.system_time
@@ -157,6 +191,11 @@ class World:
                 act(unit)
         except Permanent as error:
             self.say(f"{what}: refused: {error}")
+            return False
+        except Unavailable as error:
+            if self.project.people.known:
+                raise
+            self.say(f"{what}: not now: {error}")
             return False
         self.say(what)
         return True

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from feature_delivery.adapters.ledger import SqlBooks
-from feature_delivery.domain.people import SIGN_OFFS, DecisionKind
+from feature_delivery.domain.people import SIGN_OFFS, DecisionKind, Membership
 from feature_delivery.domain.process import GATES, Step
 from feature_delivery.domain.project import Choices, ProjectConfig
 from feature_delivery.domain.records import Feature, FeatureState
@@ -28,7 +28,7 @@ from feature_delivery.ports.git_host import ReviewKind
 from tests.fakes.ledger import memory_ledger
 from tests.support.cooperation import nothing_is_left, one_round, to_the_end
 from tests.support.real_repository import RealRepository
-from tests.support.world import BAD, STAFF, Outcome, World, shop
+from tests.support.world import BAD, STAFF, Outcome, World, grouped, members, shop, told
 
 KEYS = ("SHOP-1", "SHOP-2", "SHOP-3")
 CONTENTS = ("", "", "", "", *BAD)
@@ -44,10 +44,12 @@ class Deliveries(RuleBasedStateMachine):
         survive=st.booleans(),
         automatic=st.booleans(),
         start_gate=st.booleans(),
+        by_group=st.booleans(),
     )
-    def begin(self, *, survive: bool, automatic: bool, start_gate: bool) -> None:
+    def begin(self, *, survive: bool, automatic: bool, start_gate: bool, by_group: bool) -> None:
         choices = Choices(start_gate=start_gate, sign_offs_survive_refresh=survive, automatic_verdict=automatic)
-        self.world = self.make_world(shop(choices))
+        project = shop(choices)
+        self.world = self.make_world(grouped(project) if by_group else project)
         self.world.start("SHOP-1")
 
     def make_world(self, project: ProjectConfig) -> World:
@@ -172,6 +174,11 @@ class Deliveries(RuleBasedStateMachine):
     def mark(self, pick: int, step: Step, state: str) -> None:
         self.world.mark(self.feature(pick), step, state)
 
+    @precondition(lambda self: self.world.project.people.groups)
+    @rule(answers=st.booleans())
+    def login_service(self, *, answers: bool) -> None:
+        self.world.project = told(self.world.project, members() if answers else Membership(known=False))
+
     @rule(days=st.sampled_from([0.01, 1.1, 15]))
     def time_passes(self, days: float) -> None:
         self.world.wait(timedelta(days=days))
@@ -197,6 +204,8 @@ class Deliveries(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         try:
+            if self.world.project.people.groups:
+                self.login_service(answers=True)
             to_the_end(self.world)
             nothing_is_left(self.world)
             assert not self.world.features(FeatureState.ACTIVE)
