@@ -57,7 +57,7 @@ def test_who_writes_a_name_in_other_letters_is_still_the_author() -> None:
     world = World()
     try:
         people = world.project.people
-        assert people.by_login("RITA") == "rita"
+        assert people.meant_by(["RITA"]) == people.meant_by(["Rita@Example.COM"]) == {"rita"}
         assert people.with_role(Who.REVIEWER) == ("rita", "rob")
         authors = frozenset({PersonName("rita")})
         said = people.may_decide(

@@ -7,7 +7,7 @@ import html
 import io
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,18 @@ from feature_delivery.adapters.ledger import tables
 from feature_delivery.bootstrap import settings
 from feature_delivery.cli.api import Api, Login
 from feature_delivery.cli.main import app as command_line
-from feature_delivery.domain.errors import Error
+from feature_delivery.domain.errors import Error, Unavailable
 from feature_delivery.domain.names import FeatureKey, PersonName, ProjectName
 from feature_delivery.domain.people import DecisionKind
-from feature_delivery.domain.process import Step
+from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import Decision, Feature, now
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.git_host import MergeRequest, RequestComment, RequestState, Review, ReviewKind
 from feature_delivery.services.control import decide as decisions
-from feature_delivery.services.control.comments import hear
+from feature_delivery.services.control.comments import hear, unheard
 from feature_delivery.services.control.requests import observe_request
-from feature_delivery.web import rounds
+from feature_delivery.web import native, rounds
 from feature_delivery.web.access import address_of
 from feature_delivery.web.board import csrf, pulse
 from feature_delivery.web.board.language import languages
@@ -166,8 +167,8 @@ def by_review(_airflow: Shop, person: str, kind: str, comment: str) -> Spoken:
             url="",
             reviews=(Review(person=person, kind=word, commit=attempt.commit, comment=comment, at=now()),),
         )
-        observe_request(unit, project, feature.run_id, request, seen_at=now())
-    return Spoken(None)
+        waits = observe_request(unit, project, feature.run_id, request, seen_at=now())
+    return Spoken(waits or None)
 
 
 def by_comment(_airflow: Shop, person: str, kind: str, comment: str) -> Spoken:
@@ -177,7 +178,8 @@ def by_comment(_airflow: Shop, person: str, kind: str, comment: str) -> Spoken:
         number = str(len(unit.books.outbox(feature))) + str(now().timestamp())
         said = RequestComment(id=number, author=person, text=text, at=now())
         answers = hear(unit, settings.project(SHOP), feature.run_id, 6, [said])
-    return Spoken(answers[0].partition(f"said /{kind}. ")[2].strip())
+        waits = unheard(unit, settings.project(SHOP), feature.run_id, [said])
+    return Spoken(waits or answers[0].partition(f"said /{kind}. ")[2].strip())
 
 
 def by_slack(_airflow: Shop, person: str, kind: str, comment: str) -> Spoken:
@@ -191,7 +193,10 @@ def by_slack(_airflow: Shop, person: str, kind: str, comment: str) -> Spoken:
             way=Way.SLACK,
             address="192.0.2.44",
         )
-        answer = decisions.decide(unit, settings.project(SHOP), KEY, say)
+        try:
+            answer = decisions.decide(unit, settings.project(SHOP), KEY, say)
+        except Unavailable as error:
+            return Spoken(str(error))
     return Spoken("" if answer else answer.reason)
 
 
@@ -286,6 +291,40 @@ def test_what_counts_is_kept_once_with_who_as_what_which_commit_when_by_which_wa
     )
     assert (row.accepted, row.kind, row.comment, row.reason) == (True, "approve", SAID, "")
     assert began <= row.at <= now()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_somebody_says_who_may_be_somebody_by_a_group_is_not_refused_and_not_kept(
+    airflow: Shop, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsure(project: ProjectConfig) -> ProjectConfig:
+        persons = {name: one for name, one in project.people.persons.items() if name != "rita"}
+        return replace(project, people=replace(project.people, persons=persons, known=False))
+
+    speak, _ = WAYS[way]
+    before = len(rows())
+    with monkeypatch.context() as patched:
+        patched.setattr(settings, "_complete", unsure)
+        sentence = settings.project(SHOP).unclear("rita", Who.REVIEWER)
+        told = speak(airflow, "rita", "approve", SAID).sentence
+        assert told in {sentence, translated(sentence, languages()["en"].text)}
+    assert len(rows()) == before
+    speak(airflow, "rita", "approve", SAID)
+    assert [(row.person, row.accepted) for row in rows()[before:]] == [("rita", True)], "said again it counts"
+
+
+def test_an_answer_of_which_nobody_knows_who_it_was_when_its_task_asks_leaves_the_gate_open(
+    airflow: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task must not fail for that: it parks again, and the question is shown anew."""
+    before = len(rows())
+    monkeypatch.setattr(native, "unclear", lambda *_about: "Not now.")
+    by_airflow(airflow, "rita", "approve", SAID)
+    assert len(rows()) == before
+    with begin() as unit:
+        gate = unit.books.open_gate(feature_of(unit))
+    assert gate is not None
+    assert gate.step is GATE
 
 
 def test_a_refused_answer_on_airflows_page_leaves_the_question_with_the_reason(airflow: Shop) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
 from feature_delivery.bootstrap import settings
 from feature_delivery.bootstrap.outside import repository
-from feature_delivery.domain.errors import NotFound, Refused
+from feature_delivery.domain.errors import NotFound, Refused, Unavailable
 from feature_delivery.domain.names import PersonName, ProjectName, commit_sha, feature_key
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Who
@@ -268,11 +268,14 @@ def show_changes(who: ReaderDep, place: PlaceDep) -> HTMLResponse:
 
 @router.post("/{project}/{key}/decisions")
 def decide_here(request: Request, who: ReaderDep, place: PlaceDep, form: Annotated[DecisionForm, Form()]) -> Response:
-    """Take a decision; what is refused is shown on the page with its reason, the comment kept."""
+    """Take a decision; what is refused, or has to wait, is shown on the page with its reason, the comment kept."""
     csrf.check(request, who.name, form.token)
     say = _said(request, who, form, form.comment)
-    with begin() as unit:
-        answer = decide.decide(unit, place.project, place.feature(unit).run_id, say)
+    try:
+        with begin() as unit:
+            answer = decide.decide(unit, place.project, place.feature(unit).run_id, say)
+    except Unavailable as error:
+        return _feature_page(who, place, refused=str(error), comment=form.comment, status=503)
     pulse.snapshots.forget()
     if not answer:
         return _feature_page(who, place, refused=answer.reason, comment=form.comment, status=409)
@@ -284,8 +287,11 @@ def break_glass(request: Request, who: ReaderDep, place: PlaceDep, form: Annotat
     """Break glass for a feature; what is refused is shown on the page with its reason."""
     csrf.check(request, who.name, form.token)
     say = _said(request, who, form, form.reason)
-    with begin() as unit:
-        answer = glass.override(unit, place.project, place.feature(unit).run_id, say)
+    try:
+        with begin() as unit:
+            answer = glass.override(unit, place.project, place.feature(unit).run_id, say)
+    except Unavailable as error:
+        return _feature_page(who, place, refused=str(error), status=503)
     pulse.snapshots.forget()
     if not answer:
         return _feature_page(who, place, refused=answer.reason, status=409)
