@@ -22,13 +22,14 @@ PATTERNS: tuple[str, ...] = (
     # domain.project
     N_(
         "Could not look up what %(name)s may do in %(project)s: the service that people log in with has not said "
-        "lately who is in the groups of its project file; the API server's log says why. Nothing follows from that: it can be "
-        "said again when the service answers."
+        "lately who is in the groups of its project file; the API server's log says why. Nothing follows from that: "
+        "it can be said again when the service answers."
     ),
     # services.control.decide and verdict
     N_(
         "Could not look up whether %(person)s worked on %(commit)s: it has authors whom nobody here is known to be, "
-        "and the service that people log in with has not said lately who is in the groups. Say it again when it answers."
+        "and the service that people log in with has not said lately who is in the groups. Say it again when it "
+        "answers."
     ),
     N_("%(key)s was %(state)s: there is nothing to decide any more."),
     N_("This was said about %(commit)s, but %(key)s is at %(at)s: look again."),
