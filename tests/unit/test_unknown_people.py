@@ -17,9 +17,9 @@ from feature_delivery.domain.records import HeardComment
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.messenger import Press, Question
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.services.control import hearing
+from feature_delivery.services.control import brake, examine, hearing
 from feature_delivery.services.control.decide import Say, adopt, decide, may
-from feature_delivery.services.control.flags import voices
+from feature_delivery.services.control.flags import flag, voices
 from feature_delivery.services.control.glass import free_lock, override
 from feature_delivery.services.control.opening import find_request
 from feature_delivery.services.control.requests import observe_request
@@ -157,6 +157,21 @@ def test_a_review_that_waits_keeps_no_other_waiting_and_what_else_is_on_the_requ
     assert stage.parked(stage.feature()) == [ACCEPTANCE]
 
 
+def test_an_approval_that_waits_for_an_unknown_author_keeps_its_request_from_nothing(stage: Stage) -> None:
+    feature = stage.at(Step.WAIT_FOR_MERGE_REQUEST)
+    assert feature.branch is not None
+    say_who(stage, UNKNOWN)
+    stage.push(feature.branch, who="rob")
+    stage.reconcile()
+    page = stage.opened(feature)
+    stage.host.review(page.request.number, "rita", APPROVE)
+    stage.reconcile()
+    assert (said(stage), stage.parked(stage.feature())) == ([], [REVIEW])
+    say_who(stage, members())
+    stage.reconcile()
+    assert (said(stage), stage.parked(stage.feature())) == ([("rita", "approve", True)], [ACCEPTANCE])
+
+
 def test_a_command_by_somebody_unknown_is_neither_refused_nor_forgotten(stage: Stage) -> None:
     stage.at(ACCEPTANCE)
     stage.errands()
@@ -262,7 +277,11 @@ def test_where_one_person_does_everything_nothing_waits_for_an_unknown_author(st
     assert says(stage, "rita", REVIEW)
 
 
-def test_an_author_whose_address_is_added_later_loses_the_approval_before_anything_ships(stage: Stage) -> None:
+@pytest.mark.parametrize("before", [CONFIRMATION, TURN])
+def test_an_author_whose_address_is_added_later_loses_the_approval_before_anything_ships(
+    stage: Stage, before: Step
+) -> None:
+    """``before``: the gate at which it is added; before the turn nobody says anything any more."""
     feature = stage.at(REVIEW)
     assert feature.branch is not None
     hidden = Membership(tuple(replace(one, emails=frozenset()) for one in members().members))
@@ -274,16 +293,25 @@ def test_an_author_whose_address_is_added_later_loses_the_approval_before_anythi
     stage.run()
     for person, gate in (("tom", ACCEPTANCE), ("max", CONFIRMATION)):
         assert stage.parked(stage.feature()) == [gate]
-        if gate is CONFIRMATION:
+        if gate is before:
             say_who(stage, members())
-        says(stage, person, gate)
+        assert stage.decide(stage.feature(), person, gate, DecisionKind.APPROVE)
+        if gate is ACCEPTANCE:
+            stage.hotfix()
+            stage.reconcile()  # production is frozen
         stage.run()
     assert stage.parked(stage.feature()) == [TURN]
-    gate_now = stage.books.open_gate(stage.feature())
-    assert gate_now is not None
-    assert "lacks the approval of review" in gate_now.blocked
+    say_who(stage, members())
+    assert by_adopt(stage, PersonName("olga"))
+    stage.run()
+    assert stage.parked(stage.feature()) == [TURN]
+    with stage.peek() as books:
+        assert "lacks the approval of review" in flag(books, stage.project, stage.feature(), TURN).blocked
     assert stage.witness.shipped == []
+    assert stage.decide(stage.feature(), "rita", REVIEW, DecisionKind.APPROVE), "somebody else reads it"
     assert "rob" in authors(stage)
+    stage.run()
+    assert len(stage.witness.shipped) == 1
 
 
 def test_a_pusher_whose_login_is_added_later_may_not_approve(stage: Stage) -> None:
@@ -350,7 +378,17 @@ def by_adopt(stage: Stage, person: PersonName) -> bool:
     return True
 
 
-@pytest.mark.parametrize("act", [by_override, by_free_lock, by_adopt])
+def by_brake(stage: Stage, person: PersonName) -> bool:
+    with stage.begin() as unit:
+        return brake.pull(unit, stage.project, "It burns.", person=person).yes
+
+
+def by_release(stage: Stage, person: PersonName) -> bool:
+    with stage.begin() as unit:
+        return brake.release(unit, stage.project, "It is out.", person=person).yes
+
+
+@pytest.mark.parametrize("act", [by_override, by_free_lock, by_adopt, by_brake, by_release])
 def test_who_may_be_an_operator_by_a_group_is_not_refused_as_none(
     stage: Stage, act: Callable[[Stage, PersonName], bool]
 ) -> None:
@@ -475,3 +513,5 @@ def test_the_file_alone_says_who_is_who_where_it_names_no_groups() -> None:
     assert away.unclear("tom", Who.TESTER) == ""
     assert LATELY in away.unclear("tom", Who.MANAGER), "a group may give more roles"
     assert away.unclear("tom") == ""
+    (finding,) = [one for one in (examine._people(away), examine._people(project)) if not one.well]
+    assert LATELY in finding.sentence, "doctor says so"

@@ -111,7 +111,11 @@ def after_giving_up(unit: Unit, project: ProjectConfig) -> None:
 
 
 def pull(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName) -> Answer:
-    """Put the brake on by hand: nothing of the project is destroyed until it is released."""
+    """Put the brake on by hand: nothing of the project is destroyed until it is released.
+
+    Raises:
+        Unavailable: Whether they are an operator is not known at the moment.
+    """
     unit.books.lock_project(project.name)
     if not (able := _may(project, person, reason)):
         return able
@@ -126,6 +130,9 @@ def release(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonNa
     """Release the brake; what was looked at may go now, whatever its number. The reason of a yes says what that is.
 
     Teardowns that the brake has refused run once more.
+
+    Raises:
+        Unavailable: As ``pull``.
     """
     stopped = _torn_down_in_part(unit, project.name)
     unit.books.lock_project(project.name)
@@ -170,6 +177,8 @@ def _torn_down_in_part(unit: Unit, project: ProjectName) -> list[RunRef]:
 
 
 def _may(project: ProjectConfig, person: str, reason: str) -> Answer:
+    if why := project.unclear(person, Who.OPERATOR):
+        raise Unavailable(why)
     operators = project.people.with_role(Who.OPERATOR)
     if person not in operators:
         who = ", ".join(operators) or "nobody"
