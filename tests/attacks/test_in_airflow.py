@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +11,15 @@ import httpx
 import pytest
 from airflow.api_fastapi.execution_api.app import _jwt_generator, create_task_execution_api_app
 from airflow.models.hitl import HITLDetail
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from feature_delivery.domain.people import SIGN_OFFS
 from feature_delivery.domain.process import TEARDOWNS, Step
 from feature_delivery.domain.proofs import HEADER
 from feature_delivery.domain.records import now
-from feature_delivery.web import logins, rounds
+from feature_delivery.web import logins, plugin, rounds
+from feature_delivery.web.board import csrf
 from feature_delivery.web.monitoring import LedgerCollector
 from feature_delivery.web.transaction import begin, session
 from tests.support.web_app import DAG, PROOF, TOKEN, Shop, serve
@@ -129,26 +133,61 @@ def test_a_run_started_in_airflow_by_nobody_of_the_project_carries_nothing(
     assert [event["person"] for event in feature(airflow, "SHOP-901")["events"]][:1] == ["olga"]
 
 
+BODIES = {
+    "/projects/{project}/features/{key}/decisions": {"gate": "start", "kind": "approve"},
+    "/projects/{project}/features/{key}/override": {"gate": "start", "reason": "I may do anything"},
+}
+"""What is said on routes where everybody is heard, and a refusal kept; elsewhere nobody is heard out."""
+
+NOT_FOR_PEOPLE = {
+    "/tasks/": "tasks show the task token, and which of them they are",
+    "/webhooks/{project}": "hosts sign what they tell",
+    "/slack/interactions": "Slack signs what it tells",
+}
+
+
+def changing(app: Any, below: str = "") -> Iterator[str]:
+    """The paths of all routes that change something, in the apps that are mounted, too."""
+    for route in app.routes:
+        match route:
+            case Mount(app=StaticFiles()):
+                continue
+            case Mount(app=inner):
+                yield from changing(getattr(inner, "_app", inner), below + route.path)
+            case Route(methods=methods):
+                if set(methods or ()) - {"GET", "HEAD", "OPTIONS"}:
+                    assert methods == {"POST"}, f"{route.path}: this test only knows how to POST"
+                    yield below + route.path
+            case _:
+                pytest.fail(f"{route} is neither a route nor a mounted app: say here how to try it")
+
+
 def test_an_op_of_airflow_who_is_nobody_in_the_project_decides_and_changes_nothing(
     airflow: Shop, mallory: httpx.Client, key: str
 ) -> None:
-    project, one = f"{PREFIX}/projects/shop", f"{PREFIX}/projects/shop/features/{key}"
-    asked: list[tuple[str, dict[str, Any]]] = [
-        (f"{one}/decisions", {"gate": "start", "kind": "approve"}),
-        (f"{one}/override", {"gate": "start", "reason": "I may do anything"}),
-        (f"{one}/cancel", {"reason": "mine"}),
-        (f"{project}/features", {"key": "SHOP-999"}),
-        (f"{project}/adopt", {"commit": "f" * 40}),
-        (f"{project}/lock/break", {"reason": "mine"}),
-        (f"{project}/issues", {"key": "SHOP-999", "title": "x"}),
-        (f"{project}/requests", {"source": "feature/SHOP-1"}),
-        (f"{PREFIX}/webhooks/shop/deliveries/1/replay", {}),
-    ]
-    for path, body in asked:
-        answer = mallory.post(path, json=body)
-        assert (answer.status_code, "nobody of shop" in answer.json()["message"]) == (403, True), path
-    assert feature(airflow, key)["gate"]["step"] == "intake.wait_for_start"
-    assert [d["accepted"] for d in feature(airflow, key)["decisions"]] == [False, False], "what was tried is kept"
+    """Every route that there is, but those that are no people's: a new one is tried, too."""
+    said = {"gate": "start", "kind": "approve", "reason": "I may do anything", "token": csrf.token("mallory")}
+    here = {"Origin": airflow.address, "Sec-Fetch-Site": "same-origin"}
+    filled = {"project": "shop", "key": key, "number": "1", "delivery": "1"}
+    tried, left_out = dict[str, tuple[int, str]](), set[str]()
+    for path in changing(plugin.apps()[0]["app"]):
+        address = PREFIX + path.format_map({**filled, "permit_id": "1"})
+        if why := next((one for one in NOT_FOR_PEOPLE if path == one or (one[-1] == "/" and path.startswith(one))), ""):
+            left_out.add(why)
+            assert mallory.post(address, json={}).status_code == 401, f"{path}: {NOT_FOR_PEOPLE[why]}"
+        elif path.startswith("/board/"):
+            answer = mallory.post(address, data=said, headers=here)
+            tried[path] = (answer.status_code, answer.text)
+        else:
+            answer = mallory.post(address, json=BODIES.get(path, {}))
+            tried[path] = (answer.status_code, answer.text)
+    assert len(tried) >= 18
+    assert left_out == set(NOT_FOR_PEOPLE)
+    wrong = {path: answer for path, answer in tried.items() if answer[0] not in {403, 409} or "nobody of" not in answer[1]}
+    assert wrong == {}, "name what such a route wants in BODIES, and let it ask for a person of the project"
+    found = feature(airflow, key)
+    assert (found["state"], found["gate"]["step"]) == ("active", "intake.wait_for_start")
+    assert [d["accepted"] for d in found["decisions"]] == [False] * 4, "what was tried is kept"
 
 
 def test_a_viewer_of_airflow_reads_and_no_more(airflow: Shop, key: str) -> None:
