@@ -183,7 +183,9 @@ def test_an_op_of_airflow_who_is_nobody_in_the_project_decides_and_changes_nothi
             tried[path] = (answer.status_code, answer.text)
     assert len(tried) >= 18
     assert left_out == set(NOT_FOR_PEOPLE)
-    wrong = {path: answer for path, answer in tried.items() if answer[0] not in {403, 409} or "nobody of" not in answer[1]}
+    wrong = {
+        path: answer for path, answer in tried.items() if answer[0] not in {403, 409} or "nobody of" not in answer[1]
+    }
     assert wrong == {}, "name what such a route wants in BODIES, and let it ask for a person of the project"
     found = feature(airflow, key)
     assert (found["state"], found["gate"]["step"]) == ("active", "intake.wait_for_start")
