@@ -391,7 +391,9 @@ def test_a_shop_in_production_is_fenced_in_like_any_other(bench: Bench) -> None:
     servers = [process for process in bench.servers() if "production" in process.cwd()]
     assert servers
     assert all("NoNewPrivs:\t1" in Path(f"/proc/{process.pid}/status").read_text() for process in servers)
-    address, home, other = bench.platform.status(PRODUCTION).address, bench.root.parent, bench.directory()
+    serving, home, other = bench.platform.status(PRODUCTION), bench.root.parent, bench.directory()
+    assert serving is not None
+    address = serving.address
     (other / "data" / "orders.txt").write_text(CANARY)
     closed = [home, home / "secrets.json", bench.root, bench.directory("production") / "environment.json"]
     closed += [other, other / "data", other / "data" / "orders.txt", other / "environment.json"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from airflow import settings as airflow_settings
 from airflow.api_fastapi.execution_api.app import _jwt_generator, create_task_execution_api_app
 from airflow.models.hitl import HITLDetail
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.domain.people import SIGN_OFFS
 from feature_delivery.domain.process import TEARDOWNS, Step
 from feature_delivery.domain.proofs import HEADER
@@ -22,6 +26,9 @@ from feature_delivery.web import logins, plugin, rounds
 from feature_delivery.web.board import csrf
 from feature_delivery.web.monitoring import LedgerCollector
 from feature_delivery.web.transaction import begin, session
+from tests import shops
+from tests.attacks.hostile import attack
+from tests.local_bench import PROJECT, Bench, reference
 from tests.support.web_app import DAG, PROOF, TOKEN, Shop, serve
 
 PREFIX = "/feature-delivery"
@@ -190,6 +197,90 @@ def test_an_op_of_airflow_who_is_nobody_in_the_project_decides_and_changes_nothi
     found = feature(airflow, key)
     assert (found["state"], found["gate"]["step"]) == ("active", "intake.wait_for_start")
     assert [d["accepted"] for d in found["decisions"]] == [False] * 4, "what was tried is kept"
+
+
+SEARCH = """
+import json, os
+needles = {name: word[::-1] for name, word in json.loads(TURNED).items()}  # else it would find itself
+found, read = [], 0
+def look(where, body):
+    found.extend((name, where) for name, word in needles.items() if word in body)
+look("environment", str(dict(os.environ)))
+data = os.environ["DATA_DIR"]
+open(data + "/planted", "w").write(needles["planted"])
+def files():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        yield f"/proc/{pid}/cmdline"
+        yield f"/proc/{pid}/environ"
+    for top in ("/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var", *above):
+        for folder, _, names in os.walk(top):
+            yield from (os.path.join(folder, name) for name in names)
+above = [os.environ["HOME"], data, os.environ["TMPDIR"], os.environ["VIRTUAL_ENV"], os.getcwd()]
+for _ in range(4): above.append(os.path.dirname(above[-1]))
+for path in dict.fromkeys(files()):
+    try:
+        if os.path.isfile(path) and os.path.getsize(path) < 1_000_000:
+            look(path, open(path, errors="replace").read())
+            read += 1
+    except OSError:
+        continue
+print(json.dumps({"found": sorted(set(found)), "read": read}))
+"""
+KNOCK = """
+import urllib.error, urllib.request
+def knock(path, body, headers):
+    headers = {**headers, "Content-Type": "application/json"}
+    asked = urllib.request.Request(door + path, json.dumps(body).encode(), headers)
+    try: return urllib.request.urlopen(asked, timeout=20).status
+    except urllib.error.HTTPError as error: return error.code
+answers = [[path, knock(path, body, headers)] for path in paths for headers in shown]
+print(json.dumps({"knocked": len(answers), "open": [one for one in answers if one[1] != 401]}))
+"""
+
+
+@pytest.mark.skipif(fence.version() < 1, reason="This kernel has no Landlock: nothing fences the code of a branch in.")
+def test_a_branch_finds_the_ledgers_address_nowhere_and_its_door_wants_a_token(
+    airflow: Shop, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that a worker knows is there, in variables and in the instance's files; the network is open to a branch.
+
+    It is given what anybody can read in Airflow's pages: the ids of a task that runs. It may guess the port.
+    """
+    address = airflow.address + PREFIX
+    database = airflow_settings.engine.url.render_as_string(hide_password=False)
+    needles = {"the door": address, "the ledger": database, "the token": TOKEN, "planted": "here-it-is"}
+    home = tmp_path / "instance"
+    home.mkdir()
+    (home / "secrets.json").write_text(json.dumps(needles))
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", database)
+    monkeypatch.setenv("AIRFLOW_CONN_FEATURE_DELIVERY", json.dumps({"host": address, "password": TOKEN}))
+    monkeypatch.setenv("FEATURE_DELIVERY_HOME", str(home))
+    airflow.set(Step.WAIT_FOR_START, "running", run_id=key)
+    claim = airflow.claim(Step.WAIT_FOR_START, run_id=key)
+    filled = {"project": "shop", "permit_id": "1"}
+    paths = [path.format_map(filled) for path in changing(plugin.apps()[0]["app"]) if path.startswith("/tasks/")]
+    shown = [
+        {},
+        *({"Authorization": said, HEADER: "guessed"} for said in ("Bearer guessed", "Bearer", "Basic Z3Vlc3M6")),
+    ]
+    given = {"paths": paths, "shown": shown, "body": {**claim, "task": claim, "event": None}}
+    script = f"TURNED = {json.dumps({name: word[::-1] for name, word in needles.items()})!r}\n{SEARCH}"
+    script += f"door = {address[::-1]!r}[::-1]\nglobals().update(json.loads({json.dumps(given)!r}))\n{KNOCK}"
+    bench = Bench(home / "environments")
+    bench.platform.provision(reference())
+    try:
+        bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+        report, said = attack(bench, shops.release("one"), script)
+    finally:
+        bench.platform.stop_all(PROJECT)
+    assert report.problem == "", said
+    searched, knocked = map(json.loads, said.splitlines())
+    assert searched["found"] == [["planted", str(bench.directory() / "data" / "planted")]]
+    assert searched["read"] > 20, "it has searched"
+    assert knocked == {"knocked": 4 * len(paths), "open": []}, "every door of the tasks' asks for the token"
+    assert len(paths) > 10
+    assert feature(airflow, key)["gate"]["step"] == Step.WAIT_FOR_START
+    assert not airflow.gate(Step.WAIT_FOR_START, run_id=key)["outcome"], "who has it is let in, with the very ids"
 
 
 def test_a_viewer_of_airflow_reads_and_no_more(airflow: Shop, key: str) -> None:
