@@ -176,12 +176,12 @@ def test_an_op_of_airflow_who_is_nobody_in_the_project_decides_and_changes_nothi
     said = {"gate": "start", "kind": "approve", "reason": "I may do anything", "token": csrf.token("mallory")}
     here = {"Origin": airflow.address, "Sec-Fetch-Site": "same-origin"}
     filled = {"project": "shop", "key": key, "number": "1", "delivery": "1"}
-    tried, left_out = dict[str, tuple[int, str]](), set[str]()
+    tried, left_out, refused = dict[str, tuple[int, str]](), set[str](), dict[str, int]()
     for path in changing(plugin.apps()[0]["app"]):
         address = PREFIX + path.format_map({**filled, "permit_id": "1"})
         if why := next((one for one in NOT_FOR_PEOPLE if path == one or (one[-1] == "/" and path.startswith(one))), ""):
             left_out.add(why)
-            assert mallory.post(address, json={}).status_code == 401, f"{path}: {NOT_FOR_PEOPLE[why]}"
+            refused[path] = mallory.post(address, json={}).status_code
         elif path.startswith("/board/"):
             answer = mallory.post(address, data=said, headers=here)
             tried[path] = (answer.status_code, answer.text)
@@ -190,6 +190,7 @@ def test_an_op_of_airflow_who_is_nobody_in_the_project_decides_and_changes_nothi
             tried[path] = (answer.status_code, answer.text)
     assert len(tried) >= 18
     assert left_out == set(NOT_FOR_PEOPLE)
+    assert {path: code for path, code in refused.items() if code != 401} == {}, NOT_FOR_PEOPLE
     wrong = {
         path: answer for path, answer in tried.items() if answer[0] not in {403, 409} or "nobody of" not in answer[1]
     }
@@ -234,7 +235,7 @@ def knock(path, body, headers):
     try: return urllib.request.urlopen(asked, timeout=20).status
     except urllib.error.HTTPError as error: return error.code
 answers = [[path, knock(path, body, headers)] for path in paths for headers in shown]
-print(json.dumps({"knocked": len(answers), "open": [one for one in answers if one[1] != 401]}))
+print(json.dumps({"knocked": len(answers), "open": [one for one in answers if one[1] != 401][:10]}))
 """
 
 
