@@ -186,6 +186,7 @@ def _say_once(unit: Unit, feature: Feature, what: str, request: MergeRequest, te
 
 
 ORIGIN_LIMIT = 80
+"""What the ledger keeps of it, in characters."""
 
 
 def _origin(request: MergeRequest, login: str = "") -> str:
