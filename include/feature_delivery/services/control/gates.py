@@ -22,7 +22,7 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.domain.work import GateAnswer
-from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.ports.runs import ON_ITS_WAY, RunRef, TaskRef
 from feature_delivery.services.control import alerts, turn
 from feature_delivery.services.control.asking import ask_at_the_gate
 from feature_delivery.services.control.flags import Flag, flag, frozen
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
-
-ON_ITS_WAY = frozenset({"running", "queued", "scheduled", "restarting", "up_for_retry"})
-"""States of a gate's task that may still park."""
 
 ENDED = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
 """States of tasks that do nothing more by themselves."""
