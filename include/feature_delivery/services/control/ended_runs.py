@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Books, Unit
 
 ENDED = "Its run was ended in Airflow"
-"""How the sentence begins that stands at the gate."""
+"""How the sentence begins that stands at the gate; by it, it is taken back."""
 
 _NOT_REACHED = frozenset({"none", "skipped", "upstream_failed", "removed"})
 
@@ -46,7 +46,8 @@ def tell(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     step = gate.step if gate is not None else _stopped_at(unit.runs.states(run_of(feature)))
     if step is None:
         return False
-    text = f"{ENDED} ({end.state}), and nothing is left to go on from {step}. {_ways_on(unit.books, feature, step)}"
+    ways = _ways_on(unit.books, feature, step)
+    text = f"Its run was ended in Airflow ({end.state}), and nothing is left to go on from {step}. {ways}"
     if gate is not None:
         gate.blocked = text
     to = sorted(project.people.with_role(Who.OPERATOR, Who.MANAGER))
