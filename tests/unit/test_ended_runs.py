@@ -8,6 +8,7 @@ from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Feature, FeatureState, Gate
+from feature_delivery.services.control.status_comment import waits_for
 from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
 from tests.support.stepping import until
 from tests.support.world import World
@@ -47,6 +48,9 @@ def test_people_are_told_once_and_the_gate_says_what_they_may_do(world: World, s
         "'feature-delivery cancel SHOP-1'."
     ), "a teardown found the feature alive, and failed: so did the run, whatever it was marked"
     assert f"SHOP-1: {gate_of(world, feature).blocked}" == text
+    with world.peek() as books:
+        said = waits_for(books, world.project, now_of(world, feature))
+    assert said.startswith("**Stopped** before *Acceptance*: Its run was ended"), "nobody there is asked for a word"
     (entry,) = [e for e in world.books.outbox(feature) if e.payload.get("text") == text]
     assert entry.payload["to"] == ["max", "mia", "olga"]
     assert [e.text for e in world.books.events(feature) if e.kind == "run_ended"] == [text]

@@ -47,7 +47,7 @@ from feature_delivery.services.control import (
     watches,
     webhooks,
 )
-from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.flags import RUN_ENDED, flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
 from feature_delivery.services.control.start import start_again
@@ -203,7 +203,7 @@ def tell_of_ended_runs() -> int:
         with Apart(_log, f"look for ended runs of {project.name}"):
             with begin() as unit:
                 runs = {feature.id: feature.run_id for feature in unit.books.features(project.name, UNDER_WAY)}
-                said = {gate.feature_id for gate in unit.books.open_gates_blocked(ended_runs.ENDED)}
+                said = {gate.feature_id for gate in unit.books.open_gates_blocked(RUN_ENDED)}
                 which = {*unit.runs.ended(project.name, runs.values()), *(runs[one] for one in said & runs.keys())}
             told += sum(bool(_per_run(RunRef(project.name, run), ended_runs.tell)) for run in sorted(which))
     return told

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import CHECKS, Step, Who
 from feature_delivery.domain.records import OPEN_PROMOTIONS, UNDER_WAY, Feature, FeatureState, PromotionState
+from feature_delivery.services.control.flags import RUN_ENDED
 from feature_delivery.services.control.gates import enter, run_of, settle
 from feature_delivery.services.control.history import record, send
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Books, Unit
-
-ENDED = "Its run was ended in Airflow"
-"""How the sentence begins that stands at the gate; by it, it is taken back."""
 
 _NOT_REACHED = frozenset({"none", "skipped", "upstream_failed", "removed"})
 
@@ -38,7 +36,7 @@ def tell(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     feature = enter(unit, project, run_id)
     gate, end = unit.books.open_gate(feature), unit.runs.end(run_of(feature))
     if end is None:
-        if gate is not None and gate.blocked.startswith(ENDED):
+        if gate is not None and gate.blocked.startswith(RUN_ENDED):
             settle(unit, project, feature)
         return False
     if feature.state not in UNDER_WAY or feature.rewind_to is not None:
