@@ -85,6 +85,19 @@ def test_whoever_clears_the_gate_has_it_go_on_and_the_sentence_is_gone(world: Wo
     nothing_is_left(world)
 
 
+def test_what_is_said_meanwhile_counts_once_the_gate_asks_again(world: World) -> None:
+    feature = ended(world, "SHOP-1", ACCEPTANCE)
+    world.tell_of_ended_runs()
+    assert world.decide(feature, "tom", ACCEPTANCE, DecisionKind.APPROVE)
+    world.run()
+    assert gate_of(world, feature).blocked.startswith("Its run was ended"), "it still says why nothing moves"
+    assert world.tell_of_ended_runs() == []
+    world.clear(feature, ACCEPTANCE)
+    world.run()
+    assert world.parked(feature) == [Step.WAIT_FOR_CONFIRMATION]
+    assert gate_of(world, feature).blocked == ""
+
+
 def test_whoever_cancels_it_gives_it_up(world: World) -> None:
     feature = ended(world, "SHOP-1", ACCEPTANCE)
     world.tell_of_ended_runs()

@@ -1,8 +1,9 @@
 """Runs that somebody has ended in Airflow, marked as failed or as successful, while their feature is under way.
 
-Nobody's word moves such a feature on: no task is left to go through its gate. What was stopped on purpose does not
-come back by itself, as that would be a fight with whoever stopped it; people are told once, and what they may do now
-stands where the feature stands. Whatever clears its tasks (a person, a newer commit, a rejection) has it go on.
+Nobody's word moves such a feature on: no task is left to go through its gate, which stays open until one asks. What
+was stopped on purpose does not come back by itself, as that would be a fight with whoever stopped it; people are told
+once, and what they may do now stands where the feature stands. Whatever clears its tasks (a person, a newer commit, a
+rejection) has it go on.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def tell(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     gate, end = unit.books.open_gate(feature), unit.runs.end(run_of(feature))
     if end is None:
         if gate is not None and gate.blocked.startswith(RUN_ENDED):
+            gate.blocked = ""
             settle(unit, project, feature)
         return False
     if feature.state not in UNDER_WAY or feature.rewind_to is not None:

@@ -25,7 +25,7 @@ from feature_delivery.domain.work import GateAnswer
 from feature_delivery.ports.runs import ON_ITS_WAY, RunRef, TaskRef
 from feature_delivery.services.control import alerts, turn
 from feature_delivery.services.control.asking import ask_at_the_gate
-from feature_delivery.services.control.flags import Flag, flag, frozen
+from feature_delivery.services.control.flags import RUN_ENDED, Flag, flag, frozen
 from feature_delivery.services.control.history import find_request, open_request, record
 
 if TYPE_CHECKING:
@@ -190,6 +190,8 @@ def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool
     if gate.step is Step.WAIT_FOR_TURN and feature.state is FeatureState.ACTIVE:
         turn.ask(unit, project, feature)  # its place may have been taken from it since its task asked
     found = flag(unit.books, project, feature, gate.step)
+    if gate.blocked.startswith(RUN_ENDED) and not found.over:
+        return False  # no task is left to go through: what was said counts when somebody has cleared it, and it asks
     gate.blocked = found.blocked
     if not (found.outcome or found.over):
         _help_along(unit, project, feature, gate, found)
