@@ -347,7 +347,8 @@ def test_old_logs_go_from_the_volume_and_young_ones_stay(running: Running) -> No
     folder = "/opt/airflow/logs/dag_id=long_ago"
     made = f"mkdir {folder} && cd {folder} && touch young.log && touch -d '92 days ago' old.log"
     running.stack.run("worker-local", "sh", "-ec", made)
-    running.stack.start("log-groomer")  # whose rounds are an hour apart
+    running.stack.kill("log-groomer")  # whose rounds are an hour apart
+    running.stack.start("log-groomer")
     running.stack.until_healthy(["log-groomer"])
     assert running.stack.run("api-core", "ls", folder).split() == ["young.log"]
 
