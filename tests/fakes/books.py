@@ -293,20 +293,24 @@ class FakeBooks:
     def open_gates(self) -> Sequence[Gate]:
         return [g for g in self.of(Gate) if g.state is GateState.OPEN]
 
-    def said(self, project: ProjectName, *, since: datetime | None, limit: int) -> Sequence[tuple[Decision, Feature]]:
+    def said(
+        self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None
+    ) -> Sequence[tuple[Decision, Feature]]:
         found = [
             (d, f)
             for d in reversed(self.of(Decision))
             for f in self.of(Feature)
             if f.id == d.feature_id and f.project == project and (since is None or d.at >= since)
+            if before is None or d.id < before
         ]
         return found[:limit]
 
     def happened(
-        self, project: ProjectName, *, since: datetime | None, limit: int
+        self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None
     ) -> Sequence[tuple[Event, Feature | None]]:
         known = {feature.id: feature for feature in self.of(Feature)}
         found = [e for e in reversed(self.of(Event)) if e.project == project and (since is None or e.at >= since)]
+        found = [e for e in found if before is None or e.id < before]
         return [(e, known.get(e.feature_id or 0)) for e in found[:limit]]
 
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -91,9 +92,16 @@ def losses(newest: str, oldest: str) -> tuple[str, ...]:
 
 def test_every_release_left_a_ledger_behind() -> None:
     """A release without one cannot be tested to be upgraded: scripts/dump_ledger.py, before the tag."""
-    headings = re.findall(r"^## (\d+\.\d+\.\d+)(?! \(unreleased\))", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert {f"{version}.sql.gz" for version in headings} <= {path.name for path in RELEASED}
-    assert RELEASED, "there is at least that of the first version"
+    headings = re.findall(r"^## (\d+\.\d+\.\d+)( \(unreleased\))?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    there = {path.name for path in RELEASED}
+    assert {f"{version}.sql.gz" for version, unreleased in headings if not unreleased} <= there
+    assert RELEASED, "there is at least one of a version before the first release"
+    newest, unreleased = headings[0]
+    if unreleased:
+        assert f"{newest}.sql.gz" not in there, "one that was made before the release has not the release's tables"
+    else:
+        held = gzip.decompress((DUMPS / f"{newest}.sql.gz").read_bytes()).decode()
+        assert f"{VERSION_TABLE} VALUES ('{scripts().get_current_head()}');" in held
 
 
 def test_a_released_ledger_comes_up_to_date_and_is_read_whole_through_the_ports(old: Engine) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from feature_delivery.adapters.ledger import tables
 from feature_delivery.bootstrap import settings
+from feature_delivery.cli import operator_commands
 from feature_delivery.cli.api import Api, Login
 from feature_delivery.cli.main import app as command_line
 from feature_delivery.domain.errors import Error
@@ -300,7 +301,7 @@ def test_a_refused_answer_on_airflows_page_leaves_the_question_with_the_reason(a
     assert airflow.state(GATE, run_id=KEY) == "awaiting_input"
 
 
-def test_the_audit_is_the_same_row_everywhere(airflow: Shop, tmp_path: Path) -> None:
+def test_the_audit_is_the_same_row_everywhere(airflow: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = now()
     by_board(airflow, "rita", "approve", '=HYPERLINK("http://evil.example")')
     client = airflow.person("max")
@@ -319,6 +320,15 @@ def test_the_audit_is_the_same_row_everywhere(airflow: Shop, tmp_path: Path) -> 
     environment = {"FEATURE_DELIVERY_URL": airflow.address, "FEATURE_DELIVERY_TOKEN": token}
     done = invoke(["audit", "--csv", "--since", f"{begun:%Y-%m-%d}"], environment)
     assert dict(line) in list(csv.DictReader(io.StringIO(done.output)))
+    monkeypatch.setattr(operator_commands, "PAGE", 2)
+    for what, option in (("audit", []), ("events", ["--events"])):
+        every = [one["number"] for one in client.get(f"{PREFIX}/projects/shop/{what}", params={"limit": 10_000}).json()]
+        assert len(every) > 2, "more than a page"
+        for limit, shown in ((0, every), (1, every[:1]), (2, every[:2]), (len(every), every)):
+            asked = ["audit", "--json", *option, *(["--limit", str(limit)] if limit else [])]
+            done = invoke(asked, environment)
+            assert sorted(one["number"] for one in json.loads(done.stdout)) == sorted(shown)
+            assert ("These are the newest" in done.stderr) == (shown != every)
     refused = client.get(f"{PREFIX}/projects/shop/audit", params={"since": "2026-11-01T00:00:00"})
     assert (refused.status_code, "time zone" in refused.json()["message"]) == (403, True)
 

@@ -28,6 +28,7 @@ from feature_delivery.domain.records import (
     Feature,
     FeatureState,
     HeardComment,
+    KeptLooks,
     Observation,
     now,
 )
@@ -96,6 +97,7 @@ def planted(address: str) -> None:
                 report={"judgement": {"outcome": "pass"}},
             )
         )
+        books.add(KeptLooks(feature_id=feature.id, permit_id=1, looks=[(1.5, None, 0.25), (2.5, 200, 0.5)]))
         session.flush()
         _fill(session.connection())
     engine.dispose()

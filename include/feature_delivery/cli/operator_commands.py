@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
 import typer
@@ -17,6 +17,14 @@ from feature_delivery.domain.names import commit_sha, project_name
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.services.control.audit import AuditRow, EventRow
 from feature_delivery.services.control.audit import as_csv as audit_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from feature_delivery.cli.api import Api
+
+SHOWN, PAGE = 1000, 5000
+"""Rows that a table shows unless more are asked for; rows that are asked for at once."""
 
 
 def register(app: typer.Typer) -> None:
@@ -82,7 +90,13 @@ def audit(
     events: Annotated[
         bool, typer.Option("--events", help="What happened, instead of what was said: cancels, adoptions, deletions …")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many of each project, the newest.")] = 1000,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="At most so many of each project, the newest; 1000 when left out, with --csv or --json all there are.",
+        ),
+    ] = None,
     project: Project = "",
     home: Home = None,
     speak_as: As = "",
@@ -95,12 +109,16 @@ def audit(
         raise typer.BadParameter("Say --csv or --json, not both.")
     api = connect(home, speak_as=speak_as)
     names = [project_name(project)] if project else [str(one["name"]) for one in api.get("/projects")]
-    query = {"limit": str(limit)}
+    query: dict[str, str] = {}
     if since is not None:
         query["since"] = (since if since.tzinfo else since.replace(tzinfo=UTC)).isoformat()
+    wanted = limit or (None if as_csv or as_json else SHOWN)
     found: list[dict[str, Any]] = []
     for name in names:
-        found += api.get(f"/projects/{name}/{'events' if events else 'audit'}?{urlencode(query)}")
+        rows, more = _pages(api, f"/projects/{name}/{'events' if events else 'audit'}", query, wanted=wanted)
+        found += rows
+        if more:
+            sys.stderr.write(f"These are the newest {wanted:,} of {name}; --csv and --json give all, --limit more.\n")
     found.sort(key=lambda row: str(row["when"]), reverse=True)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -108,6 +126,21 @@ def audit(
         sys.stdout.write(audit_csv(map(_with_moments, found), kind=EventRow if events else AuditRow))
     else:
         Console().print(events_table(found) if events else audit_table(found))
+
+
+def _pages(api: Api, path: str, query: Mapping[str, str], *, wanted: int | None) -> tuple[list[dict[str, Any]], bool]:
+    """Return the newest rows, all there are or so many, and whether there are more."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        # One more than is wanted tells whether there are more.
+        size = PAGE if wanted is None else min(PAGE, wanted + 1 - len(rows))
+        turned = {"before": str(rows[-1]["number"])} if rows else {}
+        page = api.get(f"{path}?{urlencode({**query, **turned, 'limit': str(size)})}")
+        rows += page
+        if len(page) < size:
+            return rows, False
+        if wanted is not None and len(rows) > wanted:
+            return rows[:wanted], True
 
 
 def _with_moments(row: dict[str, Any]) -> dict[str, Any]:

@@ -195,13 +195,18 @@ class Books(Protocol):
     def open_gates(self) -> Sequence[Gate]:
         """Return every open gate."""
 
-    def said(self, project: ProjectName, *, since: datetime | None, limit: int) -> Sequence[tuple[Decision, Feature]]:
-        """Return the decisions of a project with their features, the newest first, refused ones included."""
+    def said(
+        self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None
+    ) -> Sequence[tuple[Decision, Feature]]:
+        """Return the decisions of a project with their features, the newest first, refused ones included.
+
+        ``before``: only rows with a smaller id: what a page that was full has left.
+        """
 
     def happened(
-        self, project: ProjectName, *, since: datetime | None, limit: int
+        self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None
     ) -> Sequence[tuple[Event, Feature | None]]:
-        """Return what has happened in a project, the newest first, each with the feature it is about."""
+        """Return what has happened in a project, the newest first, each with the feature it is about; as ``said``."""
 
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:
         """Return decisions, oldest first, refused ones included; of one attempt when named."""

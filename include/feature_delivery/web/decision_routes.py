@@ -34,6 +34,7 @@ router = APIRouter(prefix="/projects", tags=["people"], dependencies=[Depends(js
 
 GATES = "There is no gate {0!r}. Say for example 'review', 'acceptance' or 'verdict'."
 AUDIT_LIMIT = 10_000
+_NEXT_PAGE = "Only rows with a smaller number: that of a full page's last row gives the next page."
 SAMPLE_COMMIT = "3f1c9a7e5d2b4c6f8a0e1d3b5c7f9a2e4d6b8c0f"
 
 
@@ -230,12 +231,13 @@ def show_audit(
     since: Annotated[datetime | None, Query(description="Only what was said then or later.")] = None,
     form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
     limit: Annotated[int, Query(ge=1, le=AUDIT_LIMIT)] = 1000,
+    before: Annotated[int | None, Query(ge=1, description=_NEXT_PAGE)] = None,
 ) -> Response | tuple[audit.AuditRow, ...]:
     """List what people said: who, as what, about which commit, when, by which way, from where; what was refused too."""
     if since is not None and since.tzinfo is None:
         raise Refused("A moment needs its time zone. Write it like 2026-11-27T08:00:00Z.")
     with begin() as unit:
-        rows = audit.audit(unit.books, project, since=since, limit=limit)
+        rows = audit.audit(unit.books, project, since=since, limit=limit, before=before)
     if form == "json":
         return rows
     headers = {"Content-Disposition": f'attachment; filename="audit-{project.name}.csv"', "Cache-Control": "no-store"}
@@ -255,12 +257,13 @@ def show_events(
     since: Annotated[datetime | None, Query(description="Only what happened then or later.")] = None,
     form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
     limit: Annotated[int, Query(ge=1, le=AUDIT_LIMIT)] = 1000,
+    before: Annotated[int | None, Query(ge=1, description=_NEXT_PAGE)] = None,
 ) -> Response | tuple[audit.EventRow, ...]:
     """List what happened: starts, cancels, adoptions, freezes, broken glass, rollbacks, the reaper's destructions."""
     if since is not None and since.tzinfo is None:
         raise Refused("A moment needs its time zone. Write it like 2026-11-27T08:00:00Z.")
     with begin() as unit:
-        rows = audit.history(unit.books, project, since=since, limit=limit)
+        rows = audit.history(unit.books, project, since=since, limit=limit, before=before)
     if form == "json":
         return rows
     headers = {"Content-Disposition": f'attachment; filename="events-{project.name}.csv"'}

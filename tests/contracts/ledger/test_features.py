@@ -258,4 +258,6 @@ def test_what_happened_in_a_project_is_told_the_newest_first_with_its_feature(be
         assert [(e.kind, f.key if f else "") for e, f in found] == [("frozen", ""), ("cancelled", KEY)]
         assert [e.kind for e, _ in books.happened(SHOP, since=NOON + HOUR, limit=5)] == ["frozen"]
         assert [e.kind for e, _ in books.happened(SHOP, since=None, limit=1)] == ["frozen"]
+        rest = [e for e, _ in found[1:]]
+        assert [e for e, _ in books.happened(SHOP, since=None, limit=5, before=found[0][0].id)] == rest
         assert books.happened(OTHER, since=None, limit=5) == []

@@ -89,6 +89,8 @@ def test_decisions_are_kept_with_the_refused_ones(begin: Begin) -> None:
         assert books.decisions(feature, 0) == []
         assert books.said(feature.project, since=None, limit=5) == [(accepted, feature), (refused, feature)]
         assert books.said(feature.project, since=None, limit=1) == [(accepted, feature)]
+        assert books.said(feature.project, since=None, limit=1, before=accepted.id) == [(refused, feature)]
+        assert books.said(feature.project, since=None, limit=1, before=refused.id) == []
         assert books.said(feature.project, since=accepted.at + timedelta(seconds=1), limit=5) == []
         assert books.said(ProjectName("elsewhere"), since=None, limit=5) == []
     with begin() as books:

@@ -158,22 +158,28 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         """Return every open gate."""
         return self._rows(select(Gate).where(t.gate.c.state == GateState.OPEN).order_by(t.gate.c.id))
 
-    def said(self, project: ProjectName, *, since: datetime | None, limit: int) -> Sequence[tuple[Decision, Feature]]:
+    def said(
+        self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None
+    ) -> Sequence[tuple[Decision, Feature]]:
         """Return the decisions of a project with their features, the newest first, refused ones included."""
         query = select(Decision, Feature).join(Feature, t.feature.c.id == t.decision.c.feature_id)
         query = query.where(t.feature.c.project == project).order_by(t.decision.c.id.desc()).limit(limit)
         if since is not None:
             query = query.where(t.decision.c.at >= since)
+        if before is not None:
+            query = query.where(t.decision.c.id < before)
         return [(row[0], row[1]) for row in self._session.execute(query)]
 
     def happened(
-        self, project: ProjectName, *, since: datetime | None, limit: int
+        self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None
     ) -> Sequence[tuple[Event, Feature | None]]:
         """Return what has happened in a project, the newest first, each with the feature it is about."""
         query = select(Event, Feature).outerjoin(Feature, t.feature.c.id == t.event.c.feature_id)
         query = query.where(t.event.c.project == project).order_by(t.event.c.id.desc()).limit(limit)
         if since is not None:
             query = query.where(t.event.c.at >= since)
+        if before is not None:
+            query = query.where(t.event.c.id < before)
         return [(row[0], row[1]) for row in self._session.execute(query)]
 
     def decisions(self, feature: Feature, attempt: int | None = None) -> Sequence[Decision]:

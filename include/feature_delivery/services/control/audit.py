@@ -59,8 +59,13 @@ class EventRow:
     text: str
 
 
-def history(books: Books, project: ProjectConfig, *, since: datetime | None, limit: int) -> tuple[EventRow, ...]:
-    """Return what happened in a project, the newest first; ``who`` is empty for what we do by ourselves."""
+def history(
+    books: Books, project: ProjectConfig, *, since: datetime | None, limit: int, before: int | None = None
+) -> tuple[EventRow, ...]:
+    """Return what happened in a project, the newest first; ``who`` is empty for what we do by ourselves.
+
+    ``before``: only rows with a smaller number: the next page.
+    """
     return tuple(
         EventRow(
             number=event.id,
@@ -74,13 +79,18 @@ def history(books: Books, project: ProjectConfig, *, since: datetime | None, lim
             who=event.person,
             text=event.text,
         )
-        for event, feature in books.happened(project.name, since=since, limit=limit)
+        for event, feature in books.happened(project.name, since=since, limit=limit, before=before)
     )
 
 
-def audit(books: Books, project: ProjectConfig, *, since: datetime | None, limit: int) -> tuple[AuditRow, ...]:
-    """Return what was said in a project, the newest first, refused and withdrawn words included."""
-    return tuple(_row(*found) for found in books.said(project.name, since=since, limit=limit))
+def audit(
+    books: Books, project: ProjectConfig, *, since: datetime | None, limit: int, before: int | None = None
+) -> tuple[AuditRow, ...]:
+    """Return what was said in a project, the newest first, refused and withdrawn words included.
+
+    ``before``: only rows with a smaller number: the next page.
+    """
+    return tuple(_row(*found) for found in books.said(project.name, since=since, limit=limit, before=before))
 
 
 def _row(said: Decision, feature: Feature) -> AuditRow:
