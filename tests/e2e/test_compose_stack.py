@@ -23,7 +23,7 @@ import pytest
 
 from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.domain.project import LOCAL_QUEUE
-from feature_delivery.web import guard
+from feature_delivery.web import guard, hardening
 from feature_delivery.web.board.app import POLICY
 from tests.support.compose import ROOT, scaled, settings_of
 from tests.support.compose_stack import Stack, living, needs_stack, stack
@@ -39,14 +39,7 @@ HOLD = f"{STATE}/hold"
 PATIENCE_SECONDS = 600
 TWO, ENDS = {"worker", "worker-2"}, {"success", "failed"}
 GREET = "/dags/trivial/dagRuns/one/taskInstances/greet"
-PUT_ON = {
-    "Content-Security-Policy": "frame-ancestors 'self'; base-uri 'self'; object-src 'none'",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "same-origin",
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-    "X-Content-Type-Options": "nosniff",
-}
-"""What the proxy puts on Airflow's own pages, which say none of it."""
+PUT_ON = hardening.HEADERS | hardening.SECURE
 SPEAKERS = (
     *sorted((ROOT / "include" / "monitoring" / "rules").glob("*.yml")),
     *sorted((ROOT / "include" / "monitoring" / "grafana" / "dashboards").glob("*.json")),
@@ -170,7 +163,8 @@ def test_the_proxy_is_the_way_in_by_https_and_keeps_what_is_within(running: Runn
             f"{URL_PREFIX}/metrics",
             f"{URL_PREFIX}/prometheus/targets",
         ):
-            assert get(within).status_code == 404, within
+            answer = get(within)  # of the proxy itself
+            assert (answer.status_code, {name: answer.headers.get(name) for name in PUT_ON}) == (404, PUT_ON), within
     plain = httpx.get(f"http://{address}/", headers={"Host": SITE}, timeout=30, trust_env=False)
     assert (plain.status_code, plain.headers["Location"]) == (308, f"https://{SITE}/")
 
