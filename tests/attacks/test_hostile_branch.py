@@ -186,14 +186,25 @@ def _wheel(folder: Path) -> None:
 def test_what_it_writes_into_its_packages_changes_no_cache_and_no_other_environment(
     bench: Bench, tmp_path: Path
 ) -> None:
-    """One wheel, installed by uv for both from one cache: linked files would be one file everywhere."""
+    """One wheel, installed by uv for both: linked files would be one file everywhere, a cache for both one package.
+
+    Its install fills its cache with what it likes, and uv takes from a cache what is there.
+    """
     _wheel(tmp_path / "wheels")
     offline = {"UV_FIND_LINKS": str(tmp_path / "wheels"), "UV_NO_INDEX": "1", "UV_OFFLINE": "1"}
     cache = tmp_path / "cache"
     platform = LocalPlatform(replace(bench.platform.settings, uv_cache=cache, install_variables=offline))
     install, linked = (("uv", "pip", "install", "--quiet", "pricelist"),), {"UV_LINK_MODE": "hardlink"}
+    poison = (
+        "import os, pathlib\n"
+        "for one in pathlib.Path(os.environ['UV_CACHE_DIR']).rglob('pricelist.py'):\n"
+        "    one.write_text('PRICE = 2\\n')\n"
+        f"try:\n    pathlib.Path({str(cache / 'poison')!r}).touch()\n"
+        "except OSError as error:\n    print(error)\n"
+        "else:\n    raise SystemExit('It may write to the cache of production.')"
+    )
     # It asks for links in its own delivery.yaml, too.
-    release = shops.release("spoils", install=install, variables=linked)
+    release = shops.release("spoils", install=(*install, ("python", "-c", poison)), variables=linked)
     platform.deploy(reference(), release, say=bench.say)
     spoil = "import pricelist, pathlib\npathlib.Path(pricelist.__file__).write_text('PRICE = 1\\n')\nprint('spoilt')\n"
     spoil += f"print(opens({str(cache)!r}), opens({str(cache / 'spoilt')!r}, 'w'))"
@@ -204,11 +215,15 @@ def test_what_it_writes_into_its_packages_changes_no_cache_and_no_other_environm
         place: [one.read_text() for one in directory.rglob("pricelist.py")]
         for place, directory in (
             ("branch", bench.directory()),
-            ("cache", cache),
+            ("cache of branches", cache / "branches"),
             ("production", bench.directory("production")),
         )
     }
-    assert found == {"branch": ["PRICE = 1\n"], "cache": ["PRICE = 100\n"], "production": ["PRICE = 100\n"]}
+    assert found == {
+        "branch": ["PRICE = 1\n"],
+        "cache of branches": ["PRICE = 2\n"],
+        "production": ["PRICE = 100\n"],
+    }
     bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
 
 
