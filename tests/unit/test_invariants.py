@@ -90,6 +90,8 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def housekeeping(self) -> None:
         self.world.finish()
+        self.world.tell_of_ended_runs()
+        assert not self.world.tell_of_ended_runs(), "people are told once"
 
     @rule()
     def let_it_run(self) -> None:
@@ -178,6 +180,10 @@ class Deliveries(RuleBasedStateMachine):
     @rule(answers=st.booleans())
     def login_service(self, *, answers: bool) -> None:
         self.world.project = told(self.world.project, members() if answers else Membership(known=False))
+
+    @rule(pick=picks, state=st.sampled_from(["success", "failed"]))
+    def mark_run(self, pick: int, state: str) -> None:
+        self.world.mark_run(self.feature(pick), state)
 
     @rule(days=st.sampled_from([0.01, 1.1, 15]))
     def time_passes(self, days: float) -> None:
