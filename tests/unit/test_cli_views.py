@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from feature_delivery.cli.status_view import explanation, feature_view, next_command, overview, steps_table
+from feature_delivery.cli.status_view import explanation, feature_view, next_command, overview, steps_table, took
 from feature_delivery.domain.process import PROCESS
 
 
@@ -100,6 +100,17 @@ def test_both_verdicts_are_named() -> None:
     named = next_command(feature(gate=gate_at("production.wait_for_verdict")))
     assert "feature-delivery keep SHOP-1" in named
     assert "feature-delivery rollback SHOP-1" in named
+
+
+def test_a_step_that_a_later_attempt_repeats_did_not_take_the_time_between_the_attempts() -> None:
+    def ran(began: str, ended: str | None) -> dict[str, Any]:
+        return {"started": f"2026-01-01T{began}Z", "ended": ended and f"2026-01-01T{ended}Z"}
+
+    reserved, provisioned = ran("09:00:00", "09:00:01"), ran("11:00:00", "11:00:02.5")
+    assert took([reserved, provisioned]) == "3.5 s"
+    assert took([ran("09:00:00", "09:00:09"), ran("09:00:01", "09:00:05")]) == "9.0 s"
+    assert took([reserved, ran("11:00:00", None)]) == "1.0 s"
+    assert took([ran("09:00:09", "09:00:00")]) == took([]) == ""
 
 
 def test_words_from_outside_are_no_markup() -> None:

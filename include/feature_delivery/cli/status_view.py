@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from feature_delivery.domain.spans import covered_seconds
+
 MARKS = {
     "done": ("✓", "green"),
     "running": ("▶", "cyan"),
@@ -133,12 +135,9 @@ def row_state(steps: Iterable[dict[str, Any]]) -> str:
 
 
 def took(steps: Iterable[dict[str, Any]]) -> str:
-    """Return how long the row has taken, from its first start to its last end."""
-    begun = [moment(step["started"]) for step in steps if step["started"]]
-    ended = [moment(step["ended"]) for step in steps if step["ended"]]
-    if not begun or not ended or max(ended) < min(begun):
-        return ""
-    return f"{(max(ended) - min(begun)).total_seconds():.1f} s"
+    """Return how long the row's steps have taken; an attempt that goes back repeats some of a row and not others."""
+    over = [(moment(s["started"]), moment(s["ended"])) for s in steps if s["started"] and s["ended"]]
+    return f"{covered_seconds(over):.1f} s" if any(begin <= end for begin, end in over) else ""
 
 
 def moment(text: str) -> datetime:

@@ -282,7 +282,11 @@ def feature_in(unit: WebUnit, project: ProjectConfig, key: str) -> Feature:
     """
     feature = unit.books.feature(ProjectName(project.name), feature_key(key))
     if feature is None:
-        raise NotFound(f"{project.name} has no feature {key[:40]!r} under delivery. Start it first.")
+        branches = project.branches
+        raise NotFound(
+            f"{project.name} has no feature {key[:40]!r} under delivery. Start it first: push a commit that "
+            f"{branches.production} does not have to {branches.feature_prefix}{key}-…, or start it by its key."
+        )
     return feature
 
 
