@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from feature_delivery.cli.status_view import explanation, feature_view, next_command, overview, steps_table, took
+from feature_delivery.cli.status_view import (
+    audit_table,
+    explanation,
+    feature_view,
+    next_command,
+    overview,
+    steps_table,
+    took,
+)
 from feature_delivery.domain.process import PROCESS
 
 
@@ -125,6 +133,27 @@ def test_a_title_that_is_only_the_key_is_not_said_twice() -> None:
 
 def test_no_feature_is_said_in_words() -> None:
     assert "feature-delivery start" in shown(overview([]))
+
+
+def test_a_list_of_decisions_loses_nothing_on_a_narrow_terminal() -> None:
+    one = {
+        "when": "2026-01-01T10:00:00.5Z",
+        "key": "SHOP-1",
+        "gate": "production.wait_for_verdict",
+        "who": "root",
+        "role": "manager and operator",
+        "kind": "roll_back",
+        "accepted": True,
+        "comment": "Too dear",
+        "reason": "",
+        "commit": "f63d008657" * 4,
+        "way": "break-glass",
+        "address": "127.0.0.1",
+    }
+    said = shown(audit_table([one]), width=80)
+    assert "…" not in said
+    assert "2026-01-01" in said
+    assert "10:00:00" in said
 
 
 def test_an_explanation_names_feature_tests_and_sign_offs() -> None:
