@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from feature_delivery.cli.shop import Shop
     from feature_delivery.cli.up import Running
 
-Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The first port to try for Airflow.")]
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port",
+        min=1,
+        max=65535,
+        help="The first port to try for Airflow; a home keeps the one it had while that is free.",
+    ),
+]
 Database = Annotated[
     str, typer.Option("--database", help="SQLAlchemy address of a PostgreSQL; the embedded one when left out.")
 ]
