@@ -41,6 +41,7 @@ ON_A_STAGE: Table = {
     "store": {"rounds": ROUNDS},
     "webhooks": {"number": attrgetter("webhooks")},
     "board": {"rounds": ROUNDS},
+    "streams": {"number": attrgetter("boards")},
     "waiting": {"rounds": ROUNDS, "levels": lambda asked: sorted(asked.waiting), "real": attrgetter("real")},
 }
 """On one running instance; the one that fills its tables is the last."""
@@ -77,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--waiting", type=int, nargs="+", default=[100, 300, 1000], help="features that wait")
     parser.add_argument("--real", type=int, default=100, help="how many of these are brought there by real tasks")
     parser.add_argument("--webhooks", type=int, default=1000, help="webhooks in the burst")
+    parser.add_argument("--boards", type=int, default=100, help="how many boards `streams` keeps open")
     parser.add_argument("--deliveries", type=int, default=50, help="how many `load` carries at once")
     parser.add_argument("--port", type=int, default=8480, help="the first port to try for Airflow")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")

@@ -20,6 +20,7 @@ from feature_delivery.domain.process import Step, Who
 from feature_delivery.domain.project import HostConfig
 from feature_delivery.ports.git_host import RequestComment
 from feature_delivery.services.control.comments import hear
+from feature_delivery.web import hardening
 from feature_delivery.web.guard import HEADERS
 from tests.support.cooperation import bring
 from tests.support.web_app import Shop, serve
@@ -127,19 +128,45 @@ def test_the_proxy_lets_in_what_people_and_hosts_ask_and_nothing_else() -> None:
     assert "max_size 40MB" in PROXY
 
 
-def test_the_proxy_puts_on_airflows_pages_what_airflow_does_not() -> None:
+def test_the_proxy_says_on_every_page_what_the_api_server_says() -> None:
     block = PROXY[PROXY.index("header {") : PROXY.index("request_body")]
-    for wanted in (
-        'Strict-Transport-Security "max-age=31536000; includeSubDomains"',
-        "X-Content-Type-Options nosniff",
-        "Referrer-Policy same-origin",
-        "frame-ancestors 'self'",
-        "?Content-Security-Policy",
-        "-Server",
-        "header @data ?Cache-Control no-store",
+    said = re.findall(r'^\t+(?:header @data )?\??([A-Z][\w-]+) (?:"([^"]*)"|(\S+))$', block, re.MULTILINE)
+    wanted = hardening.HEADERS | hardening.SECURE | hardening.UNKEPT
+    assert {name: quoted or plain for name, quoted, plain in said} == wanted
+    data = re.search(r"@data path (.*)", block)
+    assert data is not None
+    assert set(data[1].split()) == {f"{path}*" for path in (*hardening.DATA, "/feature-delivery/")}
+    assert "?Content-Security-Policy" in block, "what the board says of itself stands"
+    assert "-Server" in block
+
+
+def test_airflows_own_pages_are_framed_and_sniffed_by_nobody_whatever_is_in_front(airflow: Shop) -> None:
+    """By Airflow's whole server, with no proxy; what ours say themselves stands, and nothing is said twice."""
+    person = airflow.person("max")
+    for client, path, code in (
+        (airflow.nobody, "/", 200),
+        (airflow.nobody, "/dags/feature_delivery_shop", 200),
+        (airflow.nobody, "/auth/login", 200),
+        (airflow.nobody, "/api/v2/dags", 401),
+        (person, "/api/v2/dags", 200),
+        (person, "/ui/config", 200),
+        (person, "/api/v2/nothing", 404),
+        (person, "/feature-delivery/board/", 200),
+        (airflow.nobody, "/feature-delivery/health", 200),
     ):
-        assert wanted in block
-    assert "unsafe" not in block
+        answer = client.get(path, follow_redirects=False)
+        names = [name.lower() for name, _ in answer.headers.multi_items() if name.lower() != "set-cookie"]
+        assert answer.status_code == code, path
+        assert len(names) == len(set(names)), f"{path} says something twice: {names}"
+        own = path.startswith("/feature-delivery/")
+        wanted = hardening.HEADERS | (hardening.UNKEPT if path.startswith(hardening.DATA) else {})
+        found = {name: answer.headers[name] for name in wanted if not (own and name.startswith("Content"))}
+        assert found == {name: wanted[name] for name in found}, path
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"] or not own, "its own, stricter one"
+        assert "Strict-Transport-Security" not in answer.headers, "nobody came by https"
+    for said, secure in (("https", True), ("https, http", True), ("http", False)):
+        answer = airflow.nobody.get("/", headers={"X-Forwarded-Proto": said})
+        assert ("Strict-Transport-Security" in answer.headers) is secure, said
 
 
 def test_a_shop_that_leads_elsewhere_is_not_followed() -> None:

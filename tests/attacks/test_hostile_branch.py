@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -22,15 +23,13 @@ from feature_delivery.adapters.platforms.local.settings import Limits
 from feature_delivery.bootstrap import tools
 from feature_delivery.bootstrap.project_file import parse_project
 from feature_delivery.domain.errors import Misconfigured, Refused
-from feature_delivery.domain.suites import SuiteReport
 from feature_delivery.ports.platform import Release
 from tests import shops
-from tests.local_bench import PRODUCTION, PROJECT, Bench, reference
+from tests.attacks.hostile import OPEN, attack
+from tests.local_bench import PRODUCTION, PROJECT, Bench, get, reference
 from tests.support.web_app import PROJECT_FILE
 
 CANARY = "canary-4d1f0c"
-OPEN = "def opens(path, mode='r'):\n    try:\n        return open(path, mode).read(100) or 'empty'\n"
-OPEN += "    except OSError as error:\n        return type(error).__name__\n"
 
 pytestmark = pytest.mark.skipif(
     fence.version() < 1, reason="This kernel has no Landlock: nothing fences the code of a branch in here."
@@ -69,18 +68,6 @@ def tight(bench: Bench) -> LocalPlatform:
     """The same environments, with limits that are soon reached."""
     limits = Limits(memory_bytes=200 << 20, processes=60, file_bytes=1 << 20, ports=((443, 443), (9418, 9420)))
     return LocalPlatform(replace(bench.platform.settings, limits=limits))
-
-
-def attack(
-    bench: Bench, release: Release, script: str, *, platform: LocalPlatform | None = None
-) -> tuple[SuiteReport, str]:
-    """Run a script as a branch's test suite; returns what it printed as well."""
-    suite = shops.suite(OPEN + script, junit=None, seconds=30)
-    at = len(bench.said)
-    report = (platform or bench.platform).run_suite(
-        reference(), name="unit", suite=suite, release=release, variables={}, say=bench.say
-    )
-    return report, "\n".join(bench.said[at:])
 
 
 def test_its_environment_has_no_variable_of_ours(bench: Bench, release: Release) -> None:
@@ -181,13 +168,62 @@ for pid in {[victim.pid, os.getpid(), *servers]!r}:
         victim.wait()
 
 
-def test_what_it_writes_into_its_packages_changes_no_cache_and_no_other_environment(bench: Bench) -> None:
-    """Linked files would be one file everywhere."""
-    copies = bench.platform.settings.uv_cache
-    install = (("python", "-c", "import os; print(os.environ['UV_LINK_MODE'], os.environ['UV_CACHE_DIR'])"),)
-    at = len(bench.said)
-    bench.platform.deploy(reference(), shops.release("installs", install=install), say=bench.say)
-    assert f"copy {copies}" in bench.said[at:]
+def _wheel(folder: Path) -> None:
+    """Write the wheel of a package whose one module says what everything costs."""
+    folder.mkdir()
+    about = "pricelist-1.0.dist-info/"
+    files = {
+        "pricelist.py": "PRICE = 100\n",
+        f"{about}METADATA": "Metadata-Version: 2.1\nName: pricelist\nVersion: 1.0\n",
+        f"{about}WHEEL": "Wheel-Version: 1.0\nGenerator: us\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{about}RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{about}RECORD"))
+    with zipfile.ZipFile(folder / "pricelist-1.0-py3-none-any.whl", "w") as made:
+        for name, text in files.items():
+            made.writestr(name, text)
+
+
+def test_what_it_writes_into_its_packages_changes_no_cache_and_no_other_environment(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """One wheel, installed by uv for both: linked files would be one file everywhere, a cache for both one package.
+
+    Its install fills its cache with what it likes, and uv takes from a cache what is there.
+    """
+    _wheel(tmp_path / "wheels")
+    offline = {"UV_FIND_LINKS": str(tmp_path / "wheels"), "UV_NO_INDEX": "1", "UV_OFFLINE": "1"}
+    cache = tmp_path / "cache"
+    platform = LocalPlatform(replace(bench.platform.settings, uv_cache=cache, install_variables=offline))
+    install, linked = (("uv", "pip", "install", "--quiet", "pricelist"),), {"UV_LINK_MODE": "hardlink"}
+    poison = (
+        "import os, pathlib\n"
+        "for one in pathlib.Path(os.environ['UV_CACHE_DIR']).rglob('pricelist.py'):\n"
+        "    one.write_text('PRICE = 2\\n')\n"
+        f"try:\n    pathlib.Path({str(cache / 'poison')!r}).touch()\n"
+        "except OSError as error:\n    print(error)\n"
+        "else:\n    raise SystemExit('It may write to the cache of production.')"
+    )
+    # It asks for links in its own delivery.yaml, too.
+    release = shops.release("spoils", install=(*install, ("python", "-c", poison)), variables=linked)
+    platform.deploy(reference(), release, say=bench.say)
+    spoil = "import pricelist, pathlib\npathlib.Path(pricelist.__file__).write_text('PRICE = 1\\n')\nprint('spoilt')\n"
+    spoil += f"print(opens({str(cache)!r}), opens({str(cache / 'spoilt')!r}, 'w'))"
+    report, said = attack(bench, release, spoil, platform=platform)
+    assert (report.problem, said.split()) == ("", ["spoilt", "PermissionError", "PermissionError"])
+    platform.deploy(PRODUCTION, shops.release("buys", install=install), say=bench.say)
+    found = {
+        place: [one.read_text() for one in directory.rglob("pricelist.py")]
+        for place, directory in (
+            ("branch", bench.directory()),
+            ("cache of branches", cache / "branches"),
+            ("production", bench.directory("production")),
+        )
+    }
+    assert found == {
+        "branch": ["PRICE = 1\n"],
+        "cache of branches": ["PRICE = 2\n"],
+        "production": ["PRICE = 100\n"],
+    }
     bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
 
 
@@ -354,26 +390,34 @@ def _is_of_a_suite(process: psutil.Process, root: Path) -> bool:
     return str(root) in marks.get(MARK_HOME, "") and marks.get(MARK_ROLE, "").startswith("suite:")
 
 
-def test_the_ledgers_address_is_nowhere_for_it_and_its_door_wants_a_token(bench: Bench, release: Release) -> None:
-    """The network of this machine is open to it; what listens there asks who comes."""
-    with closing(socket.socket()) as door:
-        door.bind(("127.0.0.1", 0))
-        door.listen()
-        script = f"""
-import socket, subprocess
-socket.create_connection({door.getsockname()!r}, 5).close(); print("reached")
-seen = subprocess.run("cat /proc/[0-9]*/cmdline", shell=True, capture_output=True, text=True).stdout
-print({CANARY[::-1]!r}[::-1] in seen)
+CURIOUS = """
+import os
+def look(path):
+    try: return str(os.listdir(path)) if os.path.isdir(path) else open(path).read(100)
+    except OSError as error: return type(error).__name__
 """
-        _, said = attack(bench, release, script)
-    assert said.split() == ["reached", "False"], "no process list shows a secret"
 
 
 def test_a_shop_in_production_is_fenced_in_like_any_other(bench: Bench) -> None:
+    """It is asked by whoever finds a hole in it, while it serves: what it may see is its own data."""
+    peeks = 'if self.path.startswith("/look"): body = look(self.path[5:]).encode()\n        elif self.path == "/env"'
+    curious = CURIOUS + shops.SHOP.replace('if self.path == "/env"', peeks)
+    bench.platform.deploy(PRODUCTION, shops.release("curious", {"shop.py": curious}), say=bench.say)
     servers = [process for process in bench.servers() if "production" in process.cwd()]
     assert servers
-    status = [Path(f"/proc/{process.pid}/status").read_text() for process in servers]
-    assert all("NoNewPrivs:\t1" in text for text in status)
+    assert all("NoNewPrivs:\t1" in Path(f"/proc/{process.pid}/status").read_text() for process in servers)
+    serving, home, other = bench.platform.status(PRODUCTION), bench.root.parent, bench.directory()
+    assert serving is not None
+    address = serving.address
+    (other / "data" / "orders.txt").write_text(CANARY)
+    closed = [home, home / "secrets.json", bench.root, bench.directory("production") / "environment.json"]
+    closed += [other, other / "data", other / "data" / "orders.txt", other / "environment.json"]
+    closed += [Path(f"/proc/{os.getpid()}/environ")]
+    assert {str(path): get(address, f"/look{path}") for path in closed} == {
+        str(path): "PermissionError" for path in closed
+    }
+    assert get(address, f"/look{bench.directory('production') / 'data' / 'orders.txt'}") == CANARY
+    assert CANARY not in get(address, "/env")
 
 
 def test_a_misspelt_wish_for_the_fence_opens_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from airflow import settings as airflow_settings
 from airflow.api_fastapi.execution_api.app import _jwt_generator, create_task_execution_api_app
 from airflow.models.hitl import HITLDetail
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
+from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.domain.people import SIGN_OFFS
 from feature_delivery.domain.process import TEARDOWNS, Step
 from feature_delivery.domain.proofs import HEADER
 from feature_delivery.domain.records import now
-from feature_delivery.web import logins, rounds
+from feature_delivery.web import logins, plugin, rounds
+from feature_delivery.web.board import csrf
 from feature_delivery.web.monitoring import LedgerCollector
 from feature_delivery.web.transaction import begin, session
+from tests import shops
+from tests.attacks.hostile import attack
+from tests.local_bench import PROJECT, Bench, reference
 from tests.support.web_app import DAG, PROOF, TOKEN, Shop, serve
 
 PREFIX = "/feature-delivery"
@@ -129,26 +140,148 @@ def test_a_run_started_in_airflow_by_nobody_of_the_project_carries_nothing(
     assert [event["person"] for event in feature(airflow, "SHOP-901")["events"]][:1] == ["olga"]
 
 
+BODIES = {
+    "/projects/{project}/features/{key}/decisions": {"gate": "start", "kind": "approve"},
+    "/projects/{project}/features/{key}/override": {"gate": "start", "reason": "I may do anything"},
+}
+"""What is said on routes where everybody is heard, and a refusal kept; elsewhere nobody is heard out."""
+
+NOT_FOR_PEOPLE = {
+    "/tasks/": "tasks show the task token, and which of them they are",
+    "/webhooks/{project}": "hosts sign what they tell",
+    "/slack/interactions": "Slack signs what it tells",
+}
+
+
+def changing(app: Any, below: str = "") -> Iterator[str]:
+    """The paths of all routes that change something, in the apps that are mounted, too."""
+    for route in app.routes:
+        match route:
+            case Mount(app=StaticFiles()):
+                continue
+            case Mount(app=inner):
+                yield from changing(getattr(inner, "_app", inner), below + route.path)
+            case Route(methods=methods):
+                if set(methods or ()) - {"GET", "HEAD", "OPTIONS"}:
+                    assert methods == {"POST"}, f"{route.path}: this test only knows how to POST"
+                    yield below + route.path
+            case _:
+                pytest.fail(f"{route} is neither a route nor a mounted app: say here how to try it")
+
+
 def test_an_op_of_airflow_who_is_nobody_in_the_project_decides_and_changes_nothing(
     airflow: Shop, mallory: httpx.Client, key: str
 ) -> None:
-    project, one = f"{PREFIX}/projects/shop", f"{PREFIX}/projects/shop/features/{key}"
-    asked: list[tuple[str, dict[str, Any]]] = [
-        (f"{one}/decisions", {"gate": "start", "kind": "approve"}),
-        (f"{one}/override", {"gate": "start", "reason": "I may do anything"}),
-        (f"{one}/cancel", {"reason": "mine"}),
-        (f"{project}/features", {"key": "SHOP-999"}),
-        (f"{project}/adopt", {"commit": "f" * 40}),
-        (f"{project}/lock/break", {"reason": "mine"}),
-        (f"{project}/issues", {"key": "SHOP-999", "title": "x"}),
-        (f"{project}/requests", {"source": "feature/SHOP-1"}),
-        (f"{PREFIX}/webhooks/shop/deliveries/1/replay", {}),
+    """Every route that there is, but those that are no people's: a new one is tried, too."""
+    said = {"gate": "start", "kind": "approve", "reason": "I may do anything", "token": csrf.token("mallory")}
+    here = {"Origin": airflow.address, "Sec-Fetch-Site": "same-origin"}
+    filled = {"project": "shop", "key": key, "number": "1", "delivery": "1"}
+    tried, left_out, refused = dict[str, tuple[int, str]](), set[str](), dict[str, int]()
+    for path in changing(plugin.apps()[0]["app"]):
+        address = PREFIX + path.format_map({**filled, "permit_id": "1"})
+        if why := next((one for one in NOT_FOR_PEOPLE if path == one or (one[-1] == "/" and path.startswith(one))), ""):
+            left_out.add(why)
+            refused[path] = mallory.post(address, json={}).status_code
+        elif path.startswith("/board/"):
+            answer = mallory.post(address, data=said, headers=here)
+            tried[path] = (answer.status_code, answer.text)
+        else:
+            answer = mallory.post(address, json=BODIES.get(path, {}))
+            tried[path] = (answer.status_code, answer.text)
+    assert len(tried) >= 18
+    assert left_out == set(NOT_FOR_PEOPLE)
+    assert {path: code for path, code in refused.items() if code != 401} == {}, NOT_FOR_PEOPLE
+    wrong = {
+        path: answer for path, answer in tried.items() if answer[0] not in {403, 409} or "nobody of" not in answer[1]
+    }
+    assert wrong == {}, "name what such a route wants in BODIES, and let it ask for a person of the project"
+    found = feature(airflow, key)
+    assert (found["state"], found["gate"]["step"]) == ("active", "intake.wait_for_start")
+    assert [d["accepted"] for d in found["decisions"]] == [False] * 4, "what was tried is kept"
+
+
+SEARCH = """
+import json, os
+needles = {name: word[::-1] for name, word in json.loads(TURNED).items()}  # else it would find itself
+found, read = [], 0
+def look(where, body):
+    found.extend((name, where) for name, word in needles.items() if word in body)
+look("environment", str(dict(os.environ)))
+data = os.environ["DATA_DIR"]
+open(data + "/planted", "w").write(needles["planted"])
+def files():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        yield f"/proc/{pid}/cmdline"
+        yield f"/proc/{pid}/environ"
+    for top in ("/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var", *above):
+        for folder, _, names in os.walk(top):
+            yield from (os.path.join(folder, name) for name in names)
+above = [os.environ["HOME"], data, os.environ["TMPDIR"], os.environ["VIRTUAL_ENV"], os.getcwd()]
+for _ in range(4): above.append(os.path.dirname(above[-1]))
+for path in dict.fromkeys(files()):
+    try:
+        if os.path.isfile(path) and os.path.getsize(path) < 1_000_000:
+            look(path, open(path, errors="replace").read())
+            read += 1
+    except OSError:
+        continue
+print(json.dumps({"found": sorted(set(found)), "read": read}))
+"""
+KNOCK = """
+import urllib.error, urllib.request
+def knock(path, body, headers):
+    headers = {**headers, "Content-Type": "application/json"}
+    asked = urllib.request.Request(door + path, json.dumps(body).encode(), headers)
+    try: return urllib.request.urlopen(asked, timeout=20).status
+    except urllib.error.HTTPError as error: return error.code
+answers = [[path, knock(path, body, headers)] for path in paths for headers in shown]
+print(json.dumps({"knocked": len(answers), "open": [one for one in answers if one[1] != 401][:10]}))
+"""
+
+
+@pytest.mark.skipif(fence.version() < 1, reason="This kernel has no Landlock: nothing fences the code of a branch in.")
+def test_a_branch_finds_the_ledgers_address_nowhere_and_its_door_wants_a_token(
+    airflow: Shop, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that a worker knows is there, in variables and in the instance's files; the network is open to a branch.
+
+    It is given what anybody can read in Airflow's pages: the ids of a task that runs. It may guess the port.
+    """
+    address = airflow.address + PREFIX
+    database = airflow_settings.engine.url.render_as_string(hide_password=False)
+    needles = {"the door": address, "the ledger": database, "the token": TOKEN, "planted": "here-it-is"}
+    home = tmp_path / "instance"
+    home.mkdir()
+    (home / "secrets.json").write_text(json.dumps(needles))
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", database)
+    monkeypatch.setenv("AIRFLOW_CONN_FEATURE_DELIVERY", json.dumps({"host": address, "password": TOKEN}))
+    monkeypatch.setenv("FEATURE_DELIVERY_HOME", str(home))
+    airflow.set(Step.WAIT_FOR_START, "running", run_id=key)
+    claim = airflow.claim(Step.WAIT_FOR_START, run_id=key)
+    filled = {"project": "shop", "permit_id": "1"}
+    paths = [path.format_map(filled) for path in changing(plugin.apps()[0]["app"]) if path.startswith("/tasks/")]
+    shown = [
+        {},
+        *({"Authorization": said, HEADER: "guessed"} for said in ("Bearer guessed", "Bearer", "Basic Z3Vlc3M6")),
     ]
-    for path, body in asked:
-        answer = mallory.post(path, json=body)
-        assert (answer.status_code, "nobody of shop" in answer.json()["message"]) == (403, True), path
-    assert feature(airflow, key)["gate"]["step"] == "intake.wait_for_start"
-    assert [d["accepted"] for d in feature(airflow, key)["decisions"]] == [False, False], "what was tried is kept"
+    given = {"paths": paths, "shown": shown, "body": {**claim, "task": claim, "event": None}}
+    script = f"TURNED = {json.dumps({name: word[::-1] for name, word in needles.items()})!r}\n{SEARCH}"
+    script += f"door = {address[::-1]!r}[::-1]\nglobals().update(json.loads({json.dumps(given)!r}))\n{KNOCK}"
+    bench = Bench(home / "environments")
+    bench.platform.provision(reference())
+    try:
+        bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+        report, said = attack(bench, shops.release("one"), script)
+    finally:
+        bench.platform.stop_all(PROJECT)
+    assert report.problem == "", said
+    searched, knocked = map(json.loads, said.splitlines())
+    assert searched["found"] == [["planted", str(bench.directory() / "data" / "planted")]]
+    assert searched["read"] > 20, "it has searched"
+    assert knocked == {"knocked": 4 * len(paths), "open": []}, "every door of the tasks' asks for the token"
+    assert len(paths) > 10
+    assert feature(airflow, key)["gate"]["step"] == Step.WAIT_FOR_START
+    assert not airflow.gate(Step.WAIT_FOR_START, run_id=key)["outcome"], "who has it is let in, with the very ids"
 
 
 def test_a_viewer_of_airflow_reads_and_no_more(airflow: Shop, key: str) -> None:

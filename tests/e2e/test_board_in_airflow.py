@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from feature_delivery.web import hardening
 from tests.support.delivering import DAG, DeliveringShop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -59,8 +60,17 @@ def test_a_gate_is_decided_on_the_board_within_airflows_pages(shop: DeliveringSh
     # A log link leaves the frame for Airflow's own page; there, the run has its feature as a tab.
     board.locator(".station").filter(has_text="Create the branch").get_by_role("link", name="log").click()
     expect(page).to_have_url(re.compile(f"/dags/{DAG}/runs/{key}/tasks/intake.create_branch"))
-    page.goto(f"{shop.now.instance.address}/dags/{DAG}/runs/{key}")
+    answer = page.goto(f"{shop.now.instance.address}/dags/{DAG}/runs/{key}")
+    assert answer is not None
+    assert answer.headers["content-security-policy"] == hardening.HEADERS["Content-Security-Policy"]
     page.get_by_role("link", name="Feature", exact=True).click()
     feature = page.frame_locator("iframe[title=Feature]")
     expect(feature.get_by_role("heading", level=1)).to_contain_text(key)
     assert wrong == []
+
+    # A page from elsewhere shows Airflow's in no frame.
+    foreign, refused = page.context.new_page(), list[str]()
+    foreign.on("console", lambda said: refused.append(said.text) if "frame-ancestors" in said.text else None)
+    foreign.set_content(f"<iframe src='{shop.now.instance.address}/'></iframe>")
+    expect(foreign.locator("iframe")).to_be_visible()
+    assert refused

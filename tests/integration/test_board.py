@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
+import math
 import re
 import threading
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from sqlalchemy import event
 from feature_delivery.domain import records
 from feature_delivery.domain.names import PersonName, ProjectName, feature_key
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Decision, now, system_time
+from feature_delivery.domain.records import Decision, Event, now, system_time
 from feature_delivery.web import workers
 from feature_delivery.web.board import csrf, pulse
 from feature_delivery.web.transaction import begin, session
@@ -302,6 +304,31 @@ def test_many_open_pages_cost_one_small_query_a_beat(busy: Shop, rita: httpx.Cli
 def test_who_comes_when_too_many_pages_are_open_is_told_so(rita: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "LISTENERS_LIMIT", 0)
     assert "event: full" in rita.get("/changes").text
+
+
+@pytest.mark.usefixtures("busy")
+def test_changes_that_come_faster_than_cards_should_be_read_are_read_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def beat() -> str:
+        with pulse.pulse.listening():
+            pulse.pulse.beat()
+        return pulse.pulse.revision
+
+    monkeypatch.setattr(pulse, "SHARE", 1e-9)  # a rest of days
+    monkeypatch.setattr(pulse.pulse, "told_at", -math.inf)
+    monkeypatch.setattr(pulse.pulse, "revision", "before")
+    monkeypatch.setattr(pulse.snapshots, "_rests_until", -math.inf)
+    pulse.snapshots.forget()
+    old = pulse.snapshots.get()
+    with begin() as unit:
+        unit.books.add(Event(project=ProjectName("shop"), feature_id=None, kind="bench", text="Something."))
+    assert pulse.snapshots.get() is old
+    assert asyncio.run(beat()) == "before", "told now, pages would get the old cards"
+    monkeypatch.setattr(pulse.snapshots, "_rests_until", -math.inf)
+    told = asyncio.run(beat())
+    assert told not in {"before", old.revision}
+    assert pulse.snapshots.get().revision == told, "cards from before the word are never shown after it"
 
 
 def test_a_stream_ends_by_itself(rita: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import now
 from feature_delivery.ports.runs import RunRef
-from feature_delivery.web import logins, plugin
+from feature_delivery.web import hardening, logins, plugin
 from feature_delivery.web.transaction import begin
 from tests.support.web_app import Shop, eventually, whole_airflow
 
@@ -85,6 +85,40 @@ def test_what_is_asked_of_airflow_is_seen_whatever_path_it_is_reached_at(
     ask(plugin.AfterHands(refuse), "/api/v2/dags/feature_delivery_shop/clearTaskInstances")
     ask(plugin.AfterHands(refuse), "/elsewhere/api/v2/dags/")
     assert seen == ["max", "shelf"]
+
+
+def test_a_stream_passes_what_hardens_answers_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part is there before the next one is made; at an https address, every answer says so."""
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://deliveries.test")
+
+    async def play() -> list[Message]:
+        seen, got = list[Message](), asyncio.Event()
+
+        async def stream(_scope: Scope, _receive: Receive, send: Send) -> None:
+            headers = [(b"content-type", b"text/event-stream"), (b"content-security-policy", b"default-src 'none'")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            for number in range(3):
+                got.clear()
+                await send({"type": "http.response.body", "body": b"data: %d" % number, "more_body": True})
+                await asyncio.wait_for(got.wait(), 5)
+
+        async def send(message: Message) -> None:
+            seen.append(message)
+            got.set()
+
+        async def receive() -> Message:
+            raise AssertionError("nothing is read")
+
+        scope = {"type": "http", "method": "GET", "path": "/board/changes", "root_path": "", "headers": []}
+        await hardening.OnEveryAnswer(stream)(scope, receive, send)
+        return seen
+
+    start, *parts = asyncio.run(play())
+    assert [part["body"] for part in parts] == [b"data: 0", b"data: 1", b"data: 2"]
+    names = [name for name, _ in start["headers"]]
+    assert len(names) == len(set(names))
+    assert dict(start["headers"])[b"content-security-policy"] == b"default-src 'none'"
+    assert b"strict-transport-security" in names
 
 
 def test_other_processes_pay_nothing_for_the_plugin() -> None:

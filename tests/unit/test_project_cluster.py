@@ -123,6 +123,10 @@ def test_a_whole_part_arrives_whole() -> None:
             ("image:", f"manifests: k\n  service: w\n  ingress: {{{HOST}, tls_secret: x, tls_from: y}}\n  image:"),
             "is not for 'manifests'",
         ),
+        (
+            ("image:", f"secrets: [x]\n  secrets_from: t\n  ingress: {{{HOST}, tls_secret: x, tls_from: y}}\n  image:"),
+            "a branch would read the key",
+        ),
         (("image:", f"ingress: {{{HOST}, annotations: {{'a b': x}}}}\n  image:"), "platform.ingress.annotations"),
         (("image:", "services: {Postgres: {image: p, port: 1}}\n  image:"), "field 'platform.services.Postgres"),
         (("image:", "services: {p: {image: p, port: 0}}\n  image:"), "field 'platform.services.p.port'"),

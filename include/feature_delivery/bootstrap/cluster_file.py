@@ -196,25 +196,10 @@ class KubernetesPart(Strict):
             raise ValueError("'runtime' needs a 'clone_image' that holds git and sh")
         if self.build and not self.image:
             raise ValueError("'build' makes an 'image'; name that, too")
-        if self.secrets and self.secrets_from in {"", self.production.namespace}:
-            raise ValueError(
-                "'secrets' are given to the code of branches, too: name as 'secrets_from' a namespace that holds them "
-                "for test systems, never production's"
-            )
-        if self.manifests and self.ingress is not None and self.ingress.tls_from:
-            raise ValueError("'ingress.tls_from' is not for 'manifests': a branch could read the key in its namespace")
-        if self.manifests and self.runtime and self.git_secret:
-            raise ValueError(
-                "'git_secret' is not for 'manifests': a branch could read the login in its namespace; have an 'image' "
-                "built for each commit instead of 'runtime'"
-            )
-        if self.manifests and self.pull_secret and self.secrets_from in {"", self.production.namespace}:
-            raise ValueError(
-                "with 'manifests' a branch could read the 'pull_secret' in its namespace: name as 'secrets_from' "
-                "another namespace than production's, with a login there that may only pull"
-            )
         if bool(self.manifests) != bool(self.service):
             raise ValueError("'manifests' and 'service' go together: the shop's own objects, and where it answers")
+        if exposed := self.value().exposed:
+            raise ValueError(exposed)
         return self
 
     def value(self) -> ClusterConfig:

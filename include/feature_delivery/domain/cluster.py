@@ -143,3 +143,35 @@ class ClusterConfig:
         if self.ingress is not None and self.ingress.tls_from:
             found[self.ingress.tls_secret] = self.ingress.tls_from
         return found
+
+    @property
+    def exposed(self) -> str:
+        """Why the code of a branch would read a Secret that is production's, or no branch's; empty: it would not.
+
+        Production itself is not concerned: what lies in its namespace is its own.
+        """
+        test_system = self.secrets_from not in {"", self.production_namespace}
+        if self.secrets and not test_system:
+            return (
+                "'secrets' are given to the code of branches, too: name as 'secrets_from' a namespace that holds them "
+                "for test systems, never production's"
+            )
+        tls_from = self.ingress.tls_from if self.ingress is not None else ""
+        if tls_from and self.ingress is not None and self.ingress.tls_secret in self.secrets:
+            return "'ingress.tls_secret' is one of 'secrets', too: a branch would read the key; leave it out there"
+        if not self.manifests:
+            return ""
+        # A pod of the shop's own manifests may mount whatever lies in its namespace.
+        if tls_from:
+            return "'ingress.tls_from' is not for 'manifests': a branch could read the key in its namespace"
+        if self.git_secret and not self.image:
+            return (
+                "'git_secret' is not for 'manifests': a branch could read the login in its namespace; have an 'image' "
+                "built for each commit instead of 'runtime'"
+            )
+        if self.pull_secret and not test_system:
+            return (
+                "with 'manifests' a branch could read the 'pull_secret' in its namespace: name as 'secrets_from' "
+                "another namespace than production's, with a login there that may only pull"
+            )
+        return ""

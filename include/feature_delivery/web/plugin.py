@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from feature_delivery.bootstrap.settings import URL_PREFIX
-from feature_delivery.web import answers, logins
+from feature_delivery.web import answers, hardening, logins
 from feature_delivery.web.app import create_app
 from feature_delivery.web.paths import path_of
 from feature_delivery.web.workers import wake
@@ -53,5 +53,6 @@ def middlewares() -> tuple[dict[str, Any], ...]:
             (AfterHands, "after hands"),
             (answers.AtAnswers, "at answers"),
             (logins.AtLogins, "at logins"),
+            (hardening.OnEveryAnswer, "on every answer"),
         )
     )

@@ -96,13 +96,30 @@ class TestWhatIsMade:
             bench.platform.provision(PROD)
 
     def test_secrets_are_copied_and_a_missing_one_is_named(self, bench: KubernetesBench) -> None:
-        with_config(bench, secrets=("payment",))
-        with pytest.raises(Misconfigured, match="'payment' in namespace 'shop-production'"):
-            bench.platform.provision(REF)
+        with_config(bench, secrets=("payment",), secrets_from="shop-test")
         secret = {"kind": "Secret", "metadata": {"name": "payment"}, "type": "Opaque", "data": {"KEY": "eA=="}}
         bench.server.store.create("secrets", PRODUCTION, secret, manager="people")
+        bench.server.namespace("shop-test")
+        with pytest.raises(Misconfigured, match="'payment' in namespace 'shop-test'"):
+            bench.platform.provision(REF)
+        bench.server.store.create("secrets", "shop-test", {**secret, "data": {"KEY": "dA=="}}, manager="people")
         bench.platform.provision(REF)
-        assert bench.server.store.get(("secrets", PLACE, "payment"))["data"] == {"KEY": "eA=="}
+        assert bench.server.store.get(("secrets", PLACE, "payment"))["data"] == {"KEY": "dA=="}
+
+    @pytest.mark.parametrize("source", ["", PRODUCTION])
+    def test_productions_secrets_are_copied_for_no_branch_whoever_made_the_configuration(
+        self, bench: KubernetesBench, source: str
+    ) -> None:
+        """The project file refuses it, too; production goes on with what lies in its own namespace."""
+        with_config(bench, secrets=("payment",), secrets_from=source)
+        secret = {"kind": "Secret", "metadata": {"name": "payment"}, "type": "Opaque", "data": {"KEY": "eA=="}}
+        bench.server.store.create("secrets", PRODUCTION, secret, manager="people")
+        with pytest.raises(Misconfigured, match="given to the code of branches, too"):
+            bench.platform.provision(REF)
+        assert {key[1] for key in bench.server.store.objects if key[0] == "secrets"} == {PRODUCTION}
+        assert ("namespaces", "", PLACE) not in bench.server.store.objects, "nothing was begun"
+        bench.platform.provision(PROD)
+        assert bench.platform.deploy(PROD, shops.release("one"), say=ignore).healthy
 
     def test_a_removed_variable_leaves_the_deployment(self, bench: KubernetesBench) -> None:
         """Whether it was created by a POST or by an apply."""

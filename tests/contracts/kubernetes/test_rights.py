@@ -34,8 +34,9 @@ def test_every_right_of_rbac_yaml_is_needed_and_no_other(server: FakeApiServer) 
     """The fake refuses what the file does not grant; what nobody needs has to be named here with its reason."""
     bench = KubernetesBench(server)
     secret = {"kind": "Secret", "metadata": {"name": "payment"}, "data": {"KEY": "eA=="}}
-    server.store.create("secrets", PRODUCTION, secret, manager="people")
-    with_config(bench, secrets=("payment",), services=SERVICES)
+    server.namespace("shop-test")
+    server.store.create("secrets", "shop-test", secret, manager="people")
+    with_config(bench, secrets=("payment",), secrets_from="shop-test", services=SERVICES)
     bad = shops.release("bad")
     bench.fates[bad.commit] = Fate("crashes", log="x")
     for ref in (REF, PROD):

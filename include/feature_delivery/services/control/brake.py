@@ -170,6 +170,8 @@ def _torn_down_in_part(unit: Unit, project: ProjectName) -> list[RunRef]:
 
 
 def _may(project: ProjectConfig, person: str, reason: str) -> Answer:
+    if person not in project.people.persons:
+        return Answer(yes=False, reason=project.stranger(person))
     operators = project.people.with_role(Who.OPERATOR)
     if person not in operators:
         who = ", ".join(operators) or "nobody"

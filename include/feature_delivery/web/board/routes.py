@@ -121,7 +121,8 @@ def board(who: ReaderDep, user: GetUserDep, asked: FiltersDep) -> Response:
 @router.get("/live")
 def board_live(who: ReaderDep, user: GetUserDep, asked: FiltersDep) -> HTMLResponse:
     """Show the part of the overview that changes."""
-    return page("overview_live.html", who, board=_overview(who, user, asked))
+    with pulse.pulse.shown():
+        return page("overview_live.html", who, board=_overview(who, user, asked))
 
 
 def _overview(who: Reader, user: object, asked: Filters) -> Overview:
@@ -247,7 +248,8 @@ def show_feature(who: ReaderDep, place: PlaceDep, said: str = "") -> Response:
 @router.get("/{project}/{key}/live")
 def feature_live(who: ReaderDep, place: PlaceDep) -> HTMLResponse:
     """Show the part of a feature's page that changes."""
-    return _feature_page(who, place, template="feature_live.html")
+    with pulse.pulse.shown():
+        return _feature_page(who, place, template="feature_live.html")
 
 
 @router.get("/{project}/{key}/changes")

@@ -43,8 +43,11 @@ def provision(place: Place) -> EnvironmentRecord:
     Raises:
         Refused: It belongs to somebody else.
         Conflict: A newer generation has written, or its name means another feature.
-        Misconfigured: Production's namespace is not there, or a Secret to copy is not.
+        Misconfigured: Production's namespace is not there, or a Secret to copy is not; or a temporary environment
+            would have a Secret that the code of a branch must not read.
     """
+    if not place.is_production and (exposed := place.settings.config.exposed):
+        raise Misconfigured(f"Did not provision {place.title}: {exposed}.")
     uid = _admit_namespace(place)
     found = place.look()
     if found is None:

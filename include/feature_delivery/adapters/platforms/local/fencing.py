@@ -64,7 +64,7 @@ def fenced(
     write = [layout.data, layout.home, layout.temporary, directory, layout.directory / release.venv]
     read = [layout.commands, *_behind(layout.commands), *_marks_above(layout.directory)]
     if installs:
-        write += [settings.uv_cache, settings.npm_cache]
+        write += [settings.uv_cache_of(layout.name), settings.npm_cache]
         read += _named_for_installs(settings, hidden)
     rules = [
         *_rules("write", [*write, *settings.fence_open]),

@@ -76,11 +76,12 @@ class Installer:
         fresh.replace(venv / MARKER)
 
     def _variables(self) -> dict[str, str]:
-        self.settings.uv_cache.mkdir(parents=True, exist_ok=True)
+        cache = self.settings.uv_cache_of(self.layout.name)
+        cache.mkdir(parents=True, exist_ok=True)
         provide_uv(self.layout)
         return {
             **variables_of_installs(),
-            "UV_CACHE_DIR": str(self.settings.uv_cache),
+            "UV_CACHE_DIR": str(cache),
             # Linked files would be one file in the cache and in every environment: a branch that writes to its own
             # would change production's.
             "UV_LINK_MODE": "copy",

@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from feature_delivery.ports.platform import EnvironmentKind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -68,7 +70,8 @@ class Settings:
         root: All environments lie below it.
         instance: Id of this installation; environments of another one are never touched.
         ports: Stable addresses are taken from here; below what the kernel hands out on its own (32768 and up).
-        uv_cache: Shared by all installs, so that only the first one of a package needs the network.
+        uv_cache: Shared by production's installs, so that only the first one of a package needs the network. Branches
+            have a part of it for theirs: uv takes what is unpacked there unseen, and they may write what they like.
         npm_cache: The same for npm: each environment has a ``$HOME`` of its own, which would be empty.
         fence: Whether the code of branches is kept from what is not theirs (``fencing.py``).
         fence_open: More places that it may read and write.
@@ -93,3 +96,7 @@ class Settings:
     drain_timeout: timedelta = timedelta(seconds=10)
     stop_timeout: timedelta = timedelta(seconds=5)
     lock_timeout: timedelta = timedelta(seconds=60)
+
+    def uv_cache_of(self, environment: str) -> Path:
+        """Return uv's cache for the installs of an environment, by its name."""
+        return self.uv_cache if environment == EnvironmentKind.PRODUCTION else self.uv_cache / "branches"
