@@ -5,9 +5,12 @@ FROM ${AIRFLOW} AS packages
 WORKDIR /tmp/package
 COPY --chown=airflow:0 pyproject.toml uv.lock README.md LICENSE ./
 COPY --chown=airflow:0 include/feature_delivery include/feature_delivery
+# What pyproject.toml offers beside the rest, by names with blanks between: docker-compose.yaml says which.
+ARG EXTRAS=celery
 # The lock says each version and hash; the package itself comes last and brings nothing. What the base has in the same
 # version is installed again: uv compiles only what it installs, and the base comes without byte code.
-RUN uv export --locked --no-dev --extra celery --no-emit-project --output-file /tmp/requirements.txt --quiet \
+RUN uv export --locked --no-dev $(for extra in ${EXTRAS}; do echo "--extra ${extra}"; done) --no-emit-project \
+        --output-file /tmp/requirements.txt --quiet \
     && uv pip install --no-cache --reinstall --compile-bytecode --require-hashes -r /tmp/requirements.txt \
     && uv pip install --no-cache --compile-bytecode --no-deps . \
     && uv pip check

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts a backup into a stack whose database is empty: scripts/restore.sh FOLDER
-# Read "Back up and restore" in docs/production.md first: the instance the backup was taken from must not run any more.
+# What it puts back does nothing until somebody says whose it is: "Back up and restore" in docs/production.md.
 set -eu
 cd "$(dirname "$0")/.."
 compose=${COMPOSE:-docker compose}
@@ -24,4 +24,12 @@ fi
 # that failed half way finds it empty and can be repeated.
 $compose run --rm -T --no-deps --entrypoint tar migrations -C /opt/airflow/state --ignore-zeros -xzf - <"$folder/state.tar.gz"
 $compose exec -T postgres pg_restore -U airflow -d airflow --no-owner --single-transaction --exit-on-error <"$folder/database.dump"
-echo "Restored. Start it with '$compose up -d'."
+cat <<END
+Restored. It does nothing until you say whose ledger it is. Has the instance of the backup ended, for good? Then this one
+takes its place:
+    $compose run --rm migrations bash -c 'airflow db migrate && feature-delivery instance adopt'
+Does it go on? Then this is a copy, which becomes an instance of its own and touches nothing of the other's:
+    $compose run --rm migrations bash -c 'airflow db migrate && feature-delivery instance fork'
+After that, start it:
+    $compose up -d
+END

@@ -130,7 +130,7 @@ def test_the_proxy_lets_in_what_people_and_hosts_ask_and_nothing_else() -> None:
 
 def test_the_proxy_says_on_every_page_what_the_api_server_says() -> None:
     block = PROXY[PROXY.index("header {") : PROXY.index("request_body")]
-    said = re.findall(r'^\t+(?:header @data )?\??([A-Z][\w-]+) (?:"([^"]*)"|(\S+))$', block, re.MULTILINE)
+    said = re.findall(r'^\t+(?:header (?:@data )?)?\??([A-Z][\w-]+) (?:"([^"]*)"|(\S+))$', block, re.MULTILINE)
     wanted = hardening.HEADERS | hardening.SECURE | hardening.UNKEPT
     assert {name: quoted or plain for name, quoted, plain in said} == wanted
     data = re.search(r"@data path (.*)", block)

@@ -106,6 +106,41 @@ def test_a_deleted_run_comes_back_and_gives_nothing_up(airflow: Shop, mallory: h
     assert any("was deleted in Airflow" in event["text"] for event in found["events"])
 
 
+def test_a_run_that_was_ended_stays_ended_and_people_are_told_once_what_they_may_do(
+    airflow: Shop, mallory: httpx.Client, key: str
+) -> None:
+    rounds.tell_of_ended_runs()  # of those of other tests
+    path, gate = f"/api/v2/dags/{DAG}/dagRuns/{key}", Step.WAIT_FOR_START
+    for step in TEARDOWNS:
+        assert mallory.patch(task(key, step), json={"new_state": "success"}).status_code == 200
+    assert mallory.patch(path, json={"state": "failed"}).json()["state"] == "failed"
+    assert [rounds.tell_of_ended_runs() for _ in range(3)] == [1, 0, 0]
+    found = feature(airflow, key)
+    assert found["gate"]["blocked"].startswith(
+        f"Its run was ended in Airflow (failed), and nothing is left to go on from {gate}"
+    )
+    assert f"feature-delivery cancel {key}" in found["gate"]["blocked"]
+    (said,) = [event["text"] for event in found["events"] if event["kind"] == "run_ended"]
+    assert said == f"{key}: {found['gate']['blocked']}"
+    assert found["gate"]["waits_for"] == found["gate"]["blocked"], "the command line and the board show it"
+    rounds.restore_runs()
+    rounds.tidy_shelf()
+    rounds.finish_gates()
+    assert mallory.get(path).json()["state"] == "failed", "nothing of ours fights with whoever ended it"
+    again = {
+        "dry_run": False,
+        "only_failed": False,
+        "task_ids": [gate.value],
+        "dag_run_id": key,
+        "reset_dag_runs": True,
+    }
+    cleared = airflow.person("olga", "op").post(f"/api/v2/dags/{DAG}/clearTaskInstances", json=again)
+    assert cleared.status_code == 200, cleared.text
+    assert rounds.tell_of_ended_runs() == 0
+    assert (feature(airflow, key)["gate"]["blocked"], mallory.get(path).json()["state"]) == ("", "queued")
+    assert not airflow.gate(gate, run_id=key)["outcome"], "it asks again"
+
+
 def test_what_is_written_into_xcoms_variables_and_state_is_read_by_nobody(
     airflow: Shop, mallory: httpx.Client, key: str
 ) -> None:

@@ -366,6 +366,25 @@ def test_a_server_that_stays_away_is_given_up_after_five_minutes_with_a_sentence
     assert timedelta(seconds=time.time) == timedelta(minutes=5)
 
 
+def test_who_has_waited_a_server_out_does_not_begin_anew_with_the_next_request(server: Server) -> None:
+    """Housekeeping asks for one project after another: an hour of waiting would keep it from the next round."""
+    server.answers = [(502, b"")]
+    time = VirtualTime()
+    with channel(server, time) as way:
+        control = HttpControl(way)
+        for tries in (60, 1, 1):
+            server.requests.clear()
+            with pytest.raises(Unavailable):
+                control.take_permit(TASK)
+            assert len(server.requests) == pytest.approx(tries, abs=tries // 4)
+        server.answers = [(200, plain(WORK))]
+        assert control.take_permit(TASK) == WORK, "it is tried once"
+        server.answers, began = [(502, b"")], time.time
+        with pytest.raises(Unavailable):
+            control.take_permit(TASK)
+    assert timedelta(seconds=time.time - began) == timedelta(minutes=5), "who was there is waited for again"
+
+
 def test_what_a_server_says_for_as_long_as_it_is_asked_is_said_in_the_end(server: Server) -> None:
     server.answers = [(503, {"error": "Unavailable", "message": "The database is away."})]
     with channel(server) as way, pytest.raises(Unavailable, match="The database is away"):

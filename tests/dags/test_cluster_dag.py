@@ -125,16 +125,16 @@ def test_a_deferral_is_no_failure_to_anybody(cluster_dag: DAG, monkeypatch: pyte
         task.execute(context)
 
 
-def test_one_projects_cluster_that_is_away_keeps_no_other_project_from_its_rounds(
-    projects: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_that_fails_keeps_a_project_from_its_rounds(projects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a control plane whose Git host is slow, nor another project's cluster, nor a fault of ours."""
     from airflow.sdk.exceptions import AirflowFailException  # noqa: PLC0415 - after Airflow's environment
 
     from feature_delivery.bootstrap import clusters  # noqa: PLC0415 - as above
     from feature_delivery.orchestration import operators  # noqa: PLC0415
     from feature_delivery.services.work import reap  # noqa: PLC0415
 
-    (projects / "other.yaml").write_text(text().replace("name: shop", "name: other", 1))
+    for name in ("other", "broken"):
+        (projects / f"{name}.yaml").write_text(text().replace("name: shop", f"name: {name}", 1))
     reaped: list[str] = []
     monkeypatch.setattr(clusters, "api_client", lambda name: SimpleNamespace(name=name))
 
@@ -144,15 +144,48 @@ def test_one_projects_cluster_that_is_away_keeps_no_other_project_from_its_round
             stays = platform_of("here").settings.destroy_timeout
             assert stays <= operators.REAPING_PATIENCE, "a namespace that does not go holds no round up: the next looks"
             raise Unavailable("the cluster is away")
+        if project == "broken":
+            raise ZeroDivisionError
         return ()
+
+    def housekeeping() -> dict[str, int]:
+        raise Unavailable("the round did not end")
 
     @contextmanager
     def link(_context: object) -> Iterator[object]:
-        yield SimpleNamespace(control=SimpleNamespace(housekeeping=dict))
+        yield SimpleNamespace(control=SimpleNamespace(housekeeping=housekeeping))
 
     monkeypatch.setattr(operators, "link", link)
     monkeypatch.setattr(reap, "reap", reaping)
     context: Any = {"ti": SimpleNamespace(try_number=1, max_tries=0)}
-    with pytest.raises(AirflowFailException, match="other: the cluster is away"):
+    with pytest.raises(AirflowFailException) as failed:
         operators.HousekeepingOperator(task_id="look_after").execute(context)
-    assert sorted(reaped) == ["other", "shop"]
+    assert sorted(reaped) == ["broken", "other", "shop"]
+    for said in (
+        "the round did not end",
+        "other: the cluster is away",
+        "broken: Could not look at",
+        "ZeroDivisionError",
+    ):
+        assert said in str(failed.value)
+
+
+def test_rounds_that_are_under_way_already_fail_nothing(projects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from feature_delivery.domain.upkeep import ROUND_UNDER_WAY  # noqa: PLC0415 - as above
+    from feature_delivery.orchestration import operators  # noqa: PLC0415
+    from feature_delivery.services.work import reap  # noqa: PLC0415
+
+    @contextmanager
+    def link(_context: object) -> Iterator[object]:
+        yield SimpleNamespace(control=SimpleNamespace(housekeeping=lambda: {ROUND_UNDER_WAY: 1}))
+
+    reaped: list[str] = []
+
+    def reaping(_control: object, project: str, *_: object, **__: object) -> tuple[str, ...]:
+        reaped.append(project)
+        return ()
+
+    monkeypatch.setattr(operators, "link", link)
+    monkeypatch.setattr(reap, "reap", reaping)
+    operators.HousekeepingOperator(task_id="look_after").execute({"ti": SimpleNamespace(try_number=1, max_tries=0)})
+    assert reaped == ["shop"]

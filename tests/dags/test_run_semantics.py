@@ -172,6 +172,33 @@ def test_a_failed_rollback_is_still_told_and_waits(run: SimulatedRun) -> None:
     assert run.parked() == {Step.WAIT_FOR_REWORK}
 
 
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_a_run_ended_by_hand_is_over_once_its_teardown_was_refused(run: SimulatedRun, state: str) -> None:
+    """Its feature is under way: nothing alive is torn down. Until then Airflow only says that it runs."""
+    from airflow.api.common import mark_tasks  # noqa: PLC0415 - as above
+    from airflow.models.serialized_dag import SerializedDagModel  # noqa: PLC0415
+
+    from feature_delivery.web.transaction import begin, session  # noqa: PLC0415
+
+    run.open = all_but(Step.WAIT_FOR_ACCEPTANCE)
+    run.go()
+    assert run.parked() == {Step.WAIT_FOR_ACCEPTANCE}
+    with session() as opened:
+        dag = SerializedDagModel.get_dag(run.dag.dag_id, session=opened)
+        mark = getattr(mark_tasks, f"set_dag_run_state_to_{state}")
+        mark(dag=dag, run_id=run.ref.run_id, commit=True, session=opened)
+    with begin() as unit:
+        assert unit.runs.end(run.ref) is None
+    run.ends = dict.fromkeys(TEARDOWNS, "failed")
+    run.go()
+    with begin() as unit:
+        end = unit.runs.end(run.ref)
+        assert unit.runs.ended(run.ref.project, [run.ref.run_id, "SHOP-2"]) == [run.ref.run_id]
+    assert end is not None
+    assert end.state == run.run_state()
+    assert not run.parked()
+
+
 def test_a_run_that_carries_no_feature_ends_as_failed(run: SimulatedRun) -> None:
     refused = {*GATES, *SETUPS, *TEARDOWNS, Step.REGISTER_FEATURE, Step.CLOSE_ISSUE}
     run.ends = dict.fromkeys(refused, "failed")

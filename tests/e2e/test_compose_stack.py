@@ -1,4 +1,4 @@
-"""docker-compose.yaml really run: Celery, two workers, split API servers, the proxy, the monitoring, one delivery.
+"""docker-compose.yaml really run: Celery, three workers, split API servers, the proxy, the monitoring, one delivery.
 
 Every command, setting, mount, start order and health check is the file's own (``tests/support/compose_stack.py``).
 """
@@ -23,8 +23,9 @@ import pytest
 
 from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.domain.project import LOCAL_QUEUE
-from tests.support.airflow_instance import TRIVIAL_DAG
-from tests.support.compose import ROOT
+from feature_delivery.web import guard, hardening
+from feature_delivery.web.board.app import POLICY
+from tests.support.compose import ROOT, scaled, settings_of
 from tests.support.compose_stack import Stack, living, needs_stack, stack
 from tests.support.prometheus import eventually
 from tests.support.stack_shop import DAG, REPOSITORY, SHOP, STATE, Max, push, put_shop, services
@@ -36,10 +37,30 @@ SITE = "delivery.localhost"
 KEY, BRANCH = "SHOP-1", "feature/SHOP-1-a-line"
 HOLD = f"{STATE}/hold"
 PATIENCE_SECONDS = 600
+TWO, ENDS = {"worker", "worker-2"}, {"success", "failed"}
+GREET = "/dags/trivial/dagRuns/one/taskInstances/greet"
+PUT_ON = hardening.HEADERS | hardening.SECURE
 SPEAKERS = (
     *sorted((ROOT / "include" / "monitoring" / "rules").glob("*.yml")),
     *sorted((ROOT / "include" / "monitoring" / "grafana" / "dashboards").glob("*.json")),
 )
+SLEEPING_DAG = '''"""A task that sleeps in its first try, and in its second does not."""
+from datetime import timedelta
+from time import sleep
+
+from airflow.sdk import DAG, get_current_context, task
+
+with DAG("trivial", schedule=None):
+
+    @task(retries=1, retry_delay=timedelta(0))
+    def greet():
+        number = get_current_context()["ti"].try_number
+        print(f"hello from try {number}", flush=True)
+        if number == 1:
+            sleep(3600)
+
+    greet()
+'''
 SELDOM = {"airflow_ti_failures", "airflow_task_instances_without_heartbeats_killed"} | {
     "airflow_ti_awaiting_input",
     "airflow_ti_queued",
@@ -63,22 +84,31 @@ class Running(Max):
 
         eventually(f"{KEY} at {gate}", there, seconds=PATIENCE_SECONDS)
 
+    def tries(self) -> list[dict[str, Any]]:
+        """Every try of the task that sleeps, the latest last, as Airflow tells them."""
+        found: list[dict[str, Any]] = self.api.airflow("GET", f"{GREET}/tries")["task_instances"]
+        return sorted(found, key=lambda one: int(one["try_number"]))
+
     def until(self, what: str, holds: Callable[[dict[str, Any]], bool]) -> None:
         eventually(f"{KEY} {what}", lambda: holds(self.feature(KEY)), seconds=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The stack, with every service healthy and one shop, whose unit tests last as long as the file HOLD is there."""
+    """The stack, with every service healthy and one shop, whose unit tests last as long as the file HOLD is there.
+
+    As ``docker compose --profile flower up -d --scale worker=2`` starts it.
+    """
     needs_stack()
     directory = tmp_path_factory.mktemp("stack")
-    with stack(directory, services(directory, site=SITE)) as made, ExitStack() as end:
+    asked = scaled(services(directory, site=SITE), "worker", to=2)
+    with stack(directory, asked, "flower") as made, ExitStack() as end:
         ears = None
         if "statsd-exporter" not in made.names:
             address = made.address("statsd-exporter")
             made.net.run("ip", "address", "add", f"{address}/24", "dev", "switch")
             ears = end.enter_context(heard(address))
-        (directory / "dags" / "trivial.py").write_text(TRIVIAL_DAG)
+        (directory / "dags" / "trivial.py").write_text(SLEEPING_DAG)
         put_shop(made, unit=f'[sh, -c, "while test -e {HOLD}; do sleep 0.1; done"], timeout: 300s')
         (made.volume("state") / "hold").touch()
         made.up()
@@ -90,8 +120,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_every_service_is_what_compose_says_and_only_known_ones_are_missing(running: Running) -> None:
     """That each is healthy by its own check is what the fixture waits for."""
     left_out = set(running.stack.services) - set(running.stack.names)
-    assert left_out - {"statsd-exporter"} == {"migrations", "grafana", "flower", "gitea"}
-    assert {"worker", "worker-local", "api-core", "api-execution", "triggerer", "proxy"} <= set(running.stack.names)
+    assert left_out - {"statsd-exporter"} == {"migrations", "grafana", "gitea"}
+    assert {
+        "worker",
+        "worker-2",
+        "flower",
+        "log-groomer",
+        "worker-local",
+        "api-core",
+        "api-execution",
+        "triggerer",
+        "proxy",
+    } <= set(running.stack.names)
     assert running.stack.mains["migrations"].returncode == 0
 
 
@@ -108,33 +148,43 @@ def test_the_proxy_is_the_way_in_by_https_and_keeps_what_is_within(running: Runn
 
         answer = get("/api/v2/monitor/health")
         assert answer.status_code == 200
-        assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000")
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert "Server" not in answer.headers
-        assert get(f"{URL_PREFIX}/board/").status_code in {200, 302, 303, 307, 401}
+        for path, own in (
+            ("/", {}),
+            ("/api/v2/monitor/health", {"Cache-Control": "no-store"}),
+            (f"{URL_PREFIX}/board/", {"Cache-Control": "no-store", "Content-Security-Policy": POLICY}),
+            (f"{URL_PREFIX}/health", guard.HEADERS),
+        ):
+            answer = get(path)
+            assert {name: answer.headers.get(name) for name in (*PUT_ON, *own)} == PUT_ON | own, path
+            assert "Server" not in answer.headers, path
         for within in (
             "/execution/health",
             f"{URL_PREFIX}/tasks/permits",
             f"{URL_PREFIX}/metrics",
             f"{URL_PREFIX}/prometheus/targets",
         ):
-            assert get(within).status_code == 404, within
+            answer = get(within)  # of the proxy itself
+            assert (answer.status_code, {name: answer.headers.get(name) for name in PUT_ON}) == (404, PUT_ON), within
     plain = httpx.get(f"http://{address}/", headers={"Host": SITE}, timeout=30, trust_env=False)
     assert (plain.status_code, plain.headers["Location"]) == (308, f"https://{SITE}/")
 
 
-def test_a_task_of_the_default_queue_is_the_other_workers(running: Running) -> None:
+def test_a_worker_dies_with_the_task_of_the_default_queue_that_it_has(running: Running) -> None:
+    """Of the two that take that queue. What becomes of the task is asked when a delivery has gone on meanwhile."""
+    eventually("workers for each queue", lambda: takers(running) == {"default": 2, LOCAL_QUEUE: 1})
     running.api.airflow("PATCH", "/dags/trivial", {"is_paused": False})
     running.api.airflow("POST", "/dags/trivial/dagRuns", {"logical_date": None, "dag_run_id": "one"})
-
-    def ended() -> dict[str, Any] | None:
-        task = running.tasks("trivial", "one").get("greet", {})
-        return task if task.get("state") in {"success", "failed"} else None
-
-    task = eventually("the end of a task", ended, seconds=PATIENCE_SECONDS)
-    assert (task["state"], task["hostname"], task["queue"]) == ("success", "worker", "default")
-    log = running.api.airflow("GET", "/dags/trivial/dagRuns/one/taskInstances/greet/logs/1?full_content=true")
-    assert "hello from a task" in json.dumps(log)
+    log = running.stack.volume("task-logs") / "dag_id=trivial" / "run_id=one" / "task_id=greet" / "attempt=1.log"
+    eventually(
+        "the task at work", lambda: log.exists() and "hello from try 1" in log.read_text(), seconds=PATIENCE_SECONDS
+    )
+    [task] = running.tries()
+    assert (task["state"], task["queue"]) == ("running", "default")
+    assert task["hostname"] in TWO
+    before = running.stack.containers[task["hostname"]].processes()
+    assert len(before) > 5, "the task among them"
+    running.stack.kill(task["hostname"])
+    assert not living(before)
 
 
 def test_doctor_is_told_by_celery_which_worker_has_the_local_shops(running: Running) -> None:
@@ -146,10 +196,8 @@ def test_doctor_is_told_by_celery_which_worker_has_the_local_shops(running: Runn
 def test_a_delivery_ends_well_though_its_worker_is_killed_in_the_middle(running: Running) -> None:
     """All that runs in ``worker-local`` dies at once: task, worker, environments, production too.
 
-    The other worker is dead all the while, which is nobody's trouble here, and is told.
+    Then the last of the other workers dies as well, which is nobody's trouble here, and is told.
     """
-    eventually("a worker for each queue", lambda: takers(running) == {"default": 1, LOCAL_QUEUE: 1})
-    running.stack.kill("worker")
     running.post("/features", {"key": KEY, "title": "A line"})
     running.decide(KEY, "start", "approve")
     running.until_gate("development.wait_for_code")
@@ -171,6 +219,8 @@ def test_a_delivery_ends_well_though_its_worker_is_killed_in_the_middle(running:
     assert running.stack.services["worker-local"].restart == "unless-stopped"
     running.stack.start("worker-local")
 
+    eventually("the other task's end", lambda: running.tries()[-1]["state"] in ENDS, seconds=PATIENCE_SECONDS)
+    running.stack.kill(running.tries()[-1]["hostname"])
     running.until_gate("production.wait_for_verdict")
     running.decide(KEY, "verdict", "keep")
     running.until("shipped", lambda found: found["state"] in {"shipped", "delivered"})
@@ -184,11 +234,21 @@ def test_a_delivery_ends_well_though_its_worker_is_killed_in_the_middle(running:
     tries = {name for name, one in tasks.items() if one["try_number"] > 1}
     assert "development.checks.unit" in tries
     assert tries <= {f"development.checks.{suite}" for suite in ("syntax", "unit", "functional")}
-    assert takers(running) == {"default": 0, LOCAL_QUEUE: 1}
+    eventually("the last worker missed", lambda: takers(running) == {"default": 0, LOCAL_QUEUE: 1}, seconds=120)
     # Not told before five minutes are over: promtool's cases prove that, test_alerts_live.py the rest of the way.
-    [told] = ask(running, "query", query='ALERTS{alertname="WorkerDown"}')["result"]
+    [told] = eventually("an alert", lambda: ask(running, "query", query='ALERTS{alertname="WorkerDown"}')["result"])
     assert told["metric"]["queue"] == "default"
     running.stack.start("worker")
+    del running.stack.services["worker-2"]  # scaled down: from here on there is one
+
+
+def test_the_task_that_was_killed_with_its_worker_was_taken_up_by_the_other_and_ended_well(running: Running) -> None:
+    first, second = running.tries()
+    assert (first["state"], second["state"], second["queue"]) == ("failed", "success", "default")
+    assert {first["hostname"], second["hostname"]} == TWO
+    for number in (1, 2):
+        log = running.api.airflow("GET", f"{GREET}/logs/{number}?full_content=true")
+        assert f"hello from try {number}" in json.dumps(log)
 
 
 def holding(running: Running) -> list[psutil.Process]:
@@ -269,6 +329,24 @@ def test_what_airflow_says_by_statsd_is_what_rules_dashboards_and_docs_speak_of(
     assert not [name for name in found if "feature_delivery" in name or "wait_for" in name or "trivial" in name]
 
 
+def test_flower_shows_the_workers_to_whoever_has_its_password(running: Running) -> None:
+    page = f"{running.url('flower', 5555)}/workers?json=1"
+    assert httpx.get(page, timeout=30, trust_env=False).status_code == 401
+    me = ("admin", settings_of(running.stack.directory)["FLOWER_PASSWORD"])
+    found = httpx.get(page, auth=me, timeout=30, trust_env=False).json()["data"]
+    assert {"celery@worker", "celery@worker-local"} <= {one["hostname"] for one in found}
+
+
+def test_old_logs_go_from_the_volume_and_young_ones_stay(running: Running) -> None:
+    folder = "/opt/airflow/logs/dag_id=long_ago"
+    made = f"mkdir {folder} && cd {folder} && touch young.log && touch -d '92 days ago' old.log"
+    running.stack.run("worker-local", "sh", "-ec", made)
+    running.stack.kill("log-groomer")  # whose rounds are an hour apart
+    running.stack.start("log-groomer")
+    running.stack.until_healthy(["log-groomer"])
+    assert running.stack.run("api-core", "ls", folder).split() == ["young.log"]
+
+
 def test_no_service_is_near_its_memory_limit(running: Running) -> None:
     taken = {name: running.stack.memory_bytes(name) for name in running.stack.names}
     limits = {name: running.stack.services[name].memory_bytes for name in taken}
@@ -324,8 +402,16 @@ def test_the_backup_goes_back_into_a_new_stack(running: Running) -> None:
         shutil.rmtree(running.stack.volume(volume))
     running.stack.start("postgres")
     running.stack.prepare("migrations")
-    done = script("restore.sh", running.stack.command("postgres", "migrations"), folder)
+    compose = running.stack.command("postgres", "migrations")
+    done = script("restore.sh", compose, folder)
     assert done.returncode == 0, done.stderr
+    # What it tells to do next is done as it stands there.
+    [adopt] = [line for line in done.stdout.splitlines() if line.endswith("instance adopt'")]
+    adopted = subprocess.run(
+        ["sh", "-ec", adopt], input="y\n", capture_output=True, text=True, check=False, timeout=120
+    )
+    assert adopted.returncode == 0, adopted.stderr
+    assert f"This is instance {settings_of(running.stack.directory)['INSTANCE']} now" in adopted.stdout
     query = "SELECT state FROM fd_feature"  # there is one
     found = running.stack.run("postgres", "psql", "-h", "127.0.0.1", "-U", "airflow", "-d", "airflow", "-tAc", query)
     assert found.strip() == "delivered"

@@ -293,6 +293,12 @@ class FakeBooks:
     def open_gates(self) -> Sequence[Gate]:
         return [g for g in self.of(Gate) if g.state is GateState.OPEN]
 
+    def gates_to_ask(self, steps: Collection[Step]) -> Sequence[Gate]:
+        return [g for g in self.open_gates() if g.requested_at is None and not g.blocked and g.step in steps]
+
+    def open_gates_blocked(self, beginning: str) -> Sequence[Gate]:
+        return [g for g in self.open_gates() if g.blocked.startswith(beginning)]
+
     def said(
         self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None
     ) -> Sequence[tuple[Decision, Feature]]:

@@ -13,7 +13,8 @@ from datetime import datetime
 
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.process import CHECKS, GATES, SETUPS, TEARDOWNS, Step
-from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.domain.records import now
+from feature_delivery.ports.runs import RunEnd, RunRef, TaskRef
 
 S = Step
 CHAIN = [step for step in Step if step not in CHECKS | TEARDOWNS | {S.CLOSE_ISSUE, S.WAIT_FOR_DEMONSTRATION}]
@@ -82,6 +83,7 @@ class FakeRun:
     tasks: dict[Step, FakeTask] = field(default_factory=lambda: {step: FakeTask() for step in Step})
     shelved: datetime | None = None
     started_by: str = ""
+    ended_at: datetime | None = None
 
     @property
     def over(self) -> bool:
@@ -142,6 +144,16 @@ class FakeRuns:
 
     def states(self, run: RunRef) -> dict[Step, str]:
         return {step: task.state for step, task in self.runs[run].tasks.items()}
+
+    def end(self, run: RunRef) -> RunEnd | None:
+        found = self.runs.get(run)
+        if found is None or not found.over:
+            if found is not None:
+                found.ended_at = None
+            return None
+        found.ended_at = found.ended_at or now()
+        broken = any(task.state in BROKEN for task in found.tasks.values())
+        return RunEnd("failed" if broken else "success", found.ended_at)
 
     def parked(self, projects: Collection[ProjectName]) -> dict[RunRef, frozenset[Step]]:
         found = {
@@ -214,6 +226,13 @@ class FakeRuns:
 
     def mark(self, run: RunRef, step: Step, state: str) -> None:
         self.runs[run].tasks[step].state = state
+
+    def mark_run(self, run: RunRef, state: str) -> None:
+        """Mark the whole run, as Airflow does: what runs or waits as ``state``, the rest but teardowns as skipped."""
+        for step, task in self.runs[run].tasks.items():
+            if step in TEARDOWNS or task.state in ENDED:
+                continue
+            task.state = state if task.state in {"running", "awaiting_input"} else "skipped"
 
     def schedule(self, run: RunRef) -> bool:
         """Bring every task that may go on to ``queued``; ``True`` when anything changed. A shelf hides the run."""

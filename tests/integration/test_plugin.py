@@ -83,8 +83,10 @@ def test_what_is_asked_of_airflow_is_seen_whatever_path_it_is_reached_at(
 
     ask(logins.AtLogins(refuse), "/auth/token")
     ask(plugin.AfterHands(refuse), "/api/v2/dags/feature_delivery_shop/clearTaskInstances")
-    ask(plugin.AfterHands(refuse), "/elsewhere/api/v2/dags/")
-    assert seen == ["max", "shelf"]
+    ask(plugin.AfterHands(refuse), "/api/v2/dags/~/dagRuns/~/taskInstances")
+    for others in ("/elsewhere/api/v2/dags/feature_delivery_shop", "/api/v2/dags/etl/dagRuns", "/ui/auth/token"):
+        ask(plugin.AfterHands(refuse), others)
+    assert seen == ["max", "shelf", "shelf"]
 
 
 def test_a_stream_passes_what_hardens_answers_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from feature_delivery.domain import errors as domain_errors
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import GateState, WebhookDelivery, now
+from feature_delivery.domain.upkeep import ROUND_UNDER_WAY
 from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import deadlines
 from feature_delivery.web import errors, rounds, transaction
@@ -460,6 +461,29 @@ def test_housekeeping_does_what_died_with_a_process(shop: Shop) -> None:
     assert counts["gates_finished"] == 1
     assert shop.state(Step.WAIT_FOR_START) == "success"
     eventually(lambda: not any(shop.tasks.post("/tasks/housekeeping", json=me).json().values()))
+
+
+def test_rounds_of_housekeeping_do_not_pile_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that has waited long enough asks again while the round that it asked for still waits for a slow host."""
+    me, slow, goes_on = {"task_instance": shop.housekeeper()}, threading.Event(), threading.Event()
+
+    def look(*_: Any, **__: Any) -> list[str]:
+        slow.set()
+        assert goes_on.wait(60)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("feature_delivery.services.control.reconcile.reconcile", look)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(shop.tasks.post, "/tasks/housekeeping", json=me)
+        assert slow.wait(60)
+        try:
+            second = shop.tasks.post("/tasks/housekeeping", json=me)
+            assert (second.status_code, second.json()) == (200, {ROUND_UNDER_WAY: 1})
+        finally:
+            goes_on.set()
+    assert first.result().json()["reconciled"] == 1, "what nobody has thought of is told of, and ends no round"
+    monkeypatch.undo()
+    assert ROUND_UNDER_WAY not in shop.tasks.post("/tasks/housekeeping", json=me).json()
 
 
 def test_a_gate_that_waits_off_the_shelf_is_put_back(shop: Shop) -> None:

@@ -6,6 +6,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -270,6 +271,24 @@ def test_a_project_whose_host_is_down_keeps_no_other_waiting(quiet: Shop, other:
         assert runs() == ["SHOP-1"]
     assert process(rounds.control()) == (20, 0)
     assert waiting() == 0
+
+
+def test_what_a_round_has_no_time_for_comes_first_in_the_next(quiet: Shop, other: Repository) -> None:
+    lost = Hint(branch=BranchName("feature/SHOP-5-cards"), person="dora", pushed=True)
+    with begin() as unit:
+        receive(unit, ProjectName("a_shop"), incoming(1, lost))
+    deliver(quiet, push_of("SHOP-1", delivery="mine"))
+    clock = iter((0.0, 10.0))
+    with pytest.MonkeyPatch.context() as patched:
+        down(patched, other)
+        patched.setattr(webhooks, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        assert process(rounds.control(), until=5.0) == (0, 2), "one look took all the time"
+        assert {row.project: row.tries for row in rows()} == {"a_shop": 1, "shop": 0}
+        patched.undo()
+        assert rounds.reconcile_all(until=0.0) == []
+        assert process(rounds.control(), until=0.0) == (0, 2)
+        assert process(rounds.control(), limit=1) == (1, 0)
+    assert [row.project for row in rows() if row.processed_at] == [SHOP], "that without a look came first"
 
 
 def test_a_host_that_stays_down_is_left_to_reconciliation(

@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from ipaddress import ip_network
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class Service:
     memory_bytes: int
     restart: str
     has_no_rights: bool
+    profiles: frozenset[str]
+    build_arguments: Mapping[str, str]
 
 
 def needs_compose() -> str:
@@ -97,6 +99,18 @@ def settings_of(directory: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Z_]+)=(.*)$", (directory / "settings").read_text("utf-8"), re.MULTILINE))
 
 
+def scaled(services: Mapping[str, Service], name: str, *, to: int) -> dict[str, Service]:
+    """Return all services with so many of one, as ``--scale`` has them: each has a host name and address of its own."""
+    taken = {ip_address(one.address) for one in services.values()}
+    free = (one for one in ip_network(f"{max(taken)}/25", strict=False).hosts() if one not in taken)
+    more = [f"{name}-{number}" for number in range(2, to + 1)]
+    like = services[name]
+    return {
+        **services,
+        **{each: replace(like, name=each, hostname=each, address=str(next(free))) for each in more},
+    }
+
+
 def _service(name: str, raw: dict[str, Any], free: Iterator[object]) -> Service:
     limit = str(raw.get("deploy", {}).get("resources", {}).get("limits", {}).get("memory", "0M"))
     return Service(
@@ -113,6 +127,8 @@ def _service(name: str, raw: dict[str, Any], free: Iterator[object]) -> Service:
         memory_bytes=int(limit[:-1]) * BYTES[limit[-1]],
         restart=str(raw.get("restart", "no")),
         has_no_rights=raw.get("cap_drop") == ["ALL"] and "no-new-privileges:true" in raw.get("security_opt", ()),
+        profiles=frozenset(raw.get("profiles", ())),
+        build_arguments=raw.get("build", {}).get("args", {}),
     )
 
 

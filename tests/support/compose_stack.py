@@ -38,8 +38,8 @@ PROGRAMS = {
     "redis-server": "redis-server",
     "wget": "wget",
 }
-ABSENT = frozenset({"grafana", "flower", "gitea"}) | ({"statsd-exporter"} if exporter() is None else frozenset())
-"""What has no program in Debian, and what only comes with a profile."""
+ABSENT = frozenset({"grafana", "gitea"}) | ({"statsd-exporter"} if exporter() is None else frozenset())
+"""What has no program in Debian."""
 
 PATIENCE_SECONDS = 400.0
 """For a start: a bound against hanging, not a measure."""
@@ -60,10 +60,11 @@ exec "$@"
 
 # The words that scripts/ use, and no others.
 COMMAND = """#!/bin/sh
-case "$1 $2" in
-    "exec -T") service=$3; shift 3;;
-    "up -d") exit 0;;
-    "run --rm") program=$6; service=$7; shift 7; set -- "$program" "$@";;
+case "$1 $2 $3" in
+    "exec -T "*) service=$3; shift 3;;
+    "up -d "*) exit 0;;
+    "run --rm -T") program=$6; service=$7; shift 7; set -- "$program" "$@";;
+    "run --rm "*) service=$3; shift 3;;
     *) echo "$*: unknown here" >&2; exit 2;;
 esac
 case $service in
@@ -143,18 +144,27 @@ def _dockerfile_environment() -> dict[str, str]:
 
 @dataclass
 class Stack:
-    """The running services."""
+    """The running services.
+
+    Attributes:
+        profiles: Whose services run as well, as ``--profile`` says.
+    """
 
     directory: Path
-    services: Mapping[str, Service]
+    services: dict[str, Service]
     net: Network
+    profiles: frozenset[str] = frozenset()
     containers: dict[str, Container] = field(default_factory=dict)
     mains: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         """Every service that runs here for good."""
-        return [name for name in self.services if name not in ABSENT | {"migrations"}]
+        return [
+            name
+            for name, service in self.services.items()
+            if name not in ABSENT | {"migrations"} and (not service.profiles or service.profiles & self.profiles)
+        ]
 
     def volume(self, name: str) -> Path:
         """Where a named volume is."""
@@ -310,7 +320,7 @@ class Stack:
 
 
 @contextmanager
-def stack(directory: Path, services: Mapping[str, Service]) -> Iterator[Stack]:
+def stack(directory: Path, services: Mapping[str, Service], *profiles: str) -> Iterator[Stack]:
     """Have an empty stack in ``directory`` until the block ends; this thread is in its network meanwhile."""
     etc = directory / "etc"
     for folder in (etc, directory / "logs"):
@@ -324,7 +334,7 @@ def stack(directory: Path, services: Mapping[str, Service]) -> Iterator[Stack]:
     with ExitStack() as end:
         net = end.enter_context(network(f"{services['proxy'].address.rpartition('.')[0]}.1"))
         end.enter_context(net.entered())
-        made = Stack(directory, services, net)
+        made = Stack(directory, dict(services), net, frozenset(profiles))
         end.callback(made.stop)
         yield made
 

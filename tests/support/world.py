@@ -20,11 +20,12 @@ from feature_delivery.domain.names import BranchName, CommitSha, PersonName, Pro
 from feature_delivery.domain.people import DEFAULT_POLICIES, Answer, DecisionKind, People, Person
 from feature_delivery.domain.process import GATES, Step, Who
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
-from feature_delivery.domain.records import Feature, FeatureState
+from feature_delivery.domain.records import UNDER_WAY, Feature, FeatureState
 from feature_delivery.domain.work import Result, Work
 from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
 from feature_delivery.ports.ledger import Books, Unit
 from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.services.control import ended_runs
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
 from feature_delivery.services.control.deadlines import expire
 from feature_delivery.services.control.decide import Say, adopt, cancel, decide
@@ -439,6 +440,22 @@ class World:
         self.say(f"{feature.run_id} {step} is marked {state}")
         self.runs.mark(ref, step, state)
         self.runs.unshelve(ref)
+
+    def mark_run(self, feature: Feature, state: str) -> None:
+        """End the whole run by hand in Airflow's page."""
+        ref = RunRef(SHOP, feature.run_id)
+        self.say(f"{feature.run_id} is marked {state}")
+        self.runs.mark_run(ref, state)
+        self.runs.unshelve(ref)
+
+    def tell_of_ended_runs(self) -> list[str]:
+        """Do what housekeeping does about runs that were ended by hand; returns of which people were told."""
+        told = []
+        for feature in self.features(*UNDER_WAY):
+            with self.begin() as unit:
+                if ended_runs.tell(unit, self.project, feature.run_id):
+                    told.append(feature.run_id)
+        return told
 
     def parked(self, feature: Feature) -> list[Step]:
         states = self.runs.states(RunRef(SHOP, feature.run_id))

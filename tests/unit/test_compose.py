@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -12,6 +19,8 @@ import pytest
 import yaml
 
 from tests.support import compose
+from tests.support.compose import Service
+from tests.support.prometheus import eventually
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text("utf-8")
@@ -67,7 +76,7 @@ def test_every_volume_is_named_and_used() -> None:
 
 def test_everything_of_airflow_starts_after_the_migrations() -> None:
     ours = [name for name, each in SERVICES.items() if "feature-delivery" in each["image"] and name != "migrations"]
-    assert len(ours) == 8
+    assert len(ours) == 9
     for name in ours:
         assert SERVICES[name]["depends_on"]["migrations"] == {"condition": "service_completed_successfully"}
 
@@ -101,7 +110,7 @@ def test_a_stop_reaches_what_a_shell_has_started() -> None:
     """A shell that stays passes no signal on: the program would be killed when the time to stop is over."""
     for name, service in SERVICES.items():
         words = service.get("entrypoint") or service.get("command") or []
-        if words[:1] in (["sh"], ["bash"]) and name != "migrations":
+        if words[:1] in (["sh"], ["bash"]) and name not in {"migrations", "log-groomer"}:
             last = [line for line in words[-1].splitlines() if line.startswith("exec ")]
             assert len(last) == 1, f"{name}: end its script with exec"
 
@@ -117,6 +126,13 @@ def test_heartbeats_and_board_streams_have_servers_of_their_own() -> None:
     assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].startswith("http://api-execution:")
     assert "http://api-core:" in environment["AIRFLOW_CONN_FEATURE_DELIVERY"]
     assert (option("api-core", "--apps"), option("api-execution", "--apps")) == ("core", "execution")
+
+
+def test_the_runbook_asks_a_worker_as_its_health_check_does() -> None:
+    """Without the address of the broker Celery asks one on its own machine, where there is none."""
+    page = (ROOT / "docs/runbooks/worker-down.md").read_text("utf-8")
+    command = SERVICES["worker"]["healthcheck"]["test"][1].replace("$$", "$")
+    assert f"docker compose exec worker sh -c '{command}'" in page
 
 
 def test_local_shops_have_one_worker_and_every_queue_is_taken() -> None:
@@ -150,8 +166,7 @@ def test_work_of_a_killed_worker_goes_on_within_a_minute_when_the_scheduler_was_
 def test_every_setting_is_in_the_example_and_no_secret_has_a_default() -> None:
     used = set(re.findall(r"\$\{([A-Z_]+)", TEXT))
     known = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
-    assert used - set(known) == {"AUTH_MANAGER", "IMAGE"}
-    assert not set(known) - used
+    assert used == set(known)
     for name in (name for name, value in known.items() if value.startswith("generate:")):
         assert not re.search(rf"\${{{name}(?!:\?)", TEXT), f"{name} must stop compose when it is missing"
 
@@ -165,11 +180,81 @@ def test_compose_itself_takes_the_file_and_gives_every_part_of_airflow_the_setti
     )
     services = compose.read(tmp_path)
     for name, service in services.items():
-        ours = SERVICES[name]["image"] == SERVICES["api-core"]["image"]
+        ours = SERVICES[name]["image"] == SERVICES["api-core"]["image"] and name != "log-groomer"
         found = service.environment
         assert found.get("FEATURE_DELIVERY_FENCE") == ("required" if ours else None), name
         assert found.get("AIRFLOW_CONN_GITHUB") == (connection if ours else None), name
         assert found.get("FEATURE_DELIVERY_HOME") == ("/opt/airflow/state" if ours else None), name
+
+
+def test_old_logs_go_and_young_ones_stay_by_a_service_that_is_told_nothing_else(
+    groomer: Service, tmp_path: Path
+) -> None:
+    assert groomer.environment == {"DAYS": "7"}
+    assert [(one.source, one.target) for one in groomer.mounts] == [("task-logs", "/opt/airflow/logs")]
+    logs = tmp_path / "logs"
+    ages_in_days = {"dag_id=a/run_id=1/attempt=1.log": 9, "dag_id=a/run_id=2/attempt=1.log": 6, "a b\n.log": 400}
+    for name, days in ages_in_days.items():
+        path = logs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    (logs / "run_id=3").mkdir()  # somebody is about to write into it
+    (logs / "run_id=0").mkdir()
+    os.utime(logs / "run_id=0", (time.time() - 7200,) * 2)
+    outside = tmp_path / "outside"
+    outside.touch()
+    os.utime(outside, (0, 0))
+    (logs / "latest").symlink_to(outside)
+
+    with grooming(groomer, tmp_path) as (process, is_healthy):
+        eventually("a round", is_healthy, seconds=20)
+        left = {str(path.relative_to(logs)) for path in logs.rglob("*") if not path.is_dir() or not any(path.iterdir())}
+        assert left == {"dag_id=a/run_id=2/attempt=1.log", "dag_id=a/run_id=1", "run_id=3", "latest"}
+        assert outside.exists()
+        process.terminate()  # as a stop does, in the middle of the hour between two rounds
+        assert process.wait(10) == -signal.SIGTERM
+        assert not is_healthy()
+
+
+def test_where_logs_cannot_be_deleted_the_service_is_not_healthy_and_says_why(groomer: Service, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    wrong = replace(groomer, environment={"DAYS": "a week"})
+    with grooming(wrong, tmp_path) as (process, is_healthy):
+        assert process.stdout is not None
+        assert "+a week" in process.stdout.readline()
+        assert not is_healthy()
+
+
+@pytest.fixture(scope="module")
+def groomer(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    return compose.read(tmp_path_factory.mktemp("groomer"), LOG_DAYS="7")["log-groomer"]
+
+
+@contextmanager
+def grooming(service: Service, here: Path) -> Iterator[tuple[subprocess.Popen[str], Callable[[], bool]]]:
+    """Run the service's own script on ``here / "logs"``; gives its process, and what asks its own health check."""
+
+    def moved(words: tuple[str, ...]) -> list[str]:
+        return [re.sub("/opt/airflow(?=/logs)|/tmp(?=/groomed)", str(here), word) for word in words]
+
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", **service.environment}
+    command = moved(service.entrypoint)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+    def is_healthy() -> bool:
+        assert service.health is not None
+        return (
+            subprocess.run(moved(service.health.command), capture_output=True, check=False, timeout=10).returncode == 0
+        )
+
+    with process:
+        try:
+            yield process, is_healthy
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # the sleep of a shell that was ended, too
 
 
 def test_without_a_folder_of_project_files_compose_says_so(tmp_path: Path) -> None:
@@ -215,3 +300,25 @@ def test_all_of_the_image_is_compiled_whatever_its_base_had_already() -> None:
     """The official image comes without byte code, and uv compiles only what it installs."""
     (locked,) = [line for line in DOCKERFILE.splitlines() if "--require-hashes" in line]
     assert {"--reinstall", "--compile-bytecode"} <= set(locked.split())
+
+
+def test_an_image_has_what_the_settings_ask_for_and_always_what_the_stack_needs(tmp_path: Path) -> None:
+    """By the command of the Dockerfile itself, and the argument that compose gives it."""
+    services = compose.read(tmp_path, EXTRAS="keycloak fab")
+    (asked,) = {one.build_arguments["EXTRAS"] for one in services.values() if one.build_arguments}
+    export = re.search(r"^RUN (uv export .*?)&&", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    assert export is not None
+    listed = tmp_path / "requirements.txt"
+    script = export[1].replace("\\\n", " ").replace("/tmp/requirements.txt", str(listed))  # noqa: S108
+
+    def packages(extras: str) -> set[str]:
+        environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "EXTRAS": extras}
+        subprocess.run(["sh", "-ec", script], cwd=ROOT, env=environment, check=True, timeout=60)
+        return set(re.findall(r"^([a-z0-9.-]+)==", listed.read_text("utf-8"), re.MULTILINE))
+
+    managers = {"apache-airflow-providers-fab", "apache-airflow-providers-keycloak"}
+    needed = {"apache-airflow-providers-celery", "flower", "statsd"}
+    assert needed | managers <= packages(asked)
+    usual = packages(asked.removesuffix("keycloak fab"))
+    assert needed <= usual
+    assert not managers & usual

@@ -88,6 +88,8 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def housekeeping(self) -> None:
         self.world.finish()
+        self.world.tell_of_ended_runs()
+        assert not self.world.tell_of_ended_runs(), "people are told once"
 
     @rule()
     def let_it_run(self) -> None:
@@ -171,6 +173,10 @@ class Deliveries(RuleBasedStateMachine):
     @rule(pick=picks, step=st.sampled_from(list(Step)), state=st.sampled_from(["success", "failed", "skipped"]))
     def mark(self, pick: int, step: Step, state: str) -> None:
         self.world.mark(self.feature(pick), step, state)
+
+    @rule(pick=picks, state=st.sampled_from(["success", "failed"]))
+    def mark_run(self, pick: int, state: str) -> None:
+        self.world.mark_run(self.feature(pick), state)
 
     @rule(days=st.sampled_from([0.01, 1.1, 15]))
     def time_passes(self, days: float) -> None:

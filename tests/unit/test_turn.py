@@ -5,6 +5,7 @@ from __future__ import annotations
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Feature, Promotion, PromotionState
+from feature_delivery.services.control.gates import settle
 from tests.support.cooperation import bring, now_of, to_the_end
 from tests.support.stepping import kill, until
 from tests.support.world import PRODUCTION, SHOP, World
@@ -81,6 +82,33 @@ def test_a_feature_cleared_back_while_it_queues_does_not_get_production(world: W
     world.run()
     keep(world, "SHOP-2")
     assert world.parked(one) == [VERDICT]
+
+
+def test_a_feature_whose_run_was_ended_by_hand_does_not_get_production_and_keeps_its_place(world: World) -> None:
+    ended, next_one, last = queued(world, "SHOP-1", "SHOP-2", "SHOP-3")
+    world.mark_run(ended, "failed")
+    keep(world, "SHOP-9")
+    assert holder(world) == "SHOP-2"
+    world.clear(ended, TURN)
+    world.run()
+    assert world.parked(ended) == [TURN], "it queues again"
+    keep(world, "SHOP-2")
+    assert holder(world) == "SHOP-1"
+    assert world.parked(last) == [TURN]
+    assert world.parked(next_one) != [TURN]
+
+
+def test_production_stays_free_while_nobody_is_there_to_take_it(world: World) -> None:
+    """Nor does an event about the feature itself, which asks for it, give it to a run that has ended."""
+    (ended,) = queued(world, "SHOP-1")
+    world.mark_run(ended, "success")
+    keep(world, "SHOP-9")
+    with world.begin() as unit:
+        settle(unit, world.project, unit.books.feature_by_id(ended.id))
+    assert holder(world) is None
+    world.clear(ended, TURN)
+    world.run()
+    assert holder(world) == "SHOP-1"
 
 
 def test_a_conflict_at_the_refresh_sends_the_feature_back_and_frees_production(world: World) -> None:

@@ -61,6 +61,7 @@ class Channel:
             Misconfigured: The address is none.
         """
         self._clock = clock or Clock()
+        self._away_since: float | None = None
         self._patience = patience.total_seconds()
         try:
             self._url = httpx.URL(address.rstrip("/"))
@@ -84,24 +85,26 @@ class Channel:
     def post(self, path: str, body: object = None, *, asks_only: bool = False) -> Any:
         """Post ``body`` and return the answer; waits out a server that is away for a while.
 
-        ``asks_only``: nothing is told that would need a proof of who tells it.
+        Who has waited that long for one request does not begin anew with the next: it is tried once until the server
+        is there again. ``asks_only``: nothing is told that would need a proof of who tells it.
 
         Raises:
             Unavailable: The server was away for longer than the patience.
             Error: What the server answered, as the error it raised.
         """
         headers = {} if asks_only else {HEADER: self._proof()}
-        began, pause = self._clock.now(), 0.1
+        began, pause = self._clock.now() if self._away_since is None else self._away_since, 0.1
         while True:
             try:
                 answer = self._client.post(f"{self._url}{path}", json=body, headers=headers)
                 if answer.status_code not in _RESTARTING:
+                    self._away_since = None
                     return self._content(answer)
                 away = f"it answered {answer.status_code}"
                 last = self._error(answer) if answer.status_code == 503 else None
             except httpx.TransportError as error:
                 away, last = f"{type(error).__name__}: {error}", None
-            waited = self._clock.now() - began
+            self._away_since, waited = began, self._clock.now() - began
             if waited >= self._patience:
                 raise last or Unavailable(
                     f"The control plane at {self._url} did not answer for {waited:.0f} seconds ({away}). "

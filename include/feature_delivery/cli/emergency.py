@@ -26,7 +26,7 @@ from feature_delivery.domain.errors import Misconfigured, NotFound, Refused, Una
 from feature_delivery.domain.names import person_name
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.ports.runs import RunEnd, RunRef, TaskRef
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -93,6 +93,10 @@ class DirectRuns:
     def states(self, run: RunRef) -> dict[Step, str]:
         """Say that everything is on its way, so that whatever is to be ended is left to the web app."""
         return dict.fromkeys(Step, "queued")
+
+    def end(self, run: RunRef) -> RunEnd | None:
+        """Leave it to the web app."""
+        return None
 
     def parked(self, projects: Collection[ProjectName]) -> dict[RunRef, frozenset[Step]]:
         """Leave them to the web app."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from feature_delivery.domain.names import CommitSha, FeatureKey
 
+ROUND_UNDER_WAY = "another round is under way"
+"""The one count that a round of housekeeping gives which had nothing to do, since the one before has not ended."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:

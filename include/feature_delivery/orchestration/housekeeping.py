@@ -16,11 +16,11 @@ INTERVAL = timedelta(minutes=1)
 
 DOC = """# Housekeeping of deliveries
 
-Every minute: ends gates that are resolved, applies deadlines, unshelves runs that have something to run, processes
-webhooks that are left, compares branches, requests and issues with the ledger (every five minutes, or as the project
-says, where they are on a server), sends what is in the outbox, destroys
-environments of features that are over, and starts those again that have ended. It cannot destroy anything alive. A red
-run says what is wrong; the next one tries again.
+Every minute: ends gates that are resolved, applies deadlines, makes deleted runs anew and tells of those that were
+ended by hand, unshelves runs that have something to run, processes webhooks that are left, compares branches, requests
+and issues with the ledger (every five minutes, or as the project says, where they are on a server), sends what is in
+the outbox, destroys environments of features that are over, and starts those again that have ended. It cannot destroy
+anything alive. A red run says what is wrong; the next one tries again.
 """
 
 

@@ -21,6 +21,8 @@ from feature_delivery.domain.project import WATCHED_HERE
 from feature_delivery.orchestration.link import link, task_ref
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.sdk import Context
 
     from feature_delivery.adapters.platforms.kubernetes.waiting import Waits
@@ -274,24 +276,34 @@ class HousekeepingOperator(BaseOperator):
         """Have the control plane do its rounds, then reap project by project."""
         from feature_delivery.bootstrap import tools  # noqa: PLC0415 - as above
         from feature_delivery.bootstrap.settings import survey  # noqa: PLC0415
+        from feature_delivery.services.apart import Apart  # noqa: PLC0415
         from feature_delivery.services.work.reap import reap  # noqa: PLC0415
 
         known = survey()
         failures = list(known.faults.values())
         with ending_in_a_sentence(context), link(context) as way:
-            for what, count in way.control.housekeeping().items():
-                if count:
-                    self.log.info("%s: %s", what, count)
+            # Rounds that fail, for a Git host that is slow perhaps, keep nobody's environments from being looked at;
+            # nor does one project's cluster that is away keep any other's.
+            with Apart(self.log, "do the rounds of the control plane") as trouble:
+                self._tell(way.control.housekeeping())
+            failures += [trouble.sentence] if trouble.sentence else []
             for project in known.projects.values():
                 platform_of = partial(tools.platform, project, patience=REAPING_PATIENCE)
-                try:
-                    found = reap(way.control, project.name, platform_of, say=self._say)
-                except Error as error:
-                    # One project's cluster that is away keeps no other project from its rounds.
-                    found = (f"{project.name}: {error}",)
-                failures.extend(found)
+                with Apart(self.log, f"look at the environments of {project.name}") as trouble:
+                    failures += reap(way.control, project.name, platform_of, say=self._say)
+                failures += [f"{project.name}: {trouble.sentence}"] if trouble.sentence else []
         if failures:
             raise AirflowFailException(" ".join(failures))
+
+    def _tell(self, counts: Mapping[str, int]) -> None:
+        from feature_delivery.domain.upkeep import ROUND_UNDER_WAY  # noqa: PLC0415 - as above
+
+        if ROUND_UNDER_WAY in counts:
+            self.log.info("The rounds of the control plane are left to an API server that is at them already.")
+            return
+        for what, count in counts.items():
+            if count:
+                self.log.info("%s: %s", what, count)
 
     def _say(self, line: str) -> None:
         self.log.info("%s", line)

@@ -195,6 +195,12 @@ class Books(Protocol):
     def open_gates(self) -> Sequence[Gate]:
         """Return every open gate."""
 
+    def gates_to_ask(self, steps: Collection[Step]) -> Sequence[Gate]:
+        """Return the open gates of ``steps`` that nothing keeps from a decision and that nobody was asked about yet."""
+
+    def open_gates_blocked(self, beginning: str) -> Sequence[Gate]:
+        """Return the open gates before which something failed, where what failed begins so."""
+
     def said(
         self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None
     ) -> Sequence[tuple[Decision, Feature]]:

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from feature_delivery.domain.process import Step
 
 
+ON_ITS_WAY = frozenset({"running", "queued", "scheduled", "restarting", "up_for_retry"})
+"""States of a gate's task that may still park."""
+
+AT_THE_GATE = ON_ITS_WAY | {"awaiting_input"}
+"""States of a gate's task that is parked there, or may be soon."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRef:
     """One run: the feature ``run_id`` of ``project``."""
@@ -29,6 +36,14 @@ class TaskRef:
     step: Step
     try_number: int
     task_instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run has ended, in the orchestrator's words (``success``, ``failed``), and when."""
+
+    state: str
+    at: datetime
 
 
 class Runs(Protocol):
@@ -58,6 +73,9 @@ class Runs(Protocol):
 
     def states(self, run: RunRef) -> dict[Step, str]:
         """Return the state of every task of the run, in the orchestrator's words (``success``, ``failed`` …)."""
+
+    def end(self, run: RunRef) -> RunEnd | None:
+        """Return how the run has ended; ``None`` while it goes on, and when there is none."""
 
     def parked(self, projects: Collection[ProjectName]) -> dict[RunRef, frozenset[Step]]:
         """Return the runs of ``projects`` with a gate's task that is parked, and which ones; one query."""

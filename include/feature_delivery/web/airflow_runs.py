@@ -30,7 +30,7 @@ from feature_delivery.domain.process import SETUPS, TEARDOWNS, Step
 from feature_delivery.domain.project import HOUSEKEEPING
 from feature_delivery.domain.proofs import opens
 from feature_delivery.domain.records import now
-from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.ports.runs import RunEnd, RunRef, TaskRef
 from feature_delivery.services.control.status import TaskTimes
 from feature_delivery.web import stranded
 
@@ -156,6 +156,17 @@ class AirflowRuns:
             *_is(TaskInstance, run), TaskInstance.task_id.in_(_STEPS)
         )
         return {Step(task): str(state or "none") for task, state in self._session.execute(query)}
+
+    def end(self, run: RunRef) -> RunEnd | None:
+        """See ``Runs.end``."""
+        self._session.flush()
+        found = self._session.execute(_ended().where(*_is(DagRun, run))).one_or_none()
+        return RunEnd(str(found.state), found.end_date or found.queued_at) if found is not None else None
+
+    def ended(self, project: ProjectName, run_ids: Collection[str]) -> list[str]:
+        """Return those of ``run_ids`` that have ended."""
+        which = (DagRun.dag_id == dag_id(project), DagRun.run_id.in_(run_ids))
+        return [row.run_id for row in self._session.execute(_ended().where(*which).order_by(DagRun.id))]
 
     def parked(self, projects: Collection[ProjectName]) -> dict[RunRef, frozenset[Step]]:
         """See ``Runs.parked``."""
@@ -299,7 +310,7 @@ class AirflowRuns:
 
     def _run_again(self, run: RunRef) -> None:
         """Let a run that has ended go on; any other stays as it is."""
-        if self.state(run) in {str(state) for state in State.finished_dr_states}:
+        if self.end(run) is not None:
             again = {"end_date": None, "last_scheduling_decision": None, "clear_number": DagRun.clear_number + 1}
             self._change(run, _state=DagRunState.RUNNING, **again)
 
@@ -384,6 +395,11 @@ class AirflowRuns:
 
 def _is(table: Any, run: RunRef) -> tuple[ColumnElement[bool], ...]:
     return table.dag_id == dag_id(run.project), table.run_id == run.run_id
+
+
+def _ended() -> Any:
+    query = select(DagRun.run_id, DagRun.state, DagRun.end_date, DagRun.queued_at)
+    return query.where(DagRun.state.in_(State.finished_dr_states))
 
 
 def _uuid(text: str) -> UUID | None:

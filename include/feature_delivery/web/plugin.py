@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _CHANGES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
-_PAGES = ("/api/v2/dags/", "/ui/")
+_PAGES = "/api/v2/dags/"
+_ANY_DAG = "~"
+"""Airflow's paths have it in the place of a DAG; what is meant is in the body then."""
 
 
 class AfterHands:
@@ -33,8 +35,14 @@ class AfterHands:
         try:
             await self._app(scope, receive, send)
         finally:
-            if scope["type"] == "http" and scope["method"] in _CHANGES and path_of(scope).startswith(_PAGES):
+            if scope["type"] == "http" and scope["method"] in _CHANGES and _may_be_ours(path_of(scope)):
                 wake("shelf")
+
+
+def _may_be_ours(path: str) -> bool:
+    """Say whether a change may be one of our DAGs': those of others must not have us look at all of our runs."""
+    dag = path.removeprefix(_PAGES).partition("/")[0] if path.startswith(_PAGES) else ""
+    return dag == _ANY_DAG or dag.startswith(answers.DAG_PREFIX)
 
 
 @cache

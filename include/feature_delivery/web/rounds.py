@@ -8,6 +8,8 @@ feature's trouble keeps no other waiting.
 from __future__ import annotations
 
 import logging
+import math
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from sqlalchemy import func, select, text
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.bootstrap import messengers, settings
 from feature_delivery.bootstrap.outside import outside
-from feature_delivery.domain.errors import Error, Unavailable
+from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.freezes import freeze_at, next_end
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand
@@ -30,10 +32,13 @@ from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import UNDER_WAY, Gate, GateState, now
+from feature_delivery.domain.upkeep import ROUND_UNDER_WAY
 from feature_delivery.ports.runs import RunRef
+from feature_delivery.services.apart import Apart
 from feature_delivery.services.control import (
     brake,
     deadlines,
+    ended_runs,
     gates,
     outbox,
     reconcile,
@@ -42,7 +47,7 @@ from feature_delivery.services.control import (
     watches,
     webhooks,
 )
-from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.flags import RUN_ENDED, flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
 from feature_delivery.services.control.start import start_again
@@ -56,6 +61,9 @@ _log = logging.getLogger(__name__)
 FINISH_AGAIN_SECONDS = 0.05
 OUTBOX_PAUSE_SECONDS = 30.0
 LANE_ROUNDS, LANES_SECONDS = 20, 30.0
+LOOKS_SECONDS = 120.0
+"""So long a round begins looks at hosts: those that do not answer take the time of what comes after."""
+
 HELD_PAUSE_SECONDS = 30.0
 """So long until it is looked whether an operator has said whose the ledger is."""
 
@@ -170,20 +178,35 @@ def restore_runs() -> int:
     """Make the runs of features under way anew that somebody has deleted; returns how many."""
     restored = 0
     for project in _ours().values():
-        with begin() as unit:
-            under_way = unit.books.features(project.name, UNDER_WAY)
-            missing = unit.runs.missing(project.name, [feature.run_id for feature in under_way])
-        for run_id in missing:
-            try:
-                with begin() as unit:
-                    unit.books.lock_project(project.name)
-                    feature = unit.books.feature_of_run(project.name, run_id)
-                    if feature is not None and unit.runs.missing(project.name, [run_id]):
-                        start_again(unit, project, feature)
-                        restored += 1
-            except Error as error:
-                _log.warning("Could not make the run %s of %s anew: %s", run_id, project.name, error)
+        with Apart(_log, f"make the deleted runs of {project.name} anew"):
+            with begin() as unit:
+                under_way = unit.books.features(project.name, UNDER_WAY)
+                missing = unit.runs.missing(project.name, [feature.run_id for feature in under_way])
+            restored += sum(_restore(project, run_id) for run_id in missing)
     return restored
+
+
+def _restore(project: ProjectConfig, run_id: str) -> bool:
+    with Apart(_log, f"make the run {run_id} of {project.name} anew"), begin() as unit:
+        unit.books.lock_project(project.name)
+        feature = unit.books.feature_of_run(project.name, run_id)
+        if feature is not None and unit.runs.missing(project.name, [run_id]):
+            start_again(unit, project, feature)
+            return True
+    return False
+
+
+def tell_of_ended_runs() -> int:
+    """Tell people of features under way whose runs somebody has ended; returns of how many."""
+    told = 0
+    for project in _ours().values():
+        with Apart(_log, f"look for ended runs of {project.name}"):
+            with begin() as unit:
+                runs = {feature.id: feature.run_id for feature in unit.books.features(project.name, UNDER_WAY)}
+                said = {gate.feature_id for gate in unit.books.open_gates_blocked(RUN_ENDED)}
+                which = {*unit.runs.ended(project.name, runs.values()), *(runs[one] for one in said & runs.keys())}
+            told += sum(bool(_per_run(RunRef(project.name, run), ended_runs.tell)) for run in sorted(which))
+    return told
 
 
 def end_freezes() -> float | None:
@@ -207,12 +230,9 @@ def end_freezes() -> float | None:
 
 def _grant(project: ProjectConfig) -> bool:
     """Give out the turn, if production is free and somebody waits; each gate is ended by the finisher."""
-    try:
-        with begin() as unit:
-            return turn.grant(unit, project) is not None
-    except Error as error:
-        _log.warning("Could not end the freeze of %s: %s", project.name, error)
-        return False
+    with Apart(_log, f"give out the turn in {project.name}"), begin() as unit:
+        return turn.grant(unit, project) is not None
+    return False
 
 
 def _shelve_again(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
@@ -270,32 +290,34 @@ def _unless_held(work: Callable[[], float | None]) -> float | None:
     return work()
 
 
-def reconcile_all() -> list[str]:
-    """Look at the branches, requests and issues of every project whose time has come; returns what changed."""
+def reconcile_all(*, until: float = math.inf) -> list[str]:
+    """Look at the branches, requests and issues of every project whose time has come; returns what changed.
+
+    ``until``: no look is begun after it, by the monotonic clock; the order is another one each time, so that those
+    whose hosts do not answer keep no other waiting for ever.
+    """
     found: list[str] = []
-    working = control()
-    for project in _ours().values():
-        try:
+    working, projects = control(), list(_ours().values())
+    random.shuffle(projects)
+    for project in projects:
+        if time.monotonic() >= until:
+            _log.warning("The round's time for looking at hosts is over; what is left is looked at in the next one.")
+            break
+        with Apart(_log, f"reconcile {project.name}") as trouble:
             with begin() as unit:
                 due = reconcile.due(unit, project)
             found += reconcile.reconcile(working, project) if due else []
-        except Error as error:
-            _log.warning("Could not reconcile %s: %s", project.name, error)
-            found.append(f"{project.name}: {error}")
+        if trouble.sentence:
+            found.append(f"{project.name}: {trouble.sentence}")
     return found
 
 
 def ask_people() -> float | None:
     """Show open gates that people decide on Airflow's *Required Actions* page, once it is safe to answer there."""
     left = 0
-    for one in _waiting(_to_ask):
+    for one in _waiting(lambda books: books.gates_to_ask(DEFAULT_POLICIES)):
         left += _per_run(one.run, _ask) is False
     return 3.0 if left else None
-
-
-def _to_ask(books: SqlBooks) -> list[Gate]:
-    asked = DEFAULT_POLICIES
-    return [g for g in books.open_gates() if g.requested_at is None and not g.blocked and g.step in asked]
 
 
 def _ask(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
@@ -315,25 +337,33 @@ def _ask(unit: WebUnit, project: ProjectConfig, run_id: str) -> bool:
 
 
 def housekeeping() -> dict[str, int]:
-    """Do every round once; returns how much each had to do.
+    """Do every round once, unless an API server is at it; returns how much each had to do.
+
+    Whoever asks gives up long before a slow host does, and asks again: rounds must not pile up.
 
     Raises:
         Unavailable: The ledger may be a copy.
     """
     must_not_be_held()
+    with _the_only_round() as alone_at_it:
+        return _rounds() if alone_at_it else {ROUND_UNDER_WAY: 1}
+
+
+def _rounds() -> dict[str, int]:
     before = len(_waiting(SqlBooks.gates_to_end))
     finish_gates()
     counts = {"gates_finished": before - len(_waiting(SqlBooks.gates_to_end))}
     counts["deadlines_expired"] = expire_deadlines()
     known = settings.projects().values()
     counts["turns_given"] = sum(_grant(one) for one in known if one.freezes and not freeze_at(one.freezes, now()))
-    counts["runs_restored"] = restore_runs()
+    counts["runs_restored"], counts["ended_runs_told"] = restore_runs(), tell_of_ended_runs()
     counts["runs_moved"] = tidy_shelf()
-    counts["webhooks_processed"], counts["webhooks_left"] = webhooks.process(control())
+    until = time.monotonic() + LOOKS_SECONDS
+    counts["webhooks_processed"], counts["webhooks_left"] = webhooks.process(control(), until=until)
     with begin() as unit:
         counts["webhooks_pruned"] = webhooks.prune(unit)
         counts["looks_pruned"] = watches.prune(unit)
-    counts["reconciled"] = len(reconcile_all())
+    counts["reconciled"] = len(reconcile_all(until=until))
     ask_people()
     counts["people_told"] = remind_people()
     drained = [outbox.drain(control(), limit=500, kinds=kinds) for kinds in (OTHERS, HEARINGS)]
@@ -358,11 +388,8 @@ def remind_people() -> int:
     waiting = _waiting(lambda books: reminders.may_be_due(known, books.open_gates(), at))
     told = sum(bool(_per_run(one.run, reminders.remind)) for one in waiting)
     for project in known.values():
-        try:
-            with begin() as unit:
-                told += reminders.digest(unit, project)
-        except Error as error:
-            _log.warning("Could not say what waits in %s: %s", project.name, error)
+        with Apart(_log, f"say what waits in {project.name}"), begin() as unit:
+            told += reminders.digest(unit, project)
     return told
 
 
@@ -407,15 +434,22 @@ def _per_run(run: RunRef, work: Callable[[WebUnit, ProjectConfig, str], bool], *
 
     ``besides``: the worker that does this, and is not to be woken by it.
     """
-    try:
+    with Apart(_log, f"do the background work on {run.run_id} of {run.project}"):
         project = settings.project(run.project)
         with begin(besides=besides) as unit:
             return work(unit, project, run.run_id)
-    except Error as error:
-        _log.warning("Background work on %s of %s: %s", run.run_id, run.project, error)
-    except Exception:  # noqa: BLE001 - one run's trouble keeps no other waiting
-        _log.exception("Background work on %s of %s failed", run.run_id, run.project)
     return None
+
+
+@contextmanager
+def _the_only_round() -> Iterator[bool]:
+    """Hold the round of all API servers; ``False``: another one is under way.
+
+    By a lock that ends with its transaction: it outlives no process, and no pool in between can lose it.
+    """
+    with session() as opened:
+        key = func.hashtext("feature-delivery: a round of housekeeping")
+        yield bool(opened.scalar(select(func.pg_try_advisory_xact_lock(key))))
 
 
 @contextmanager

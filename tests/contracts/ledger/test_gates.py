@@ -60,6 +60,26 @@ def test_gates_are_found_by_feature_state_and_deadline(begin: Begin) -> None:
         assert books.gates_past_deadline(NOON - timedelta(microseconds=1)) == []
 
 
+def test_gates_to_ask_about_are_those_nobody_was_asked_about_and_nothing_stops(begin: Begin) -> None:
+    with begin() as books:
+        features = [a_feature(books, f"SHOP-{number}") for number in range(1, 7)]
+        open_gate, asked, stopped, elsewhere, _resolved, percent = (
+            a_gate(books, features[0]),
+            a_gate(books, features[1], requested_at=NOON),
+            a_gate(books, features[2], blocked="Its run was ended. Clear it."),
+            a_gate(books, features[3], Step.WAIT_FOR_CODE),
+            a_gate(books, features[4], state=GateState.RESOLVED),
+            a_gate(books, features[5], blocked="Its %un"),
+        )
+        assert books.gates_to_ask([Step.WAIT_FOR_REVIEW, Step.WAIT_FOR_START]) == [open_gate]
+        assert books.gates_to_ask([Step.WAIT_FOR_CODE]) == [elsewhere]
+        assert books.gates_to_ask([]) == []
+        assert books.open_gates_blocked("Its run was ended") == [stopped]
+        assert books.open_gates_blocked("Its %") == [percent], "it is no pattern"
+        asked.requested_at, open_gate.blocked = None, "Red."
+        assert books.gates_to_ask([Step.WAIT_FOR_REVIEW]) == [asked], "as they are now"
+
+
 def test_a_gate_may_close_and_the_next_open_in_one_transaction(begin: Begin) -> None:
     with begin() as books:
         feature = a_feature(books)

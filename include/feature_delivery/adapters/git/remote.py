@@ -17,11 +17,12 @@ _BRANCH = re.compile(BRANCH_PATTERN)
 class Remote:
     """Every write is one push of one branch; after a push that did not go through, the host is asked what is."""
 
-    def __init__(self, commands: GitCommands, *, shown: str, timeout: timedelta) -> None:
-        """Talk to ``origin`` of ``commands``; ``timeout`` bounds each exchange."""
+    def __init__(self, commands: GitCommands, *, shown: str, timeout: timedelta, listing_timeout: timedelta) -> None:
+        """Talk to ``origin`` of ``commands``; the times bound each push and each listing."""
         self._commands = commands
         self._shown = shown
         self._timeout = timeout
+        self._listing_timeout = listing_timeout
 
     def heads(self) -> dict[BranchName, CommitSha]:
         """Return every branch; those whose names could not be of a feature (blanks, quotes) are left out."""
@@ -32,7 +33,7 @@ class Remote:
             "--end-of-options",
             "origin",
             doing=f"list the branches of {self._shown}",
-            timeout=self._timeout,
+            timeout=self._listing_timeout,
         )
         found: dict[BranchName, CommitSha] = {}
         for line in output.out.decode("utf-8", "replace").splitlines():

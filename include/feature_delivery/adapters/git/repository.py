@@ -37,6 +37,7 @@ class GitRepository:
         access: GitAccess | None = None,
         command_timeout: timedelta = timedelta(seconds=60),
         transfer_timeout: timedelta = timedelta(minutes=10),
+        listing_timeout: timedelta = timedelta(seconds=30),
     ) -> None:
         """Check the address; nothing is contacted or written yet.
 
@@ -50,6 +51,7 @@ class GitRepository:
             access: Credentials and the like.
             command_timeout: For each command on the mirror.
             transfer_timeout: For each exchange with the host, and for the wait for another task's fetch.
+            listing_timeout: For each listing of the host's branches: all projects are listed again and again.
 
         Raises:
             Misconfigured: The address is none.
@@ -64,7 +66,9 @@ class GitRepository:
         )
         self._commands = commands
         self._mirror = Mirror(path, commands, shown=self._address.shown, timeout=transfer_timeout)
-        self._remote = Remote(commands, shown=self._address.shown, timeout=transfer_timeout)
+        self._remote = Remote(
+            commands, shown=self._address.shown, timeout=transfer_timeout, listing_timeout=listing_timeout
+        )
         self._objects = Objects(commands)
         self._files: dict[tuple[CommitSha, str], bytes | None] = {}
         self._merging = Merging(commands, identity or Identity())

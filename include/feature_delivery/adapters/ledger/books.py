@@ -32,12 +32,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Select
 
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
     from feature_delivery.domain.outbox import Errand
     from feature_delivery.domain.process import Step
     from feature_delivery.ports.ledger import Record
+
+
+def _open_gates() -> Select[Gate]:
+    return select(Gate).where(t.gate.c.state == GateState.OPEN).order_by(t.gate.c.id)
 
 
 def _next_of_its_lane() -> tuple[ColumnElement[bool], ...]:
@@ -156,7 +160,16 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
 
     def open_gates(self) -> Sequence[Gate]:
         """Return every open gate."""
-        return self._rows(select(Gate).where(t.gate.c.state == GateState.OPEN).order_by(t.gate.c.id))
+        return self._rows(_open_gates())
+
+    def gates_to_ask(self, steps: Collection[Step]) -> Sequence[Gate]:
+        """Return the open gates of ``steps`` that nothing keeps from a decision and that nobody was asked about yet."""
+        g = t.gate.c
+        return self._rows(_open_gates().where(g.requested_at.is_(None), g.blocked == "", g.step.in_(steps)))
+
+    def open_gates_blocked(self, beginning: str) -> Sequence[Gate]:
+        """Return the open gates before which something failed, where what failed begins so."""
+        return self._rows(_open_gates().where(t.gate.c.blocked.startswith(beginning, autoescape=True)))
 
     def said(
         self, project: ProjectName, *, since: datetime | None, limit: int, before: int | None = None

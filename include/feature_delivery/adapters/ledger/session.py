@@ -16,6 +16,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
     StatementError,
 )
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.orm import Session, sessionmaker
 
 from feature_delivery.adapters.ledger import local_tables  # noqa: F401 - completes the metadata
@@ -56,7 +57,8 @@ def sentences() -> Iterator[None]:
 
     Raises:
         Conflict: A unique rule was broken: somebody else was first.
-        Unavailable: The database cannot be reached, or it chose this transaction as the victim of a deadlock.
+        Unavailable: The database cannot be reached, no connection to it was free in time, or it chose this transaction
+            as the victim of a deadlock.
         Misconfigured: The tables are not there.
         Refused: A value is not one that the ledger can hold.
     """
@@ -77,6 +79,9 @@ def sentences() -> Iterator[None]:
         if isinstance(error, ProgrammingError):
             raise
         raise Unavailable(f"The ledger's database did not answer ({_cause(error)}). Try again.") from error
+    except NoneFree as error:
+        # All are taken: whoever waited gives up, and comes back when others have ended.
+        raise Unavailable("No connection to the ledger's database was free in time. Try again.") from error
     except StatementError as error:
         if isinstance(error.orig, Error):
             raise error.orig from error

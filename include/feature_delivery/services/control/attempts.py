@@ -19,9 +19,10 @@ from feature_delivery.domain.records import (
     PromotionState,
     now,
 )
+from feature_delivery.ports.runs import AT_THE_GATE
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import alerts, brake, turn
-from feature_delivery.services.control.gates import ON_ITS_WAY, rewind, rewind_later, run_of, settle
+from feature_delivery.services.control.gates import rewind, rewind_later, run_of, settle
 from feature_delivery.services.control.history import milestone, notify, record, send, tell_issue, tell_request
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def begin(unit: Unit, project: ProjectConfig, feature: Feature, facts: BranchFac
     milestone(unit, project, feature, "attempt", f"Attempt {feature.attempt_number} begins with {facts.head[:10]}.")
     gate = unit.books.open_gate(feature)
     states = unit.runs.states(run_of(feature))
-    waits = gate is not None and states.get(gate.step) in {"awaiting_input", *ON_ITS_WAY}
+    waits = gate is not None and states.get(gate.step) in AT_THE_GATE
     if gate is not None and waits and ORDER[gate.step] <= ORDER[Step.WAIT_FOR_CODE]:
         settle(unit, project, feature)
         return f"attempt {feature.attempt_number} begins"

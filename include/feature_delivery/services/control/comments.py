@@ -19,7 +19,7 @@ from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.records import UNDER_WAY, Feature, HeardComment
 from feature_delivery.domain.ways import Way
 from feature_delivery.services.control.decide import Say, decide
-from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.flags import shown
 from feature_delivery.services.control.gates import enter
 from feature_delivery.services.control.history import record, tell_request
 
@@ -101,7 +101,7 @@ def standing(unit: Unit, project: ProjectConfig, feature: Feature) -> str:
     gate = unit.books.open_gate(feature)
     if gate is None:
         return f"{feature.key} is {feature.state}, {at}; it waits for nobody."
-    found = flag(unit.books, project, feature, gate.step)
+    found = shown(unit.books, project, feature, gate)
     what = f"stopped: {found.blocked}" if found.blocked else f"waits for {found.waits_for}"
     return f"{feature.key} is {feature.state}, {at}. {gate.step} {what}"
 

@@ -23,7 +23,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.ports.git_host import DeploymentState, StatusState
 from feature_delivery.ports.platform import EnvironmentKind
-from feature_delivery.services.control.flags import flag, voices
+from feature_delivery.services.control.flags import shown, voices
 from feature_delivery.services.control.observations import judgement
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _signed(books: Books, project: ProjectConfig, feature: Feature, gate: Step) 
         who = ", ".join(dict.fromkeys(v.person for v in heard))
         yield StatusLine(name, StatusState.SUCCESS, _short(f"Approved by {who}."))
     elif waits is not None and waits.step is gate:
-        found = flag(books, project, feature, gate)
+        found = shown(books, project, feature, waits)
         yield StatusLine(name, StatusState.PENDING, _short(found.blocked or f"Waits for {found.waits_for}"))
 
 

@@ -15,6 +15,7 @@ from feature_delivery.domain.records import (
     CandidateRecord,
     Feature,
     FeatureState,
+    Gate,
     PermitRecord,
     PromotionState,
     now,
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from feature_delivery.domain.names import CommitSha, PersonName, TreeSha
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Books
+
+
+RUN_ENDED = "Its run was ended in Airflow"
+"""How a gate is blocked whose run somebody has ended (``ended_runs``); by it, that is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,13 @@ def flag(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
             return _demonstration(books, project, feature)
         case _:
             return _of_attempt(books, project, feature, gate)
+
+
+def shown(books: Books, project: ProjectConfig, feature: Feature, gate: Gate) -> Flag:
+    """Return the state of the open ``gate`` for people: a run that was ended keeps it from what its flag says."""
+    if gate.blocked.startswith(RUN_ENDED):
+        return Flag(blocked=gate.blocked)
+    return flag(books, project, feature, gate.step)
 
 
 def _start(books: Books, project: ProjectConfig, feature: Feature) -> Flag:

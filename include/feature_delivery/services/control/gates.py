@@ -22,10 +22,10 @@ from feature_delivery.domain.records import (
     now,
 )
 from feature_delivery.domain.work import GateAnswer
-from feature_delivery.ports.runs import RunRef, TaskRef
+from feature_delivery.ports.runs import ON_ITS_WAY, RunRef, TaskRef
 from feature_delivery.services.control import alerts, turn
 from feature_delivery.services.control.asking import ask_at_the_gate
-from feature_delivery.services.control.flags import Flag, flag, frozen
+from feature_delivery.services.control.flags import RUN_ENDED, Flag, flag, frozen
 from feature_delivery.services.control.history import find_request, open_request, record
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
-
-ON_ITS_WAY = frozenset({"running", "queued", "scheduled", "restarting", "up_for_retry"})
-"""States of a gate's task that may still park."""
 
 ENDED = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
 """States of tasks that do nothing more by themselves."""
@@ -193,6 +190,8 @@ def settle(unit: Unit, project: ProjectConfig, feature: Feature, *, locked: bool
     if gate.step is Step.WAIT_FOR_TURN and feature.state is FeatureState.ACTIVE:
         turn.ask(unit, project, feature)  # its place may have been taken from it since its task asked
     found = flag(unit.books, project, feature, gate.step)
+    if gate.blocked.startswith(RUN_ENDED) and not found.over:
+        return False  # no task is left to go through: what was said counts when somebody has cleared it, and it asks
     gate.blocked = found.blocked
     if not (found.outcome or found.over):
         _help_along(unit, project, feature, gate, found)

@@ -10,7 +10,7 @@ from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import Step, Who, row_of
 from feature_delivery.domain.records import Feature, Gate, now
 from feature_delivery.services.control.asking import able, candidate_of
-from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.flags import shown
 from feature_delivery.services.control.gates import enter
 from feature_delivery.services.control.history import notify, record
 from feature_delivery.services.control.posting import say_to_all
@@ -114,7 +114,7 @@ def _line(books: Books, project: ProjectConfig, feature: Feature, gate: Gate) ->
     waited = now() - gate.opened_at
     hours = int(waited.total_seconds() // 3600)
     long = f"{hours // 24} d {hours % 24} h" if hours >= 24 else f"{hours} h"
-    found = flag(books, project, feature, gate.step)
+    found = shown(books, project, feature, gate)
     named = f"{feature.key} {feature.title}".strip()[:120]
     if found.blocked:
         return f"{named} - stopped before {gate.step}, {long}: {found.blocked[:200]}"

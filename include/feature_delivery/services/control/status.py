@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.process import GATES, PROCESS, Row, Step
 from feature_delivery.domain.records import UNDER_WAY, AttemptState, Feature, FeatureState, Gate, GateState
-from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.flags import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -274,7 +274,7 @@ def _gate(books: Books, project: ProjectConfig, feature: Feature) -> GateView | 
     gate = books.open_gate(feature)
     if gate is None:
         return None
-    found = flag(books, project, feature, gate.step)
+    found = shown(books, project, feature, gate)
     return GateView(
         step=gate.step,
         attempt=gate.attempt,

@@ -13,7 +13,7 @@ from feature_delivery.domain.process import Step, row_of
 from feature_delivery.domain.suites import CaseState
 from feature_delivery.ports.git_host import DeploymentState, StatusState
 from feature_delivery.services.control.face import TITLES, PlaceLine, StatusLine
-from feature_delivery.services.control.flags import flag
+from feature_delivery.services.control.flags import shown
 from feature_delivery.services.control.observations import judgement
 from feature_delivery.services.control.report import judged_table
 
@@ -83,7 +83,7 @@ def waits_for(books: Books, project: ProjectConfig, feature: Feature) -> str:
     if gate is None:
         text = f"It was {feature.state}. {feature.reason}" if feature.ended_at is not None else "It is being worked on."
         return plain(text)
-    found = flag(books, project, feature, gate.step)
+    found = shown(books, project, feature, gate)
     where = row_of(gate.step).title
     if found.blocked:
         return f"**Stopped** before *{where}*: {plain(found.blocked)}"

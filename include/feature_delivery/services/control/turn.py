@@ -14,6 +14,7 @@ from feature_delivery.domain.records import (
     QueuePlace,
     now,
 )
+from feature_delivery.ports.runs import AT_THE_GATE, RunRef
 from feature_delivery.services.control.flags import frozen, not_ready, untested
 from feature_delivery.services.control.history import record
 
@@ -39,7 +40,8 @@ def ask(unit: Unit, project: ProjectConfig, feature: Feature) -> None:
 def grant(unit: Unit, project: ProjectConfig, *, asking: Feature | None = None) -> Feature | None:
     """Give production to the first of the queue that may have it, when it is free; return who got it.
 
-    Only a feature that stands at the gate gets it: one that was cleared further back meanwhile would hold it idle.
+    Only a feature that stands at the gate gets it: one that was cleared further back meanwhile, or whose run somebody
+    has ended or deleted, would hold it idle. It keeps its place.
     """
     books = unit.books
     row = books.lock_project(project.name)
@@ -51,7 +53,8 @@ def grant(unit: Unit, project: ProjectConfig, *, asking: Feature | None = None) 
         asks = asking is not None and asking.id == feature.id
         here = asks or (gate is not None and gate.step is Step.WAIT_FOR_TURN)
         ready = place.waiting and here and feature.state is FeatureState.ACTIVE and feature.rewind_to is None
-        if ready and may_go(books, project, feature) and frozen(books, project, feature) is None:
+        may = ready and may_go(books, project, feature) and frozen(books, project, feature) is None
+        if may and _stands_there(unit, feature):
             row.lock_feature_id, row.lock_since = feature.id, now()
             place.waiting = False
             record(unit, feature, "turn", f"{feature.key} holds production.", step=Step.WAIT_FOR_TURN)
@@ -60,6 +63,12 @@ def grant(unit: Unit, project: ProjectConfig, *, asking: Feature | None = None) 
                 gate.state, gate.outcome, gate.resolved_at, gate.ended = GateState.RESOLVED, "turn", now(), False
             return feature
     return None
+
+
+def _stands_there(unit: Unit, feature: Feature) -> bool:
+    """Say whether its run is at the gate. Its row is not locked: the project's lock comes after a run's own."""
+    states = unit.runs.states(RunRef(feature.project, feature.run_id))
+    return states.get(Step.WAIT_FOR_TURN) in AT_THE_GATE
 
 
 def may_go(books: Books, project: ProjectConfig, feature: Feature) -> bool:

@@ -9,6 +9,8 @@ stored has ended.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -117,10 +119,10 @@ def _hint_of(stored: WebhookDelivery) -> Hint | None:
     return Hint(**known) if known else None
 
 
-def process(control: Control, *, limit: int = 200) -> tuple[int, int]:
+def process(control: Control, *, limit: int = 200, until: float = math.inf) -> tuple[int, int]:
     """Process stored webhooks, all of a project by one look at its host; returns how many were done and are left.
 
-    Where the ledger may be a copy they stay as they are.
+    Where the ledger may be a copy they stay as they are. ``until``: no look is begun after it, by the monotonic clock.
     """
     with control.begin() as unit:
         if brake.held(unit.books):
@@ -131,9 +133,22 @@ def process(control: Control, *, limit: int = 200) -> tuple[int, int]:
             waiting[row.project].append(Received(row.delivery_id, row.host, _hint_of(row), row.tries))
     done = left = 0
     for name, received in waiting.items():
+        if time.monotonic() >= until:
+            _give_back(control, name, received)
+            left += len(received)
+            continue
         final = _process(control, name, received)
         done, left = (done + len(received), left) if final else (done, left + len(received))
     return done, left
+
+
+def _give_back(control: Control, name: ProjectName, received: Sequence[Received]) -> None:
+    """Let what had no look have had no try: it comes before what was looked into in vain."""
+    with control.begin() as unit:
+        for one in received:
+            stored = unit.books.webhook(name, one.delivery_id)
+            if stored is not None and stored.processed_at is None and stored.tries == one.tries:
+                stored.tries -= 1
 
 
 def _process(control: Control, name: ProjectName, received: Sequence[Received]) -> bool:

@@ -54,7 +54,8 @@ def reap(
             # One that resists keeps no other alive.
             failures.append(f"{doomed.name}: {error}")
         else:
-            say(f"Destroyed {doomed.name}: its feature is over.")
+            there = any(one.ref.name == doomed.name for one in listing)
+            say(f"Destroyed {doomed.name}: its feature is over." if there else f"{doomed.name} had gone by itself.")
     return (*failures, *_keep_running(platform, [one for one in listing if one.ref.name in plan.needed], say=say))
 
 
