@@ -35,8 +35,8 @@ NO_FEATURE = (
     404,
     {
         "error": "NotFound",
-        "message": "shop has no feature 'SHOP-9' under delivery. Start it first: push a commit that main does not have to "
-        "feature/SHOP-9-…, or start it by its key.",
+        "message": "shop has no feature 'SHOP-9' under delivery. Start it first: push a commit that main "
+        "does not have to feature/SHOP-9-…, or start it by its key.",
     },
 )
 NO_PROJECT = (404, {"error": "NotFound", "message": "There is no project 'shoop'. Known: shop."})
