@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -61,6 +63,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     said = shop.start("--keep")
     git(shop.checkout, "remote", "add", "delivery", str(shop.home / "repositories" / "toy_shop.git"))
     assert f"git remote add delivery {shop.home / 'repositories' / 'toy_shop.git'}" in said
+    assert f"export PATH={Path(sys.executable).parent}:" in said
     assert f"export FEATURE_DELIVERY_HOME={shop.home}" in said
     passwords = json.loads((shop.home / "airflow" / "passwords.json").read_text())
     assert not [one for one in passwords.values() if one in said]
@@ -77,7 +80,7 @@ def test_an_instance_without_features_says_how_to_begin(newcomer: Newcomer) -> N
     answer = newcomer.run("status")
     assert answer.code == 0
     assert "feature-delivery start" in answer.out
-    newcomer.run("status", "TOY-1").refused("'TOY-1'", "Start it first")
+    newcomer.run("status", "TOY-1").refused("'TOY-1'", "push a commit that main does not have")
     newcomer.run("status", "--project", "nope").refused("no project 'nope'", "toy_shop")
     newcomer.run("explain", "0" * 40).refused("No delivery of toy_shop put 0000000000 on production")
     newcomer.run("adopt", "0" * 40).refused("main is", "adopt what is there now")

@@ -123,6 +123,11 @@ def test_another_shop_of_the_same_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"is a copy of .*Name this shop otherwise with --project"):
         made(home, other)
     assert made(home, other, name="other").project.name == "other"
+    source = home / "repositories" / "shop.source"
+    assert source.read_text() == str(tmp_path / "a" / "shop")
+    assert made(home, tmp_path / "b" / ".." / "a" / "shop").project.name == "shop", "the same, named from elsewhere"
+    source.write_text(str(tmp_path / "b" / ".." / "a" / "shop"))  # as it was written down before
+    assert made(home, tmp_path / "a" / "shop").project.name == "shop"
 
 
 def bad_repositories(place: Path) -> Iterator[tuple[str, str, type[Error], str]]:

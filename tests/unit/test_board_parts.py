@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_delivery.adapters.git.patches import Patch
-from feature_delivery.domain.process import Step
+from feature_delivery.domain.process import PROCESS, Step
 from feature_delivery.domain.project import HostConfig
 from feature_delivery.ports.repository import FileChange
 from feature_delivery.services.control.journey import Span, Spent
+from feature_delivery.services.control.status import StepView
 from feature_delivery.web.board import charts
 from feature_delivery.web.board.changes_page import LINE_LIMIT, files_of
+from feature_delivery.web.board.feature_page import Station, station
 from feature_delivery.web.board.shown import host_pages, safe_url, short, task_place
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -199,3 +201,34 @@ def test_parts_of_a_column_stand_on_each_other() -> None:
     (lower_y, lower), (upper_y, upper) = plot.columns[0].parts
     assert upper_y + upper == pytest.approx(lower_y, abs=0.2)
     assert lower == pytest.approx(2 * upper, abs=0.2)
+
+
+def stands(*tasks: tuple[Step, str, float, float | None]) -> Station:
+    """Return the station of the first task's row; times in minutes."""
+    row = next(row for row in PROCESS if tasks[0][0] in row.steps)
+    views = [
+        StepView(
+            number=row.number,
+            title=row.title,
+            who="",
+            task=step,
+            state=state,
+            started=MOMENT + timedelta(minutes=began),
+            ended=None if ended is None else MOMENT + timedelta(minutes=ended),
+            try_number=1,
+        )
+        for step, state, began, ended in tasks
+    ]
+    return station(row, tuple(views), here="")
+
+
+def test_a_station_took_what_its_tasks_took_not_what_lay_between_two_attempts() -> None:
+    repeated = stands((Step.RESERVE_DEVELOPMENT, "done", 0, 1), (Step.PROVISION_DEVELOPMENT, "done", 300, 302))
+    assert (repeated.state, repeated.seconds) == ("done", 180)
+    beside = stands((Step.CHECK_UNIT, "done", 0, 5), (Step.CHECK_SYNTAX, "done", 1, 2))
+    assert beside.seconds == 300
+
+
+def test_a_station_runs_since_its_running_task_began() -> None:
+    again = stands((Step.RESERVE_DEVELOPMENT, "done", 0, 1), (Step.PROVISION_DEVELOPMENT, "running", 300, None))
+    assert (again.state, again.since, again.seconds) == ("running", MOMENT + timedelta(minutes=300), None)

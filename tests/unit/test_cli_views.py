@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from feature_delivery.cli.status_view import explanation, feature_view, next_command, overview, steps_table
+from feature_delivery.cli.status_view import (
+    audit_table,
+    explanation,
+    feature_view,
+    next_command,
+    overview,
+    steps_table,
+    took,
+)
 from feature_delivery.domain.process import PROCESS
 
 
@@ -102,6 +110,17 @@ def test_both_verdicts_are_named() -> None:
     assert "feature-delivery rollback SHOP-1" in named
 
 
+def test_a_step_that_a_later_attempt_repeats_did_not_take_the_time_between_the_attempts() -> None:
+    def ran(began: str, ended: str | None) -> dict[str, Any]:
+        return {"started": f"2026-01-01T{began}Z", "ended": ended and f"2026-01-01T{ended}Z"}
+
+    reserved, provisioned = ran("09:00:00", "09:00:01"), ran("11:00:00", "11:00:02.5")
+    assert took([reserved, provisioned]) == "3.5 s"
+    assert took([ran("09:00:00", "09:00:09"), ran("09:00:01", "09:00:05")]) == "9.0 s"
+    assert took([reserved, ran("11:00:00", None)]) == "1.0 s"
+    assert took([ran("09:00:09", "09:00:00")]) == took([]) == ""
+
+
 def test_words_from_outside_are_no_markup() -> None:
     said = shown(feature_view(feature(title="[red]50%[/red] [link=http://evil]off[/link]")))
     assert "[red]50%[/red] [link=http://evil]off[/link]" in said
@@ -114,6 +133,27 @@ def test_a_title_that_is_only_the_key_is_not_said_twice() -> None:
 
 def test_no_feature_is_said_in_words() -> None:
     assert "feature-delivery start" in shown(overview([]))
+
+
+def test_a_list_of_decisions_loses_nothing_on_a_narrow_terminal() -> None:
+    one = {
+        "when": "2026-01-01T10:00:00.5Z",
+        "key": "SHOP-1",
+        "gate": "production.wait_for_verdict",
+        "who": "root",
+        "role": "manager and operator",
+        "kind": "roll_back",
+        "accepted": True,
+        "comment": "Too dear",
+        "reason": "",
+        "commit": "f63d008657" * 4,
+        "way": "break-glass",
+        "address": "127.0.0.1",
+    }
+    said = shown(audit_table([one]), width=80)
+    assert "…" not in said
+    assert "2026-01-01" in said
+    assert "10:00:00" in said
 
 
 def test_an_explanation_names_feature_tests_and_sign_offs() -> None:

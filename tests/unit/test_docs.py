@@ -119,3 +119,11 @@ def test_there_are_such_project_files() -> None:
 def test_no_page_names_a_place_of_one_machine() -> None:
     for page in PAGES:
         assert not re.search(r"(?<![\w.>/])/(?:work|root)/", page.read_text("utf-8")), page.name
+
+
+def test_the_page_about_upgrades_says_which_revision_the_ledger_of_each_version_has() -> None:
+    versions = re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    said = re.findall(r"^\| (\d+\.\d+\.\d+) \| (\d{4}) \|$", (DOCS / "upgrade.md").read_text("utf-8"), re.MULTILINE)
+    assert [version for version, _ in said] == versions, "the newest first, as in the CHANGELOG"
+    migrations = ROOT / "include/feature_delivery/adapters/ledger/migrations/versions"
+    assert said[0][1] == max(file.name[:4] for file in migrations.glob("0*.py")), "put it into docs/upgrade.md"

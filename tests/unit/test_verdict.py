@@ -15,6 +15,7 @@ from feature_delivery.domain.records import Feature, FeatureState, Promotion, Pr
 from feature_delivery.ports.git_host import DeploymentState
 from feature_delivery.ports.platform import EnvironmentKind
 from feature_delivery.services.control.face import places
+from feature_delivery.services.control.journey import Spent, spans
 from feature_delivery.services.control.permits import request_still_open
 from tests.support.cooperation import bring, nothing_is_left, now_of, to_the_end
 from tests.support.stepping import go_on, kill, until
@@ -80,6 +81,22 @@ def test_a_rollback_brings_the_tree_before_back_and_waits_for_rework(world: Worl
     assert world.parked(feature) == [REWORK]
     assert "development-shop-1" in world.platform.places
     assert feature.branch in world.repository.branches
+
+
+def test_the_wait_for_a_fix_after_a_rollback_is_time_spent_on_people(world: World) -> None:
+    feature = promoted(world, "red production")
+    assert world.decide(feature, "olga", VERDICT, ROLL_BACK)
+    world.run()
+    assert feature.branch is not None
+    world.wait(timedelta(hours=5))
+    world.push(feature.branch, content="mended")
+    world.observe(feature)
+    (waited,) = [s for s in spans(world.books.gates(feature), [], until=world.time) if s.step is REWORK]
+    assert (waited.spent, waited.open, waited.seconds >= timedelta(hours=5).total_seconds()) == (
+        Spent.PEOPLE,
+        False,
+        True,
+    )
 
 
 def test_a_deploy_that_fails_after_the_branch_moved_keeps_the_lock_and_opens_the_verdict(world: World) -> None:

@@ -76,7 +76,7 @@ def find_login(home: Path, *, user: str | None = None) -> Login:
     running = _read(home / "instance.lock")
     if not running.get("address"):
         raise Unavailable(
-            f"Nothing runs in {str(home)!r}. Start it with 'feature-delivery up' or 'make demo', "
+            f"Nothing runs in {str(home)!r}. Start it with 'feature-delivery up --repository …' or 'make demo', "
             "or name an installation by FEATURE_DELIVERY_URL."
         )
     name = user or told.user or str(_read(home / "cli.json").get("user", "admin"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +20,15 @@ if TYPE_CHECKING:
     from feature_delivery.cli.shop import Shop
     from feature_delivery.cli.up import Running
 
-Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The first port to try for Airflow.")]
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port",
+        min=1,
+        max=65535,
+        help="The first port to try for Airflow; a home keeps the one it had while that is free.",
+    ),
+]
 Database = Annotated[
     str, typer.Option("--database", help="SQLAlchemy address of a PostgreSQL; the embedded one when left out.")
 ]
@@ -118,7 +125,7 @@ def up(
     from feature_delivery.cli.up import running, wait_for_signal  # noqa: PLC0415
 
     if bool(repository) == bool(project_file):
-        raise typer.BadParameter("Name the shop by one of --repository and --project-file.")
+        raise typer.BadParameter("Name the shop by one of --repository and --project-file, also to go on with it.")
     if (project or branch) and len(repository or ()) > 1:
         raise typer.BadParameter("--project and --branch are of one shop: name one --repository with them.")
 
@@ -159,9 +166,7 @@ def up(
 def next_steps(now: Running, shop: Shop, place: Path) -> Text:
     """Return where everything is and what to do first, in commands that work as they stand."""
     me, repository = next(iter(shop.project.people.persons)), shlex.quote(str(shop.repository))
-    program = "feature-delivery"
-    if shutil.which(program) is None and Path(sys.argv[0]).name == program:
-        program = shlex.quote(str(Path(sys.argv[0]).absolute()))
+    programs = Path(sys.executable).parent  # of the virtual environment: another terminal does not know it
     elsewhere = place != Path(".feature-delivery").absolute() or "FEATURE_DELIVERY_HOME" in os.environ
     key, project = "SHOP-1", shop.project.name
     lines = [
@@ -173,13 +178,14 @@ def next_steps(now: Running, shop: Shop, place: Path) -> Text:
         ("Repository", str(shop.repository)),
     ]
     commands = [
-        "# in your checkout of the shop",
+        f"# in your checkout of the shop, with a commit that {shop.project.branches.production} does not have",
         f"git remote add delivery {repository}",
         "git fetch delivery",
         f"git push delivery HEAD:{shop.project.branches.feature_prefix}{key}-first-feature",
         "# then, anywhere",
+        *([f'export PATH={shlex.quote(str(programs))}:"$PATH"'] if sys.prefix != sys.base_prefix else []),
         *([f"export FEATURE_DELIVERY_HOME={shlex.quote(str(place))}"] if elsewhere else [f"cd {Path.cwd()}"]),
-        f"{program} status {key}" + (f" --project {project}" if len(now.shops) > 1 else ""),
+        f"feature-delivery status {key}" + (f" --project {project}" if len(now.shops) > 1 else ""),
     ]
     text = Text("\n")
     for name, value in lines:

@@ -120,11 +120,17 @@ def use_project_file(home: Path, file: Path) -> Shop:
 
 def _refuse_another(project: ProjectName, known: Path, original: Original) -> None:
     before = known.read_text("utf-8") if known.exists() else original.shown
-    if before != original.shown:
+    if _placed(before) != original.shown:
         raise Refused(
             f"Project {project!r} is a copy of {before}, not of {original.shown}. "
             "Name this shop otherwise with --project, or use another home."
         )
+
+
+def _placed(repository: str) -> str:
+    """Return the one name of a directory, from wherever it is named; an address as it is."""
+    local = Path(repository).expanduser()
+    return str(local.resolve()) if local.exists() else repository
 
 
 def _branch_of(bare: Path) -> str:
@@ -145,8 +151,7 @@ class Original:
 
     def __init__(self, repository: str, look: Path, *, wanted: str) -> None:
         """``look``: an empty directory for what is fetched; ``wanted``: production's branch, found when empty."""
-        local = Path(repository).expanduser()
-        self._remote = str(local.absolute()) if local.exists() else repository
+        self._remote = _placed(repository)
         self._mirror = look / "mirror.git"
         self._wanted = wanted
         self.shown = GitRepository(self._remote, self._mirror).address

@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from feature_delivery.domain.spans import covered_seconds
+
 MARKS = {
     "done": ("✓", "green"),
     "running": ("▶", "cyan"),
@@ -133,12 +135,9 @@ def row_state(steps: Iterable[dict[str, Any]]) -> str:
 
 
 def took(steps: Iterable[dict[str, Any]]) -> str:
-    """Return how long the row has taken, from its first start to its last end."""
-    begun = [moment(step["started"]) for step in steps if step["started"]]
-    ended = [moment(step["ended"]) for step in steps if step["ended"]]
-    if not begun or not ended or max(ended) < min(begun):
-        return ""
-    return f"{(max(ended) - min(begun)).total_seconds():.1f} s"
+    """Return how long the row's steps have taken; an attempt that goes back repeats some of a row and not others."""
+    over = [(moment(s["started"]), moment(s["ended"])) for s in steps if s["started"] and s["ended"]]
+    return f"{covered_seconds(over):.1f} s" if any(begin <= end for begin, end in over) else ""
 
 
 def moment(text: str) -> datetime:
@@ -146,16 +145,21 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def _read(when: object) -> str:
+    """Return a moment so that a narrow terminal breaks it between the day and the time."""
+    return str(when)[:19].replace("T", " ")
+
+
 def audit_table(found: Iterable[dict[str, Any]]) -> RenderableType:
     """Return what people said, one row each; what did not count with its reason."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("When", "Feature", "Gate", "Who", "As", "Said", "Commit", "Way", "From", "Comment"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold", min_width=10 if column == "When" else None)
     for one in found:
         gate = str(one["gate"]).rpartition("wait_for_")[2]
         said = str(one["kind"]).replace("_", " ") + ("" if one["accepted"] else " (does not count)")
         words = " / ".join(part for part in (one["comment"], one["reason"]) if part)
-        cells = (str(one["when"])[:19], one["key"], gate, one["who"], one["role"], said, one["commit"][:10])
+        cells = (_read(one["when"]), one["key"], gate, one["who"], one["role"], said, one["commit"][:10])
         table.add_row(*(Text(str(cell)) for cell in (*cells, one["way"], one["address"], words)))
     return table if table.row_count else Text("Nobody has decided anything yet.")
 
@@ -164,9 +168,9 @@ def events_table(found: Iterable[dict[str, Any]]) -> RenderableType:
     """Return what happened, one row each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("When", "Feature", "What", "Who", "Text"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for one in found:
-        cells = (str(one["when"])[:19], one["key"], str(one["kind"]).replace("_", " "), one["who"], one["text"])
+        cells = (_read(one["when"]), one["key"], str(one["kind"]).replace("_", " "), one["who"], one["text"])
         table.add_row(*(Text(str(cell)) for cell in cells))
     return table if table.row_count else Text("Nothing has happened yet.")
 

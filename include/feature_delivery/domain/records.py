@@ -262,6 +262,7 @@ class Gate:
     """One gate of one feature.
 
     ``ended``: the parked task has been ended after the resolution. ``reminders``: a stage, see ``domain.messages``.
+    ``resolved_at``: when it no longer waited, by its outcome or because its run went back or ended.
     """
 
     feature_id: int

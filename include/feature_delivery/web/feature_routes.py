@@ -31,7 +31,14 @@ from feature_delivery.web.transaction import WebUnit, begin, session
 router = APIRouter(prefix="/projects", tags=["people"], dependencies=[Depends(json_only)])
 RESPONSES = problems(401, 403, 404, 409)
 UNAUTHORIZED = (401, {"error": "Unauthorized", "message": "Not authenticated."})
-NO_FEATURE = (404, {"error": "NotFound", "message": "shop has no feature 'SHOP-9' under delivery. Start it first."})
+NO_FEATURE = (
+    404,
+    {
+        "error": "NotFound",
+        "message": "shop has no feature 'SHOP-9' under delivery. Start it first: push a commit that main "
+        "does not have to feature/SHOP-9-…, or start it by its key.",
+    },
+)
 NO_PROJECT = (404, {"error": "NotFound", "message": "There is no project 'shoop'. Known: shop."})
 
 
@@ -282,7 +289,11 @@ def feature_in(unit: WebUnit, project: ProjectConfig, key: str) -> Feature:
     """
     feature = unit.books.feature(ProjectName(project.name), feature_key(key))
     if feature is None:
-        raise NotFound(f"{project.name} has no feature {key[:40]!r} under delivery. Start it first.")
+        branches = project.branches
+        raise NotFound(
+            f"{project.name} has no feature {key[:40]!r} under delivery. Start it first: push a commit that "
+            f"{branches.production} does not have to {branches.feature_prefix}{key}-…, or start it by its key."
+        )
     return feature
 
 

@@ -252,7 +252,9 @@ def _show_end(
     for one in expected:
         table.add_row("[green]✓[/]" if one.met else "[red]✗[/]", one.what, str(one.found))
     console.print(table)
+    passwords = now.instance.settings.passwords_file
     console.print(f"\nAirflow      {now.instance.address}")
+    console.print(f"Log in       as one of those above; passwords: {passwords}", soft_wrap=True)
     console.print(f"Board        {now.instance.address}/feature-delivery/board/")
     console.print(f"API          {now.instance.address}/feature-delivery/docs")
     console.print(f"Production   {facts.production_address()}")

@@ -183,7 +183,7 @@ def give_up(
     _retire(unit, feature, unit.books.attempt(feature), AttemptState.DROPPED, reason)
     gate = unit.books.open_gate(feature)
     if gate is not None:
-        gate.state, gate.outcome, gate.ended = GateState.CLOSED, str(state), True
+        gate.state, gate.outcome, gate.resolved_at, gate.ended = GateState.CLOSED, str(state), now(), True
     turn.free(unit, project, feature)
     alerts.ended(unit, feature, f"The delivery was {state}.")
     milestone(unit, project, feature, str(state), reason, person=person)

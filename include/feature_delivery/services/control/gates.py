@@ -265,7 +265,8 @@ def rewind(unit: Unit, feature: Feature, to: Step) -> None:
         if ORDER[known.step] >= ORDER[to]:
             known.ended = True  # a resolution whose task is cleared now must not end the next one that parks
             if known.state is GateState.OPEN:
-                known.state = GateState.CLOSED
+                # Until now somebody was waited for: after a rollback, for the fix.
+                known.state, known.resolved_at = GateState.CLOSED, now()
     feature.rewind_to = None
     unit.runs.rewind(run_of(feature), to=to)
     record(unit, feature, "rewound", f"The run goes back to {to}.", step=to)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.process import GATES, Step
+from feature_delivery.domain.spans import covered_seconds
 from feature_delivery.services.control.status import PEOPLE_DECIDE
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class Span:
 def spans(gates: Iterable[Gate], permits: Iterable[PermitRecord], *, until: datetime) -> tuple[Span, ...]:
     """Return what a feature's time was spent on, by the beginning; what goes on is counted ``until`` now.
 
-    A gate that was closed (its run was rewound) ended when nobody wrote down: it is left out. So is a permit that
-    was taken back or whose task was killed before it reported.
+    A gate that was closed because its task was cleared or marked by hand ended when nobody wrote down: it is left out.
+    So is a permit that was taken back or whose task was killed before it reported.
     """
     found = [
         Span(
@@ -79,10 +80,4 @@ def spans(gates: Iterable[Gate], permits: Iterable[PermitRecord], *, until: date
 
 def total_seconds(found: Sequence[Span], spent: Spent) -> float:
     """Return how long something of this kind went on; parallel spans count once."""
-    seconds, reached = 0.0, None
-    for span in (one for one in found if one.spent is spent):
-        began = span.began if reached is None else max(span.began, reached)
-        if span.ended > began:
-            seconds += (span.ended - began).total_seconds()
-            reached = span.ended
-    return seconds
+    return covered_seconds((span.began, span.ended) for span in found if span.spent is spent)

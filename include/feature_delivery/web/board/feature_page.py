@@ -13,6 +13,7 @@ from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import PROCESS, Row, Step
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import Environment, EnvironmentState, Feature, SuiteResult, WebhookDelivery, now
+from feature_delivery.domain.spans import covered_seconds
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.ledger import Books
 from feature_delivery.services.control import decide, glass, journey
@@ -248,7 +249,7 @@ def stations(view: FeatureView) -> tuple[Station, ...]:
     for step in view.steps:
         steps.setdefault(step.number, []).append(step)
     here = _here(view)
-    return tuple(_station(row, tuple(steps.get(row.number, ())), here=here) for row in PROCESS)
+    return tuple(station(row, tuple(steps.get(row.number, ())), here=here) for row in PROCESS)
 
 
 def _here(view: FeatureView) -> str:
@@ -259,21 +260,24 @@ def _here(view: FeatureView) -> str:
     return next((step.number for step in (*at_gate, *active)), "")
 
 
-def _station(row: Row, tasks: tuple[StepView, ...], *, here: str) -> Station:
+def station(row: Row, tasks: tuple[StepView, ...], *, here: str) -> Station:
+    """Return one row of the process as its tasks stand; ``here``: the number of the row the feature stands at."""
     states = [task.state for task in tasks]
     if "done" in states and "pending" in states and not {"failed", "rejected", "running", "waiting"} & set(states):
         state = "running"  # between two of its tasks
     else:
         state = max(states, key=lambda one: _WEIGHT.get(one, 2), default="pending")
-    began = min((task.started for task in tasks if task.started), default=None)
-    ends = [task.ended for task in tasks if task.ended]
-    over = state in {"done", "failed", "rejected", "skipped"} and began is not None and ends
+    # An attempt that goes back repeats some tasks of a row and not others: what lay between them is not the row's time.
+    pieces = [(task.started, task.ended) for task in tasks if task.started and task.ended]
+    active = [task.started for task in tasks if task.started and task.state in {"running", "waiting"}]
+    newest = max((task.started for task in tasks if task.started), default=None)
+    over = state in {"done", "failed", "rejected", "skipped"} and pieces
     return Station(
         row=row,
         state=state,
         here=here == row.number,
-        seconds=(max(ends) - began).total_seconds() if over and began is not None else None,
-        since=began if state in {"running", "waiting"} else None,
+        seconds=covered_seconds(pieces) if over else None,
+        since=min(active, default=newest) if state in {"running", "waiting"} else None,
         tasks=tasks,
     )
 
