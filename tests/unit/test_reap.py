@@ -160,3 +160,16 @@ def test_what_went_when_nobody_waited_for_it_any_more_is_looked_for_and_written_
         reaped(unit, world.project, doomed.name, doomed.generation)
     assert row.state is EnvironmentState.DESTROYED
     assert unlisted(world).destroy == ()
+
+
+def test_what_went_long_ago_is_written_down_a_few_at_a_time(world: World) -> None:
+    bring(world, "SHOP-1", Step.WAIT_FOR_VERDICT)
+    to_the_end(world)
+    rows = [world.books.environment(world.project.name, f"{kind}-shop-1") for kind in ("development", "preprod")]
+    for row in rows:
+        assert row is not None
+        row.state, row.destroyed_at = EnvironmentState.READY, None
+    few = replace(world.project, choices=replace(world.project.choices, destroy_at_most=1))
+    with world.begin() as unit:
+        assert len(plan_reaping(unit, few, []).destroy) == 1
+    assert len(unlisted(world).destroy) == 2

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from feature_delivery.cli.context import As, AsJson, Home, Key, Project, connect, feature_path, pick_project
 from feature_delivery.cli.status_view import audit_table, events_table, moment
+from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.names import commit_sha, project_name
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.services.control.audit import AuditRow, EventRow
@@ -136,6 +137,10 @@ def _pages(api: Api, path: str, query: Mapping[str, str], *, wanted: int | None)
         size = PAGE if wanted is None else min(PAGE, wanted + 1 - len(rows))
         turned = {"before": str(rows[-1]["number"])} if rows else {}
         page = api.get(f"{path}?{urlencode({**query, **turned, 'limit': str(size)})}")
+        if page and rows and page[0]["number"] >= rows[-1]["number"]:
+            raise Unavailable(
+                f"{api.login.address} gives the newest {size:,} rows only: its version is older. Upgrade it."
+            )
         rows += page
         if len(page) < size:
             return rows, False

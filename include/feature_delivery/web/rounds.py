@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from airflow.configuration import conf
 from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.bootstrap import messengers, settings
@@ -448,8 +449,16 @@ def _the_only_round() -> Iterator[bool]:
     By a lock that ends with its transaction: it outlives no process, and no pool in between can lose it.
     """
     with session() as opened:
+        _bounded(opened)
         key = func.hashtext("feature-delivery: a round of housekeeping")
         yield bool(opened.scalar(select(func.pg_try_advisory_xact_lock(key))))
+
+
+def _bounded(opened: Session) -> None:
+    """Let the database end the transaction of a machine that is gone without a word, and with it what it locked."""
+    for setting in ("tcp_keepalives_idle = 30", "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3"):
+        opened.execute(text(f"SET LOCAL {setting}"))
+    opened.execute(text("SET LOCAL idle_in_transaction_session_timeout = '30min'"))
 
 
 @contextmanager
@@ -460,6 +469,7 @@ def alone(project: ProjectName) -> Iterator[None]:
     """
     key = select(func.pg_advisory_xact_lock(func.hashtext(f"feature-delivery:{project}")))
     with session() as opened:
+        _bounded(opened)
         opened.execute(text("SET LOCAL lock_timeout = '60s'"))
         opened.execute(key)
         yield

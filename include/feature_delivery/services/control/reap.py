@@ -64,16 +64,17 @@ class _Known:
             return True
         return not self._is_active(row.feature_id) and row.feature_id not in self._tearing_down
 
-    def vanished(self) -> list[Doomed]:
+    def vanished(self, most: int) -> list[Doomed]:
         """Return what is over and was not gone by the ledger, and is not listed: it went when nobody waited any more.
 
         Destroyed once more and looked for by its name, like everything that is over: a listing alone proves no end.
+        ``most``: so many at a time; the others have waited for long.
         """
-        gone = []
+        gone: list[Doomed] = []
         for row in self._unlisted:
             if row.kind == EnvironmentKind.PRODUCTION or row.feature_id is None or row.feature_id in self._changing:
                 continue
-            if self.is_over(row):
+            if len(gone) < most and self.is_over(row):
                 row.generation += 1
                 key = self._features[row.feature_id].key
                 gone.append(Doomed(name=row.name, kind=row.kind, key=key, generation=row.generation))
@@ -118,7 +119,7 @@ def plan_reaping(unit: Unit, project: ProjectConfig, listing: Sequence[Found]) -
     destroy = [Doomed(name=one.name, kind=one.kind, key=one.key, generation=row.generation) for one, row in doomed]
     if not brake.keeps_alive(unit.books, project.name):
         # They count for no brake: nothing of them is there.
-        destroy += known.vanished()
+        destroy += known.vanished(max(1, project.choices.destroy_at_most))
     return ReapPlan(
         instance=instance,
         destroy=tuple(destroy),
@@ -162,5 +163,5 @@ def reaped(unit: Unit, project: ProjectConfig, name: str, generation: int) -> No
     row = unit.books.environment(project.name, name)
     if row is not None and row.generation == generation and row.feature_id is not None:
         row.state, row.destroyed_at, row.commit = EnvironmentState.DESTROYED, row.destroyed_at or now(), None
-        text = f"The reaper destroyed {name}, which nobody needed any more, and found it gone."
+        text = f"The reaper saw to it that {name}, which nobody needed any more, is gone."
         record(unit, unit.books.feature_by_id(row.feature_id), "reaped", text)
