@@ -179,7 +179,7 @@ def test_an_opened_request_is_found_with_the_head_of_its_branch(bench: Bench) ->
     assert (request.source, request.target, request.head) == (FEATURE, PREPROD, head)
     author = "bob" if bench.names_authors else bench.us
     assert (request.author, request.title, request.state) == (author, "SHOP-1 Gift cards", RequestState.OPEN)
-    assert not request.fork
+    assert (request.fork, request.ours) == (False, author == bench.us)
     assert request.number >= 1
     assert str(request.number) in request.url
     assert request.reviews == ()

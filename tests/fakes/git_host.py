@@ -70,7 +70,7 @@ class FakeGitHost:
     def changed_requests(self, since: datetime) -> tuple[MergeRequest, ...]:
         self._called("changed_requests")
         found = sorted((p for p in self.pages.values() if p.changed_at >= since), key=lambda p: p.changed_at)
-        return tuple(replace(self._now(page), reviews=()) for page in reversed(found))
+        return tuple(replace(self._now(page), reviews=(), ours=False) for page in reversed(found))
 
     def comments(self, number: int, *, since: datetime | None = None) -> tuple[RequestComment, ...]:
         self._called("comments")
@@ -162,6 +162,7 @@ class FakeGitHost:
             state=RequestState.OPEN,
             url=f"https://git.example/shop/{number}",
             fork=fork,
+            ours=by == US,
         )
         page = self.pages[number] = Page(made, changed_at=records.now())
         return page

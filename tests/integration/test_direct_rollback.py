@@ -16,9 +16,12 @@ from sqlalchemy import Engine, text
 
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.session import transactions
+from feature_delivery.cli.emergency import DirectRuns
 from feature_delivery.cli.shop import PREPROD
 from feature_delivery.domain.names import CommitSha, ProjectName, TreeSha
+from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Decision, Feature, PromotionState
+from feature_delivery.ports.runs import AT_THE_GATE, RunRef
 from tests.contracts.ledger.rows import KEY, a_feature, a_promotion, an_attempt
 from tests.local_bench import get, settings
 from tests.support.command_line import Command
@@ -94,9 +97,11 @@ def server(
     (projects / "another.yaml").write_text("name: another\npeople: [\n")
     made = Server(state, projects, world, before, postgres_engine)
     with postgres_engine.begin() as connection:
-        # Of Airflow's own tables a direct rollback locks one row.
-        connection.execute(text("CREATE TABLE dag_run (id int, dag_id text, run_id text)"))
-        connection.execute(text("INSERT INTO dag_run VALUES (1, 'feature_delivery_shop', :run)"), {"run": KEY})
+        # Of Airflow's own tables a direct rollback locks one row, and reads those of whoever waits for production.
+        connection.execute(text("CREATE TABLE dag_run (id int, dag_id text, run_id text, state text)"))
+        insert = text("INSERT INTO dag_run VALUES (1, 'feature_delivery_shop', :run, :state)")
+        for run, run_state in ((KEY, "failed"), ("SHOP-2", "failed"), ("SHOP-3", "running")):
+            connection.execute(insert, {"run": run, "state": run_state})
     with made.books() as books:
         feature = a_feature(books)
         an_attempt(books, feature).commit = candidate
@@ -108,6 +113,17 @@ def server(
     from feature_delivery.adapters.platforms.local import LocalPlatform  # noqa: PLC0415
 
     LocalPlatform(settings(state / "environments", instance=INSTANCE)).stop_all(SHOP)
+
+
+def test_production_is_not_given_to_another_whose_run_somebody_has_ended(server: Server) -> None:
+    with transactions(server.engine)() as session:
+        runs = DirectRuns(session, "nobody")
+        own, ended, alive, gone = (RunRef(SHOP, run) for run in (KEY, "SHOP-2", "SHOP-3", "SHOP-4"))
+        assert runs.lock(own)
+        found = {
+            run.run_id: runs.states(run).get(Step.WAIT_FOR_TURN) in AT_THE_GATE for run in (own, ended, alive, gone)
+        }
+    assert found == {KEY: True, "SHOP-2": False, "SHOP-3": True, "SHOP-4": False}
 
 
 def test_a_release_is_taken_back_by_the_user_of_the_machine_who_is_nobody_of_the_project(

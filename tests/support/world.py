@@ -324,12 +324,13 @@ class World:
     ) -> CommitSha:
         """Push a commit; with ``force`` it replaces everything the branch held beyond production, or beyond ``on``."""
         production = self.repository.branches[PRODUCTION]
+        address = who if "@" in who else f"{who}@example.com"
         parent = on or (production if force else self.repository.branches.get(branch, production))
         files = dict(self.repository.files(parent))
         if not content:  # a good commit mends what bad ones left behind, in production too
             files = {name: text if text not in BAD else "mended" for name, text in files.items()}
         files[path or branch] = content or f"change {next(self.counter)}"
-        made = self.repository.write(files, (parent,), f"Change {branch} {next(self.counter)}", f"{who}@example.com")
+        made = self.repository.write(files, (parent,), f"Change {branch} {next(self.counter)}", address)
         self.repository.branches[branch] = made.sha
         self.say(f"{who} pushes {made.sha[:10]} to {branch}")
         return made.sha

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.domain.hints import Hint
 from feature_delivery.domain.names import BranchName, PersonName
-from feature_delivery.domain.people import DecisionKind, Member, Membership
+from feature_delivery.domain.outbox import Errand
+from feature_delivery.domain.people import DAY, DecisionKind, Expiry, Member, Membership
 from feature_delivery.domain.process import Step, Who
-from feature_delivery.domain.records import HeardComment
+from feature_delivery.domain.records import HeardComment, PromotionState
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.messenger import Press, Question
 from feature_delivery.ports.runs import RunRef
@@ -22,6 +24,7 @@ from feature_delivery.services.control.decide import Say, adopt, decide, may
 from feature_delivery.services.control.flags import flag, voices
 from feature_delivery.services.control.glass import free_lock, override
 from feature_delivery.services.control.opening import find_request
+from feature_delivery.services.control.reminders import remind
 from feature_delivery.services.control.requests import observe_request
 from feature_delivery.services.control.start import adopt_run
 from feature_delivery.web import members as directory
@@ -126,11 +129,11 @@ def test_a_review_by_somebody_unknown_waits_and_is_heard_by_a_later_look(stage: 
     say_who(stage, UNKNOWN)
     stage.word("rob", kind)
     number = stage.page().request.number
-    with pytest.raises(Unavailable, match=LATELY):
-        stage.reconcile([Hint(request=number)])  # its webhook is tried again
-    stage.reconcile()
+    assert any(LATELY in line for line in stage.reconcile([Hint(request=number)])), "and its webhook has done its part"
     stage.time += 10 * stage.project.choices.look_every
+    asked = stage.host.calls["request"]
     stage.reconcile()
+    assert stage.host.calls["request"] == asked + 1
     assert (said(stage), stage.parked(stage.feature())) == ([], [REVIEW])
     say_who(stage, members())
     stage.reconcile()
@@ -266,6 +269,30 @@ def test_somebody_of_the_file_waits_with_an_approval_while_an_author_is_unknown(
     assert not says(stage, "rita", REVIEW)
 
 
+@pytest.mark.parametrize("mark", ["noreply@github.com", "49699333+dependabot[bot]@users.noreply.github.com"])
+def test_machines_and_our_own_account_keep_nobody_of_the_file_waiting(stage: Stage, mark: str) -> None:
+    feature = stage.at(Step.WAIT_FOR_MERGE_REQUEST)
+    assert feature.branch is not None
+    say_who(stage, UNKNOWN)
+    stage.opened(feature, by="delivery-bot")
+    stage.push(feature.branch, who=mark)
+    stage.reconcile()
+    stage.run()
+    stage.reconcile([Hint(branch=BranchName(feature.branch), pushed=True, person="renovate[bot]")])
+    assert (strangers(stage), stage.feature().strangers, stage.parked(stage.feature())) == ([], [], [REVIEW])
+    assert says(stage, "rita", REVIEW)
+
+
+def test_an_account_of_ours_that_is_somebodys_own_is_theirs(stage: Stage) -> None:
+    rita = replace(stage.project.people.persons[PersonName("rita")], logins=frozenset({"delivery-bot"}))
+    persons = {**stage.project.people.persons, rita.name: rita}
+    stage.project = replace(stage.project, people=replace(stage.project.people, persons=persons))
+    feature = stage.at(Step.WAIT_FOR_MERGE_REQUEST)
+    stage.opened(feature, by="delivery-bot")
+    stage.reconcile()
+    assert "rita" in authors(stage)
+
+
 def test_where_one_person_does_everything_nothing_waits_for_an_unknown_author(stage: Stage) -> None:
     feature = stage.at(REVIEW)
     assert feature.branch is not None
@@ -358,6 +385,46 @@ def test_words_that_need_no_group_count_while_the_service_is_away(stage: Stage) 
     with pytest.raises(Unavailable, match=LATELY):
         says(stage, "mia", VERDICT, DecisionKind.KEEP)
     assert says(stage, "olga", VERDICT, DecisionKind.ROLL_BACK)
+
+
+def test_no_deadline_passes_while_whoever_may_decide_can_say_nothing(stage: Stage) -> None:
+    stage.at(ACCEPTANCE)
+    policy = stage.project.people.policies[ACCEPTANCE]
+    assert (policy.on_expiry, policy.timeout) == (Expiry.REJECT, 14 * DAY)
+    say_who(stage, UNKNOWN)
+    stage.wait(15 * DAY)
+    assert stage.parked(stage.feature()) == [ACCEPTANCE]
+    stage.wait(DAY)
+    say_who(stage, members())
+    stage.wait(timedelta(minutes=50))
+    assert stage.parked(stage.feature()) == [ACCEPTANCE], "there is some time left after it"
+    stage.wait(timedelta(minutes=20))
+    assert stage.parked(stage.feature()) != [ACCEPTANCE]
+
+
+@pytest.mark.parametrize("red", [True, False])
+def test_production_that_has_failed_is_rolled_back_by_its_deadline_whoever_is_known(stage: Stage, *, red: bool) -> None:
+    stage.at(VERDICT)
+    result = stage.books.suite_result(stage.feature(), 1, Step.TEST_PRODUCTION)
+    assert result is not None
+    result.red = "1 of 3 tests failed" if red else ""
+    say_who(stage, UNKNOWN)
+    stage.wait(2 * DAY)
+    promotion = stage.books.promotion(stage.feature())
+    assert promotion is not None
+    assert (promotion.state is PromotionState.ROLLING_BACK) is red
+
+
+def test_whom_to_remind_is_asked_when_it_is_known(stage: Stage) -> None:
+    stage.at(ACCEPTANCE)
+    say_who(stage, UNKNOWN)
+    stage.time += 30 * DAY
+    with stage.begin() as unit:
+        assert not remind(unit, stage.project, "SHOP-1")
+    say_who(stage, members())
+    with stage.begin() as unit:
+        assert remind(unit, stage.project, "SHOP-1")
+    assert "mia" in stage.pending(Errand.MESSAGE)[-1].payload["to"], "whom nothing but her group makes a manager"
 
 
 def by_override(stage: Stage, person: PersonName) -> bool:

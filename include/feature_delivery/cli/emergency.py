@@ -61,6 +61,7 @@ class DirectRuns:
         """``task_instance``: the made up id under which the steps are carried out here."""
         self._session = session
         self._task_instance = task_instance
+        self._ours: set[RunRef] = set()
 
     def lock(self, run: RunRef) -> bool:
         """See ``Runs.lock``: Airflow's own row, so that tasks that live on wait for us."""
@@ -68,6 +69,8 @@ class DirectRuns:
 
         query = text("SELECT id FROM dag_run WHERE dag_id = :dag AND run_id = :run FOR UPDATE")
         found = self._session.execute(query, {"dag": f"feature_delivery_{run.project}", "run": run.run_id}).first()
+        if found is not None:
+            self._ours.add(run)
         return found is not None
 
     def conf(self, run: RunRef) -> Mapping[str, object]:
@@ -91,8 +94,16 @@ class DirectRuns:
         return False
 
     def states(self, run: RunRef) -> dict[Step, str]:
-        """Say that everything is on its way, so that whatever is to be ended is left to the web app."""
-        return dict.fromkeys(Step, "queued")
+        """Say that everything is on its way, so that whatever is to be ended is left to the web app.
+
+        Of another run that somebody has ended nothing is: production is not given to one that could not go on.
+        """
+        from sqlalchemy import text
+
+        query = text("SELECT state FROM dag_run WHERE dag_id = :dag AND run_id = :run")
+        found = self._session.execute(query, {"dag": f"feature_delivery_{run.project}", "run": run.run_id}).first()
+        over = run not in self._ours and (found is None or found[0] in {"success", "failed"})
+        return {} if over else dict.fromkeys(Step, "queued")
 
     def end(self, run: RunRef) -> RunEnd | None:
         """Leave it to the web app."""

@@ -155,6 +155,7 @@ class People:
     solo: bool = False
     groups: dict[str, frozenset[Who]] = field(default_factory=dict)
     known: bool = True
+    _callings: dict[str, frozenset[PersonName]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_members(self, membership: Membership) -> People:
         """Return everybody, those too whom only ``groups`` make people of the project.
@@ -224,14 +225,15 @@ class People:
 
         For authors: rather one too many is barred from approving, so all who are called so count, not the first.
         """
-        wanted = {mark.casefold() for mark in marks if mark}
-        if not wanted:
-            return frozenset()
-        return frozenset(
-            name
-            for name, person in self.persons.items()
-            if wanted & {each.casefold() for each in (name, *person.logins, *person.emails)}
-        )
+        wanted = [mark.casefold() for mark in marks if mark]
+        if wanted and not self._callings:
+            # Asked of every card of the board: worked out once.
+            found: dict[str, set[PersonName]] = {}
+            for name, person in self.persons.items():
+                for calling in (name, *person.logins, *person.emails):
+                    found.setdefault(calling.casefold(), set()).add(name)
+            self._callings.update((calling, frozenset(names)) for calling, names in found.items())
+        return frozenset().union(*(self._callings.get(mark, frozenset()) for mark in wanted))
 
     def authors_of(self, attempt: Authored | None) -> frozenset[PersonName]:
         """Return everybody who may not sign off an attempt, by what is known of people today."""

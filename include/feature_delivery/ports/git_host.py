@@ -49,6 +49,7 @@ class MergeRequest:
         url: Its page.
         reviews: The latest word of each person about each commit; one that was dismissed or taken back is not there.
         fork: Its source branch is in another repository: it is refused.
+        ours: We opened it, so that its author is nobody; not told by listings.
     """
 
     number: int
@@ -61,6 +62,7 @@ class MergeRequest:
     url: str
     reviews: tuple[Review, ...] = ()
     fork: bool = False
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class LocalGitHost:
         """Return every request changed since then, newest change first, without reviews."""
         found = [one for one in self._records.requests(self._project) if one.updated_at >= since]
         found.sort(key=lambda one: one.updated_at, reverse=True)
-        return tuple(replace(self._as_request(one), reviews=()) for one in found)
+        return tuple(replace(self._as_request(one), reviews=(), ours=False) for one in found)
 
     def retarget(self, number: int, target: BranchName) -> None:
         """Point the request at ``target`` when it aims elsewhere.
@@ -219,4 +219,5 @@ class LocalGitHost:
                 Review(person=one.person, kind=one.kind, commit=one.commit, comment=one.comment, at=one.at)
                 for one in request.reviews
             ),
+            ours=request.author == OURSELVES,
         )

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from feature_delivery.domain.people import People
     from feature_delivery.domain.records import Attempt, Feature
 
+MACHINES = ("noreply@github.com", "[bot]", "[bot]@users.noreply.github.com")
+"""How marks of nobody end: commits made on GitHub's pages have its own address besides their author's, and no person's
+login there has brackets."""
+
 LONGEST_MARK = 320
 """No address and no login is longer; whatever else commits hold there is not kept."""
 
@@ -51,4 +55,5 @@ def note_pushers(people: People, feature: Feature, logins: Iterable[str]) -> Non
 def _told_apart(people: People, marks: Iterable[str]) -> tuple[frozenset[PersonName], list[str]]:
     """Return whom ``marks`` mean, and those that mean nobody."""
     usable = {mark for mark in marks if 0 < len(mark) <= LONGEST_MARK}
-    return people.meant_by(usable), sorted(mark for mark in usable if not people.meant_by([mark]))
+    unknown = (mark for mark in usable if not people.meant_by([mark]))
+    return people.meant_by(usable), sorted(mark for mark in unknown if not mark.casefold().endswith(MACHINES))

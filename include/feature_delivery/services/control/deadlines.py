@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.people import Expiry, GatePolicy
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Unit
 
 
+GRACE = timedelta(hours=1)
+"""So long people have at least when it is known again who they are."""
+
+
 def expire(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     """Apply the deadline of the gate a run waits at, if it has passed; says whether it had."""
     feature = enter(unit, project, run_id)
@@ -26,6 +31,11 @@ def expire(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     gate.deadline = now() + policy.timeout if policy.timeout else None
     if gate.blocked:
         # Nobody could decide: the time of the failure is not the deciders' time.
+        _prolong(unit, feature, gate)
+        return False
+    if not project.people.known and not _burns(unit, feature, policy):
+        # Whoever may decide by a group can say nothing now, and is not even asked.
+        gate.deadline = now() + (min(policy.timeout, GRACE) if policy.timeout else GRACE)
         _prolong(unit, feature, gate)
         return False
     match policy.on_expiry:
@@ -46,6 +56,11 @@ def expire(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
 def _prolong(unit: Unit, feature: Feature, gate: Gate) -> None:
     if gate.deadline is not None:
         unit.runs.shelve(run_of(feature), until=gate.deadline)
+
+
+def _burns(unit: Unit, feature: Feature, policy: GatePolicy) -> bool:
+    """Say whether production has failed, which waits for no service that tells who people are."""
+    return policy.on_expiry is Expiry.EVIDENCE and production_evidence(unit.books, feature).outcome == "fail"
 
 
 def _judge(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, policy: GatePolicy) -> None:

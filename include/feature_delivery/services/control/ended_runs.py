@@ -51,6 +51,8 @@ def tell(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     if gate is not None:
         gate.blocked = text
     to = sorted(project.people.with_role(Who.OPERATOR, Who.MANAGER))
+    if not to and not project.people.known:
+        return False  # whom to tell is not known: it is told then
     said = f"{feature.key}: {text}"
     # By the moment: a run that was cleared and ended once more is told of again.
     told = send(unit, feature, Errand.MESSAGE, f"run_ended:{end.at:%Y%m%d%H%M%S}", {"to": to, "text": said})

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary, Unavailable
+from feature_delivery.domain.errors import Error, NotFound, RateLimited, Refused, Temporary
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, feature_key
 from feature_delivery.domain.records import UNDER_WAY, FeatureState, now
 from feature_delivery.services.control.comments import hear, unheard
@@ -67,7 +67,7 @@ class Marks:
         looked_at: When we last looked everywhere.
         requests: Changes of requests before this are known.
         issues: Changes of issues before this are known.
-        again: Requests that could not be read, with the time from which on their comments are new.
+        again: Requests that could not be read or taken in, with the time from which on their comments are new.
         host_waits_until: The Git host asked not to be asked before.
         tracker_waits_until: So did the tracker.
     """
@@ -115,6 +115,7 @@ class Looking:
     done: list[str] = field(default_factory=list)
     trouble: list[Error] = field(default_factory=list)
     _seen: set[int] = field(default_factory=set)
+    _later: dict[int, datetime] = field(default_factory=dict)
     _waits: dict[str, datetime] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,6 +136,7 @@ class Looking:
             for number, since in wanted.items()
             if not self._guarded(HOST, f"merge request {number}", partial(self.at_request, number, since=since))
         }
+        again |= self._later
         issues = self._try(TRACKER, "issues", partial(self._changed_issues, self._since(self.marks.issues)))
         return replace(
             self.marks,
@@ -147,13 +149,14 @@ class Looking:
         )
 
     def waiting(self) -> Marks:
-        """Return the marks with who asks to wait; how far we have looked is as it was.
+        """Return the marks with who asks to wait and what has to; how far we have looked is as it was.
 
         A wait that is over stays until there was a look everywhere: that one is due at once.
         """
         host = self._waits.get(HOST, self.marks.host_waits_until)
         tracker = self._waits.get(TRACKER, self.marks.tracker_waits_until)
-        return replace(self.marks, host_waits_until=host, tracker_waits_until=tracker)
+        again = {**self._later, **self.marks.again}
+        return replace(self.marks, host_waits_until=host, tracker_waits_until=tracker, again=again)
 
     def at(self, hints: Sequence[Hint], moved: Mapping[BranchName, object]) -> None:
         """Look where webhooks point, and at the requests of branches that moved; each place once.
@@ -172,10 +175,11 @@ class Looking:
     def at_request(self, number: int, *, since: datetime) -> None:
         """Read one request with reviews and comments, and take it in.
 
+        What cannot be taken in, as it is not known at the moment who is in the groups, is looked at again with the
+        next look everywhere: that may take long, and whoever told us of it has done their part.
+
         Raises:
             Error: The host did not answer, or refused.
-            Unavailable: Not everything could be taken in, as it is not known at the moment who is in the groups: it is
-                looked at again.
         """
         if number in self._seen:
             return
@@ -194,7 +198,8 @@ class Looking:
                 waits = waits or unheard(unit, self.project, known.run_id, comments)
         self._seen.add(number)
         if waits:
-            raise Unavailable(waits)
+            self._later[number] = since
+            self.done.append(f"merge request {number}: {waits}")
 
     def at_issue(self, key: FeatureKey) -> None:
         """Read one issue and take it in.

@@ -57,6 +57,8 @@ def remind(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     gate = unit.books.open_gate(feature)
     if gate is None or gate.blocked or feature.rewind_to is not None or gate.step not in project.people.policies:
         return False
+    if not project.people.known:
+        return False  # whom to remind is not known: it stays due
     messages = project.messages
     due = stage(gate.opened_at, now(), reminding=messages.reminding(gate.step), hours=messages.hours)
     if due <= gate.reminders:

@@ -80,10 +80,13 @@ def _known(unit: Unit, project: ProjectConfig, feature: Feature, request: MergeR
     """Keep number, page and author of the request; who opened it does not approve it."""
     if feature.request_number != request.number:
         record(unit, feature, "request", f"{request.author} opened merge request {request.number}.")
-    feature.request_number, feature.request_url, feature.request_author = request.number, request.url, request.author
+    # One that we opened was opened by nobody, unless the account is somebody's own.
+    nobody = request.ours and not project.people.meant_by([request.author])
+    author = "" if nobody else request.author
+    feature.request_number, feature.request_url, feature.request_author = request.number, request.url, author
     attempt = unit.books.attempt(feature)
     if attempt is not None:
-        authors.note(project.people, attempt, [request.author])
+        authors.note(project.people, attempt, [author])
     settle(unit, project, feature)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -236,7 +237,8 @@ class GiteaHost:
         return self._client.read(self._at("pulls", number), PullRequest, doing=f"read request {number}")
 
     def _with_reviews(self, pull: PullRequest) -> MergeRequest:
-        return as_request(pull, latest_words(reviews_of(self._client, pull.number)))
+        request = as_request(pull, latest_words(reviews_of(self._client, pull.number)))
+        return replace(request, ours=self._client.is_me(pull.user))
 
     def _open_from(self, source: BranchName) -> PullRequest | None:
         doing = f"look for a request from {source!r}"

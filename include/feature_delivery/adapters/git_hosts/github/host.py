@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -274,7 +275,8 @@ class GitHubHost:
             return pull if pull is not None and pull.state == "open" and not is_fork(pull) else None
 
     def _with_reviews(self, pull: PullRequest) -> MergeRequest:
-        return as_request(pull, words_of(pull.get_reviews()))
+        request = as_request(pull, words_of(pull.get_reviews()))
+        return replace(request, ours=request.author == self._client.me)
 
     def _changed(self, since: datetime) -> Iterator[PullRequest]:
         for pull in self._client.repository.get_pulls(state="all", sort="updated", direction="desc"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -86,7 +87,8 @@ class GitLabHost:
         """
         answer = self._read(number, doing=f"read request {number}", right=READ)
         with self._client.doing(f"read the reviews of request {number}", right=READ):
-            return as_request(answer, reviews_of(self._client, number))
+            request = as_request(answer, reviews_of(self._client, number))
+            return replace(request, ours=request.author == self._client.me.username)
 
     def changed_requests(self, since: datetime) -> tuple[MergeRequest, ...]:
         """Return every request changed since then, newest change first, without reviews."""
