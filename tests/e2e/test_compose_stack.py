@@ -379,6 +379,9 @@ def script(name: str, compose: Path, folder: Path) -> subprocess.CompletedProces
 def test_every_health_check_sees_that_its_service_is_dead(running: Running) -> None:
     """The database, which others are asked about, dies last."""
     names = [name for name in running.stack.names if name != "postgres"]
+    # While another worker and the broker live: each is asked for itself.
+    running.stack.kill_main("worker-local")
+    assert (running.stack.is_healthy("worker-local"), running.stack.is_healthy("worker")) == (False, True)
     for name in names:
         running.stack.kill_main(name)
     with ThreadPoolExecutor(2) as two:

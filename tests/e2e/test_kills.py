@@ -93,6 +93,7 @@ def test_the_scheduler_and_its_workers_die_during_the_checks_and_again_at_a_gate
     shop.play.manager.decide(key, "confirmation", "approve")
     shop.play.kept(key)
     assert_delivered(shop, key)
+    assert shop.task(key, "development.checks.unit")["try_number"] > 1, "what died with its worker was at work"
 
 
 def test_the_api_server_and_the_database_die_under_running_tasks(shop: DeliveringShop) -> None:
@@ -119,6 +120,7 @@ def test_a_task_dies_while_it_deploys_to_production_and_then_production_itself(s
     shop.until("production answers again at its address", lambda: answers(address))
     shop.play.kept(key)
     assert_delivered(shop, key)
+    assert shop.task(key, "production.deploy")["try_number"] > 1, "what was killed was at work"
 
 
 def test_every_webhook_that_was_answered_is_processed_though_the_api_server_dies(shop: DeliveringShop) -> None:

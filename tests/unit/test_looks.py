@@ -41,8 +41,8 @@ def is_due(stage: Stage) -> bool:
 
 @pytest.fixture
 def many(stage: Stage) -> Stage:
-    """Thirty features wait for their review; everything about them is known."""
-    for number in range(1, 31):
+    """Twelve features wait for their review; everything about them is known."""
+    for number in range(1, 13):
         stage.at(REVIEW, f"SHOP-{number}")
     stage.time += timedelta(minutes=30)
     stage.settle()
