@@ -11,8 +11,9 @@ from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import Slo
 from feature_delivery.domain.records import PermitRecord, PromotionState
-from feature_delivery.ports.metrics import WORST, AtWork, Blocked, MetricFacts, OpenGate, OpenPromotion, Tally
+from feature_delivery.ports.metrics import WORST, AtWork, Blocked, Look, MetricFacts, OpenGate, OpenPromotion, Tally
 from feature_delivery.services.control import tallies
+from feature_delivery.services.control.looks import Marks
 from feature_delivery.services.control.measures import Family, families, role_of
 from tests.support.world import EPOCH, shop
 
@@ -66,7 +67,7 @@ def test_a_counter_begins_with_nothing_before_its_first_event() -> None:
 
 def gate(number: int, *, waited: timedelta, step: Step = Step.WAIT_FOR_REVIEW) -> OpenGate:
     key = FeatureKey(f"SHOP-{number}")
-    return OpenGate(SHOP.name, step, 40, key, key, EPOCH - waited, None, None)
+    return OpenGate(SHOP.name, step, 40, key, key, EPOCH - waited, None)
 
 
 def test_a_gate_is_overdue_when_people_had_longer_than_the_project_gives_them() -> None:
@@ -79,6 +80,23 @@ def test_a_gate_is_overdue_when_people_had_longer_than_the_project_gives_them() 
 def test_a_gate_without_a_deadline_is_never_overdue() -> None:
     facts = MetricFacts(at=EPOCH, gates=(gate(1, waited=9999 * HOUR, step=Step.WAIT_FOR_CODE),))
     assert told(facts, "trouble_age_seconds").samples == ()
+
+
+def test_a_watch_is_no_step_that_hangs_before_its_time_is_over() -> None:
+    key, long = FeatureKey("SHOP-1"), replace(SHOP, choices=replace(SHOP.choices, observe_for=2 * HOUR))
+
+    def hangs(begun: timedelta) -> list[float]:
+        work = AtWork(SHOP.name, key, key, EPOCH - begun, Step.OBSERVE_PRODUCTION, "granted", EPOCH - begun, None)
+        found = families(MetricFacts(at=EPOCH, at_work=(work,)), {SHOP.name: long})
+        return [s.value for family in found if family.name == "trouble_age_seconds" for s in family.samples]
+
+    assert (hangs(1.9 * HOUR), hangs(3 * HOUR)) == ([], [3600.0])
+
+
+def test_a_host_that_answers_git_and_not_its_api_was_not_looked_at_with_success() -> None:
+    kept = Marks(looked_at=EPOCH, requests=EPOCH - HOUR, issues=EPOCH)
+    found = told(MetricFacts(at=EPOCH, looks=(Look(SHOP.name, kept.dump()),)), "look_age_seconds").samples
+    assert {s.labels[1]: s.value for s in found} == {"host": 3600.0, "tracker": 0.0}
 
 
 def test_the_longest_troubles_are_named_and_no_more() -> None:

@@ -46,7 +46,6 @@ class OpenGate:
     key: FeatureKey
     run_id: str
     opened_at: datetime
-    reminded_at: datetime | None
     deadline: datetime | None
 
 

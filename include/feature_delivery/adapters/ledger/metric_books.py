@@ -115,7 +115,6 @@ def _gates() -> Any:
             _F.key,
             _F.run_id,
             _G.opened_at,
-            _G.reminded_at,
             _G.deadline,
             place.label("place"),
         )
@@ -124,7 +123,7 @@ def _gates() -> Any:
         .subquery()
     )
     r = ranked.c
-    shown = (r.project, r.step, r.number, r.key, r.run_id, r.opened_at, r.reminded_at, r.deadline)
+    shown = (r.project, r.step, r.number, r.key, r.run_id, r.opened_at, r.deadline)
     return select(*shown).where(r.place <= WORST).order_by(r.project, r.step, r.place)
 
 

@@ -224,7 +224,7 @@ def _looks(facts: MetricFacts, projects: Mapping[ProjectName, ProjectConfig]) ->
             marks = Marks.load(look.marks)
         except (ValueError, KeyError, AttributeError):
             continue  # of another version: the next look writes it anew
-        sides = (("host", project.host.kind, marks.looked_at), ("tracker", project.tracker.kind, marks.issues))
+        sides = (("host", project.host.kind, marks.requests), ("tracker", project.tracker.kind, marks.issues))
         ages += [((project.name, side, kind), _age(facts, at)) for side, kind, at in sides if at is not None]
         wanted.append(((project.name,), project.choices.look_every.total_seconds()))
     text = "How long ago host and tracker were last looked at with success."
@@ -333,7 +333,12 @@ def _failed(facts: MetricFacts) -> Iterator[_Case]:
 def _late(facts: MetricFacts, projects: Mapping[ProjectName, ProjectConfig]) -> Iterator[_Case]:
     for work in facts.at_work:
         if work.state == "granted" and work.step is not None and work.granted_at and work.step not in GATES:
-            yield _Case(work.project, work.key, work.run_id, work.step, Trouble.STEP_RUNNING, work.granted_at)
+            project = projects.get(work.project)
+            since = work.granted_at
+            if work.step is Step.OBSERVE_PRODUCTION and project is not None:
+                since += project.choices.observe_for  # so long it is meant to watch
+            if since <= facts.at:
+                yield _Case(work.project, work.key, work.run_id, work.step, Trouble.STEP_RUNNING, since)
     for gate in facts.gates:
         project = projects.get(gate.project)
         policy = project.people.policies.get(gate.step) if project else None
@@ -341,7 +346,7 @@ def _late(facts: MetricFacts, projects: Mapping[ProjectName, ProjectConfig]) -> 
         # Deadlines move on when they only remind: what counts is how long people were given.
         late = timeout is not None and gate.opened_at + timeout < facts.at
         passed = gate.deadline is not None and gate.deadline < facts.at
-        if late or passed or gate.reminded_at is not None:
+        if late or passed:
             yield _Case(gate.project, gate.key, gate.run_id, gate.step, Trouble.GATE_OVERDUE, gate.opened_at)
 
 
