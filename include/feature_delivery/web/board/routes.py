@@ -146,16 +146,18 @@ def _overview(who: Reader, user: object, asked: Filters) -> Overview:
     return replace(found, held=snapshot.held, stops=stops, outdated=outdated, stuck=stuck)
 
 
-def _stops(found: Overview, brakes: Mapping[ProjectName, str], reader: str) -> Iterator[Stop]:
+def _stops(found: Overview, brakes: Mapping[ProjectName, tuple[int, str]], reader: str) -> Iterator[Stop]:
     for project in found.projects:
-        if found.filters.project in {"", project.name} and (reason := brakes.get(project.name)) is not None:
+        if found.filters.project in {"", project.name} and (on := brakes.get(project.name)) is not None:
+            number, reason = on
             mine = reader in project.people.with_role(Who.OPERATOR)
-            yield Stop(project=project.name, title=project.title, reason=reason, mine=mine)
+            yield Stop(project=project.name, title=project.title, brake=number, reason=reason, mine=mine)
 
 
 class ReleaseForm(BaseModel):
-    """What the form sends by which an operator releases a brake."""
+    """What the form sends by which an operator releases a brake; ``brake``: the number of the one that was shown."""
 
+    brake: int | None = None
     reason: str = Field(default="", max_length=2000)
     token: str = Field(default="", max_length=200)
 
@@ -172,7 +174,7 @@ def release_brake(
     csrf.check(request, who.name, form.token)
     config = readable_project(ProjectName(project), user)
     with begin() as unit:
-        answer = brake.release(unit, config, form.reason, person=cast("PersonName", who.name))
+        answer = brake.release(unit, config, form.reason, person=cast("PersonName", who.name), number=form.brake)
     pulse.snapshots.forget()
     if not answer:
         raise Refused(answer.reason)
