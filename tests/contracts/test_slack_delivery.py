@@ -196,6 +196,15 @@ def test_two_who_press_at_once_are_told_apart(stage: ChatStage) -> None:
     assert len(decisions(stage)) == 2
 
 
+def test_a_rejection_that_is_heard_once_more_after_a_crash_is_no_refusal(stage: ChatStage) -> None:
+    stage.press("tom", stage.question(ACCEPTANCE), "Reject…", "The total is wrong.")
+    heard = [one for one in stage.books.of(OutboxEntry) if one.kind is Errand.HEAR]
+    heard[-1].sent_at = None
+    stage.errands()
+    assert stage.slack.whispers("U0TOM") == []
+    assert [one[:3] for one in decisions(stage)] == [("tom", "reject", True)]
+
+
 def test_open_questions_are_signed_anew_when_the_secret_changes_and_once(stage: ChatStage) -> None:
     old = stage.question(ACCEPTANCE)
     before = old.buttons()["Approve"]["value"]
