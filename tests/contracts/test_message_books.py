@@ -12,7 +12,7 @@ from feature_delivery.domain.errors import Conflict, NotFound
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand, OutboxEntry, Post
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Alert, Feature
+from feature_delivery.domain.records import Alert, Feature, FeatureState
 from feature_delivery.ports.ledger import Books
 from tests.contracts.ledger.rows import HOUR, NOON, OTHER, SHOP, a_feature
 from tests.contracts.test_board_books import Begin
@@ -48,6 +48,25 @@ def check_lanes(books: Books) -> None:
     assert list(books.outbox_due(NOON)) == [mail, other, free]  # the second waits for the first, which is not due
     first.sent_at = NOON
     assert list(books.outbox_due(NOON)) == [second, mail, other, free]
+
+
+def check_signers(books: Books) -> None:
+    one, two, over = a_feature(books), a_feature(books, "SHOP-2"), a_feature(books, "SHOP-3")
+    over.state = FeatureState.DELIVERED
+    for feature, digest, settled in ((one, "d:old", False), (two, "d:new", False), (two, "d:old", True)):
+        books.add(a_post(feature, digest, settled=settled))
+    for feature, project, digest in ((over, SHOP, "d:old"), (two, OTHER, "d:old"), (two, SHOP, "")):
+        books.add(a_post(feature, digest, project=project))
+    assert list(books.signed_otherwise(SHOP, "slack", ":new")) == [one]
+    assert list(books.signed_otherwise(SHOP, "slack", ":third")) == [one, two]
+    assert list(books.signed_otherwise(SHOP, "mail", ":new")) == []
+
+
+def a_post(feature: Feature, digest: str, *, settled: bool = False, project: ProjectName = SHOP) -> Post:
+    marker = f"{feature.key} {digest} {settled} {project}"
+    post = Post(project=project, feature_id=feature.id, channel="slack", marker=marker)
+    post.place, post.digest, post.settled = "C1", digest, settled
+    return post
 
 
 def check_kinds(books: Books) -> None:
@@ -86,6 +105,7 @@ def check_unknown(books: Books) -> None:
 CHECKS = {
     "lanes": check_lanes,
     "kinds": check_kinds,
+    "signers": check_signers,
     "postponed": check_postponed,
     "posted": check_posted,
     "unknown": check_unknown,

@@ -8,9 +8,10 @@ from datetime import time, timedelta
 
 import pytest
 
+from feature_delivery.adapters.messengers.slack import Interactions
 from feature_delivery.domain.hours import WorkingHours
 from feature_delivery.domain.messages import CHAT, NotifierConfig, Reminding
-from feature_delivery.domain.names import PersonName
+from feature_delivery.domain.names import PersonName, ProjectName
 from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
@@ -20,7 +21,7 @@ from feature_delivery.ports.messenger import Press
 from feature_delivery.services.control import glass, hearing, posting
 from tests.fakes.hosts.common import Answer
 from tests.fakes.messenger import FakeMessenger
-from tests.fakes.slack import CHANNEL, Channel
+from tests.fakes.slack import CHANNEL, SIGNING_SECRET, Channel
 from tests.support.chat_stage import ChatStage, chat_stage
 
 ACCEPTANCE, CONFIRMATION, VERDICT = Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION, Step.WAIT_FOR_VERDICT
@@ -193,6 +194,44 @@ def test_two_who_press_at_once_are_told_apart(stage: ChatStage) -> None:
     stage.press("tina", kept, "Approve")
     assert decisions(stage)[0][:3] == ("tom", "approve", True)
     assert len(decisions(stage)) == 2
+
+
+def test_a_rejection_that_is_heard_once_more_after_a_crash_is_no_refusal(stage: ChatStage) -> None:
+    stage.press("tom", stage.question(ACCEPTANCE), "Reject…", "The total is wrong.")
+    heard = [one for one in stage.books.of(OutboxEntry) if one.kind is Errand.HEAR]
+    heard[-1].sent_at = None
+    stage.errands()
+    assert stage.slack.whispers("U0TOM") == []
+    assert [one[:3] for one in decisions(stage)] == [("tom", "reject", True)]
+
+
+def test_open_questions_are_signed_anew_when_the_secret_changes_and_once(stage: ChatStage) -> None:
+    old = stage.question(ACCEPTANCE)
+    before = old.buttons()["Approve"]["value"]
+    renewed = Interactions(ProjectName("shop"), (b"new", SIGNING_SECRET))
+
+    def housekeeping(signer: str) -> int:
+        with stage.begin() as unit:
+            found = posting.sign_anew(unit, stage.project, signer)
+        stage.errands()
+        return found
+
+    assert housekeeping(stage.workspace.reader.signer) == 0
+    # A process that knows nothing of the new secret yet is the one that mends: it is found once more.
+    assert housekeeping(renewed.signer) == 1
+    assert old.buttons()["Approve"]["value"] == before
+    stage.workspace.reader = renewed
+    stage.channels[CHAT] = stage.workspace.messenger(project=stage.project)
+    assert housekeeping(renewed.signer) == 1
+    assert renewed.question(old.buttons()["Approve"]["value"]) == stage.workspace.reader.question(before)
+    assert Interactions(ProjectName("shop"), (b"new",)).question(old.buttons()["Approve"]["value"]) is not None
+    told = len(stage.slack.server.calls("POST", "chat.update"))
+    assert housekeeping(renewed.signer) == 0
+    assert len(stage.slack.server.calls("POST", "chat.update")) == told
+    # The secret before is taken away: what people press now counts.
+    stage.workspace.reader = Interactions(ProjectName("shop"), (b"new",))
+    stage.press("tom", old, "Approve")
+    assert "tom approved in Slack." in old.words()
 
 
 # --- alerts --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_delivery.adapters.messengers.slack import Form, Interactions
+from feature_delivery.adapters.messengers.slack import Form, Interactions, TooOld
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.ports.messenger import Press
@@ -105,12 +105,25 @@ def test_the_link_to_the_board_decides_nothing(stage: SlackStage) -> None:
 def test_a_button_that_we_did_not_sign_for_this_project_decides_nothing(stage: SlackStage) -> None:
     said = stage.slack.thread()[0]
     _, body = stage.slack.press("U0TOM", said, "Approve")
-    assert Interactions(ProjectName("other"), (SIGNING_SECRET,)).read(body) is None
+    too_old = TooOld(user="U0TOM", place=CHANNEL, thread=said.thread)
+    assert Interactions(ProjectName("other"), (SIGNING_SECRET,)).read(body) == too_old
     value = said.buttons()["Approve"]["value"]
     for forged in (value.replace('"approve"', '"keep"'), value.replace("SHOP-1", "SHOP-2"), value[1:], "", "x.[]"):
         action = {"action_id": "decide:approve", "value": forged, "action_ts": "1.1"}
         _, body = stage.slack.press("U0TOM", said, "Approve", actions=[action])
-        assert stage.reader.read(body) is None
+        assert stage.reader.read(body) == too_old
+
+
+def test_what_the_secret_before_has_signed_is_read_as_too_old_when_that_is_taken_away(stage: SlackStage) -> None:
+    said = stage.slack.thread()[0]
+    _, body = stage.slack.press("U0TOM", said, "Approve")
+    assert isinstance(Interactions(ProjectName("shop"), (b"new", SIGNING_SECRET)).read(body), Press)
+    renewed = Interactions(ProjectName("shop"), (b"new",))
+    assert renewed.read(body) == TooOld(user="U0TOM", place=CHANNEL, thread=said.thread)
+    view = {"callback_id": "reject", "private_metadata": f"{CHANNEL} 1.1 {said.buttons()['Reject…']['value']}"}
+    payload = {"type": "view_submission", "user": {"id": "U0TOM"}, "view": view}
+    assert renewed.read(signed_request(payload)[1]) == TooOld(user="U0TOM", place=CHANNEL, thread="1.1", form=True)
+    assert renewed.signer not in {stage.reader.signer, Interactions(ProjectName("shop"), ()).signer}
 
 
 def test_the_value_of_another_button_in_a_form_rejects_nothing(stage: SlackStage) -> None:

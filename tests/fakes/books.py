@@ -17,6 +17,7 @@ from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
+    UNDER_WAY,
     Alert,
     Attempt,
     Brake,
@@ -443,6 +444,16 @@ class FakeBooks:
 
     def posts_open(self, feature: Feature, channel: str) -> Sequence[Post]:
         return [p for p in self.of(Post) if p.feature_id == feature.id and p.channel == channel and not p.settled]
+
+    def signed_otherwise(self, project: ProjectName, channel: str, signer: str) -> Sequence[Feature]:
+        numbers = {
+            p.feature_id
+            for p in self.of(Post)
+            if (p.project, p.channel, p.settled) == (project, channel, False)
+            and p.digest
+            and not p.digest.endswith(signer)
+        }
+        return [feature for feature in self.of(Feature) if feature.id in numbers and feature.state in UNDER_WAY]
 
     def post(self, project: ProjectName, channel: str, marker: str) -> Post | None:
         wanted = (project, channel, marker)

@@ -148,6 +148,52 @@ def test_a_decision_about_a_commit_that_is_no_longer_there_is_refused(rita: http
     assert (answer.status_code, "look again" in answer.text) == (409, True)
 
 
+def test_the_form_says_which_candidate_was_looked_at_and_another_one_is_refused(busy: Shop) -> None:
+    path, gate = "/shop/SHOP-8", "preprod.wait_for_acceptance"
+    with begin() as unit:
+        feature = unit.books.feature(ProjectName("shop"), feature_key("SHOP-8"))
+        assert feature is not None
+        candidate = unit.books.candidate(feature, 1)
+        assert candidate is not None
+    with browser(busy, "tess") as tess:
+        page = tess.get(path).text
+        subject = re.search(r'data-subject="([^"]*)"', page)
+        assert subject
+        assert subject[1] == f"{gate} 1 {candidate.feature_commit} {candidate.commit}", "a page shows that it changed"
+        seen = {"gate": gate, "attempt": "1", "candidate": field(page, "candidate")}
+        assert seen["candidate"] == candidate.commit
+        for stale in ({"candidate": "e" * 40}, {"candidate": "none"}, {"attempt": "2"}):
+            answer = tess.post(f"{path}/decisions", data=form(tess, path, **seen | stale))
+            assert (answer.status_code, "look again" in answer.text) == (409, True), stale
+            rest = {"gate": "acceptance", "kind": "approve", "candidate": stale.get("candidate", "")}
+            if len(rest["candidate"]) == 40:
+                told = busy.person("tess").post("/projects/shop/features/SHOP-8/decisions", json=rest)
+                assert told.status_code == 403
+                assert told.json()["message"] == (
+                    f"This was said about candidate eeeeeeeeee, but SHOP-8 is at candidate {candidate.commit[:10]}: "
+                    "look again."
+                )
+        assert tess.post(f"{path}/decisions", data=form(tess, path, **seen)).status_code == 303
+    assert busy.state(Step.WAIT_FOR_ACCEPTANCE, run_id="SHOP-8") == "success"
+
+
+def test_glass_is_broken_for_what_the_page_showed(busy: Shop) -> None:
+    with browser(busy, "olga") as olga:
+        page = olga.get("/shop/SHOP-9").text
+        assert 'action="/board/shop/SHOP-9/override"' in page
+        data = {"gate": "preprod.wait_for_acceptance", "kind": "approve", "reason": "It burns."}
+        data |= {name: field(page, name) for name in ("token", "commit", "attempt", "candidate")}
+        answer = olga.post("/shop/SHOP-9/override", data=data | {"candidate": "e" * 40})
+        assert (answer.status_code, "look again" in answer.text) == (409, True)
+        assert olga.post("/shop/SHOP-9/override", data=data).status_code == 303
+
+
+def test_a_rejection_sent_twice_is_one(rita: httpx.Client) -> None:
+    data = form(rita, kind="reject", comment="The tax is wrong.")
+    assert [rita.post("/shop/SHOP-6/decisions", data=data).status_code for _ in range(2)] == [303, 303]
+    assert [d.kind for d in decisions("SHOP-6") if d.person == "rita"] == ["reject"]
+
+
 def test_the_same_decision_sent_twice_is_one(rita: httpx.Client) -> None:
     data = form(rita)
     assert [rita.post("/shop/SHOP-6/decisions", data=data).status_code for _ in range(2)] == [303, 303]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy import text
 
@@ -51,6 +53,26 @@ def test_an_operator_stops_and_lets_go_by_rest_and_on_the_board(shop: Shop) -> N
         assert "brake/release" not in deciding.get("/").text
     (off,) = max_.get("/projects/shop/brakes").json()
     assert (off["released_by"], off["release_reason"]) == ("olga", "It is over.")
+
+
+def test_a_stale_page_and_a_copied_command_release_only_the_brake_they_showed(shop: Shop) -> None:
+    olga, words = shop.person("olga"), {"reason": "Something closes our issues."}
+    release = "/projects/shop/brakes/release"
+    olga.post("/projects/shop/brakes", json=words)
+    with browser(shop, "olga") as stale:
+        page = stale.get("/").text
+        data = {name: re.findall(rf'name="{name}" value="([^"]*)"', page)[0] for name in ("token", "brake")}
+        data["reason"] = "It is over."
+        (first,) = olga.get("/projects/shop/brakes").json()
+        assert data["brake"] == str(first["number"])
+        assert olga.post(release, json={"reason": "It is over.", "brake": first["number"]}).status_code == 200
+        olga.post("/projects/shop/brakes", json=words)
+        for answer in (stale.post("/shop/brake/release", data=data), olga.post(release, json=data)):
+            assert answer.status_code == 403
+            assert f"by now, not {first['number']}: look again" in answer.text
+    second, _ = olga.get("/projects/shop/brakes").json()
+    assert second["released_at"] is None
+    assert olga.post(release, json={"reason": "It is over."}).status_code == 200, "as before, whichever is on"
 
 
 def test_a_project_file_that_has_become_wrong_stops_nothing_and_is_shown(shop: Shop) -> None:

@@ -312,6 +312,28 @@ def test_with_a_token_nobody_is_put_in_the_place_of_whose_it_is(
     assert loud.out.startswith("You broke glass at ")
 
 
+def test_a_candidate_is_named_by_its_first_digits_and_another_one_is_not_decided_about(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+    candidate = "b7d04e2a91c35f68e0d1b2c3a4f5968778695a4b"
+    monkeypatch.setenv("FEATURE_DELIVERY_TOKEN", "t0ken")
+    words = ("SHOP-1", "--gate", "acceptance", "--project", "shop", "--candidate")
+    why = ("--reason", "It burns")
+    with elsewhere(200, json.dumps({"candidate": {"commit": candidate}}).encode(), heard=heard) as address:
+        monkeypatch.setenv("FEATURE_DELIVERY_URL", address)
+        assert command("approve", *words, candidate[:10]).code == 0
+        assert command("override", *words, candidate[:10], *why).code == 0
+        assert command("reject", *words, "e" * 40, "--comment", "No.").code == 0  # whether it will do says the server
+        said = [json.loads(each)["candidate"] for each in heard if each]
+        assert said == [candidate, candidate, "e" * 40]
+        command("approve", *words, "52c8e0f4d3").refused(
+            "This was said about candidate 52c8e0f4d3, but SHOP-1 is at candidate b7d04e2a91: look again."
+        )
+        assert command("approve", *words, "HEAD").code == 2
+    assert len([each for each in heard if each]) == 3
+
+
 def authority(folder: Path) -> tuple[Path, Path]:
     """Make an authority of one's own and a certificate of it for this machine, with its key."""
     openssl = (

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -100,6 +101,35 @@ def test_a_refusal_is_whispered_and_the_same_press_again_counts_once(shop: Shop,
     assert hearings() == 1
     assert "Nobody of shop has your account" in slack.whispers("U0EVE")[0]
     assert said.buttons()
+
+
+def test_a_button_of_the_secret_before_is_answered_and_signed_anew(
+    shop: Shop, slack: FakeSlack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = asked(shop, slack)
+    extra = {"base_url": slack.url, "signing_secret": "another"}
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps({"conn_type": "slack", "password": TOKEN, "extra": extra}))
+    messengers._secrets.clear()
+    headers, body = slack.press("U0DORA", said, "Approve")
+    assert pressed(shop, (headers, body)).status_code == 401, "the secret before counts for nothing any more"
+    renewed = signed_request(json.loads(parse_qs(body.decode())["payload"][0]), secret=b"another")
+    answer = pressed(shop, renewed)
+    assert (answer.status_code, answer.content) == (200, b"")
+    eventually(lambda: bool(slack.whispers("U0DORA")))
+    assert "not used any more" in slack.whispers("U0DORA")[0]
+    view = {"callback_id": "reject", "private_metadata": f"{CHANNEL} 1.1 x.[]"}
+    form = {"type": "view_submission", "user": {"id": "U0DORA"}, "view": view}
+    sent = pressed(shop, signed_request(form, secret=b"another"))
+    assert "not used any more" in sent.json()["errors"]["comment"]
+    assert hearings() == 0
+    before = said.buttons()["Approve"]["value"]
+    rounds.housekeeping()
+    eventually(lambda: said.buttons()["Approve"]["value"] != before, seconds=20)
+    _, body = slack.press("U0DORA", said, "Approve")
+    renewed = signed_request(json.loads(parse_qs(body.decode())["payload"][0]), secret=b"another")
+    assert pressed(shop, renewed).status_code == 200
+    eventually(lambda: not said.buttons())
+    assert "dora approved in Slack." in said.words()
 
 
 def test_nobody_but_slack_is_listened_to(shop: Shop, slack: FakeSlack) -> None:

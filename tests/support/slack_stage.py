@@ -51,6 +51,7 @@ class SlackStage:
             posts=self.posts,
             directory=Directory(api, project.messages, project.people, Accounts()),
             sign=self.reader.sign if buttons else None,
+            signer=self.reader.signer,
         )
 
 

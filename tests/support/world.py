@@ -408,9 +408,18 @@ class World:
     # People.
 
     def decide(
-        self, feature: Feature, person: str, gate: Step, kind: DecisionKind, *, commit: CommitSha | None = None
+        self,
+        feature: Feature,
+        person: str,
+        gate: Step,
+        kind: DecisionKind,
+        *,
+        commit: CommitSha | None = None,
+        candidate: CommitSha | Literal[""] | None = None,
     ) -> bool:
-        say = Say(person=PersonName(person), gate=gate, kind=kind, comment="Because.", commit=commit)
+        say = Say(
+            person=PersonName(person), gate=gate, kind=kind, comment="Because.", commit=commit, candidate=candidate
+        )
         yes = False
 
         def act(unit: Unit) -> None:

@@ -123,6 +123,32 @@ def test_an_environment_made_later_under_the_same_name_was_not_looked_at(careful
     assert destroyed(plan(careful, *keys)) == set()
 
 
+def test_who_looked_at_an_older_brake_does_not_release_the_one_that_is_on_since(careful: World) -> None:
+    seen = ("SHOP-1", "SHOP-2", "SHOP-3")
+    over(careful, *seen)
+    plan(careful, *seen)
+    first = careful.books.brake(SHOP)
+    assert first is not None
+    assert f"brake release --project shop --brake {first.id} --reason" in first.reason, "the command can be copied"
+    with careful.begin() as unit:
+        assert brake.release(unit, careful.project, "All three are over.", person=OLGA, number=first.id)
+    others = ("SHOP-4", "SHOP-5", "SHOP-6")
+    over(careful, *others)
+    plan(careful, *seen, *others)
+    with careful.begin() as unit:
+        late = brake.release(unit, careful.project, "All three are over.", person=OLGA, number=first.id)
+    assert not late
+    second = careful.books.brake(SHOP)
+    assert second is not None
+    assert late.reason == (
+        f"The brake of shop that is on is number {second.id} by now, not {first.id}: look again. {second.reason}"
+    )
+    assert not {name_of(key) for key in others} & destroyed(plan(careful, *seen, *others))
+    with careful.begin() as unit:
+        assert brake.release(unit, careful.project, "These, too.", person=OLGA, number=second.id)
+        assert "is off" in brake.release(unit, careful.project, "Again.", person=OLGA, number=second.id).reason
+
+
 def test_only_an_operator_with_a_reason_uses_the_brake(careful: World) -> None:
     with careful.begin() as unit:
         assert "max is no operator of shop: olga may" in brake.pull(unit, careful.project, "Wait.", person=MAX).reason

@@ -42,6 +42,7 @@ def feature(*, done: int = 0, gate: dict[str, Any] | None = None, title: str = "
         "gate": gate,
         "host": "local",
         "branch": "feature/SHOP-1-gift-cards",
+        "candidate": {"commit": "b7d04e2a91c35f68e0d1b2c3a4f5968778695a4b"},
         "environments": [],
     }
 
@@ -77,7 +78,10 @@ def test_a_small_terminal_shows_the_rows_around_where_the_feature_stands(done: i
         (gate_at("development.wait_for_code"), "git push delivery HEAD:feature/SHOP-1-gift-cards"),
         (gate_at("review.wait_for_merge_request"), "feature-delivery open-request SHOP-1"),
         (gate_at("review.wait_for_merge_request", blocked="red"), "feature-delivery logs SHOP-1"),
-        (gate_at("preprod.wait_for_acceptance"), "feature-delivery approve SHOP-1 --gate acceptance"),
+        (
+            gate_at("preprod.wait_for_acceptance"),
+            "feature-delivery approve SHOP-1 --gate acceptance --candidate b7d04e2a91",
+        ),
         (gate_at("production.wait_for_turn"), "feature-delivery production"),
         (gate_at("rollback.wait_for_rework"), "git push delivery HEAD:feature/SHOP-1-gift-cards"),
         (gate_at("completion.wait_for_demonstration"), "feature-delivery approve SHOP-1 --gate demonstration"),
@@ -85,6 +89,11 @@ def test_a_small_terminal_shows_the_rows_around_where_the_feature_stands(done: i
 )
 def test_at_each_gate_the_next_command_is_named(gate: dict[str, Any] | None, command: str) -> None:
     assert next_command(feature(gate=gate)) == command
+
+
+def test_what_there_is_no_candidate_of_is_approved_without_one() -> None:
+    at = feature(gate=gate_at("preprod.wait_for_acceptance")) | {"candidate": None}
+    assert next_command(at) == "feature-delivery approve SHOP-1 --gate acceptance"
 
 
 def test_where_the_project_had_to_be_named_the_next_command_names_it_too() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -175,6 +176,24 @@ def test_a_verdict_older_than_the_release_does_not_count(stage: Stage) -> None:
     assert stage.parked(stage.feature()) == [VERDICT]
     stage.reconcile()
     assert stage.feature().state is FeatureState.ACTIVE
+
+
+@pytest.mark.parametrize("survive", [True, False])
+def test_a_word_older_than_the_candidate_counts_only_where_sign_offs_survive_a_refresh(
+    stage: Stage, *, survive: bool
+) -> None:
+    choices = replace(stage.project.choices, sign_offs_survive_refresh=survive)
+    stage.project = replace(stage.project, choices=choices)
+    feature = stage.at(ACCEPTANCE)
+    stage.write("tom", "/approve acceptance")
+    stage.clear(feature, Step.BUILD_CANDIDATE)
+    stage.time += timedelta(minutes=1)
+    stage.run()
+    assert stage.parked(stage.feature()) == [ACCEPTANCE]
+    stage.reconcile()
+    assert stage.parked(stage.feature()) == [CONFIRMATION if survive else ACCEPTANCE]
+    stage.errands()
+    assert survive or "was built: look again" in ours(stage)[-1]
 
 
 def test_where_nobody_is_asked_a_word_without_a_gate_means_nothing(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.services.control.decide import Say, cancel, decide
-from feature_delivery.services.control.glass import free_lock
+from feature_delivery.services.control.glass import free_lock, override
 from tests.support.cooperation import bring, now_of
 from tests.support.world import World, shop
 
@@ -111,6 +111,58 @@ def test_the_same_word_twice_is_recorded_once(world: World) -> None:
     assert world.decide(feature, "rob", REVIEW, APPROVE)
     assert world.decide(feature, "rob", REVIEW, APPROVE)
     assert decisions(world, feature, accepted=True) == ["rob"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "person", "kind"),
+    [
+        (ACCEPTANCE, "tom", REJECT),
+        (VERDICT, "max", DecisionKind.KEEP),
+        (VERDICT, "max", DecisionKind.ROLL_BACK),
+        (Step.WAIT_FOR_DEMONSTRATION, "max", APPROVE),
+    ],
+)
+def test_a_word_that_ends_something_is_one_word_however_often_it_is_sent(
+    world: World, gate: Step, person: str, kind: DecisionKind
+) -> None:
+    feature = bring(world, "SHOP-1", gate)
+    assert world.decide(feature, person, gate, kind)
+    for _ in range(2):  # while what follows from it goes on, and after that
+        assert world.decide(feature, person, gate, kind)
+        world.run()
+    assert [d.kind for d in world.books.decisions(feature) if d.step is gate] == [kind]
+    other = "tina" if gate is ACCEPTANCE else "mia"
+    assert not world.decide(feature, other, gate, kind), "another person says something new, and too late"
+    assert world.books.decisions(feature)[-1].accepted is False
+
+
+def test_the_last_sign_off_sent_twice_is_one_though_the_promotion_has_begun(world: World) -> None:
+    feature = bring(world, "SHOP-1", CONFIRMATION)
+    assert world.decide(feature, "max", CONFIRMATION, APPROVE)
+    world.run()
+    assert world.parked(feature) == [VERDICT]
+    assert world.decide(feature, "max", CONFIRMATION, APPROVE)
+    assert decisions(world, feature, accepted=False) == []
+
+
+def test_an_approval_of_what_was_turned_down_since_is_no_repetition(world: World) -> None:
+    feature = bring(world, "SHOP-1", ACCEPTANCE)
+    assert world.decide(feature, "rob", REVIEW, APPROVE)
+    assert world.decide(feature, "tom", ACCEPTANCE, REJECT)
+    assert not world.decide(feature, "rob", REVIEW, APPROVE)
+    assert "is rejected" in reason_of(world, feature)
+
+
+def test_a_rejection_of_the_commit_before_is_no_repetition_for_the_next(world: World) -> None:
+    feature = bring(world, "SHOP-1", ACCEPTANCE)
+    attempt = world.books.attempt(feature)
+    assert attempt is not None
+    assert feature.branch is not None
+    assert world.decide(feature, "tom", ACCEPTANCE, REJECT, commit=attempt.commit)
+    world.push(feature.branch)
+    world.observe(feature)
+    assert not world.decide(feature, "tom", ACCEPTANCE, REJECT, commit=attempt.commit)
+    assert "look again" in reason_of(world, feature)
 
 
 def test_a_word_about_another_commit_is_refused(world: World) -> None:
@@ -218,6 +270,66 @@ def test_after_a_refresh_that_voids_sign_offs_the_same_people_may_sign_again() -
     assert world.decide(second, "max", CONFIRMATION, APPROVE)
     world.run()
     assert world.parked(second) == [VERDICT]
+    world.close()
+
+
+def candidate_of(world: World, feature: Feature) -> CommitSha:
+    found = world.books.candidate(feature, feature.attempt_number)
+    assert found is not None
+    return found.commit
+
+
+def overtaken(*, survive: bool) -> tuple[World, Feature, CommitSha]:
+    """Return a feature whose candidate was built anew because production moved, and the candidate before that."""
+    world = World(project=shop(Choices(start_gate=False, sign_offs_survive_refresh=survive)))
+    second = bring(world, "SHOP-2", CONFIRMATION)
+    before = candidate_of(world, second)
+    first = bring(world, "SHOP-1", VERDICT)
+    world.decide(first, "max", VERDICT, DecisionKind.KEEP)
+    world.run()
+    if survive:
+        world.clear(second, Step.BUILD_CANDIDATE)
+    else:
+        world.decide(second, "max", CONFIRMATION, APPROVE)
+    world.run()
+    assert candidate_of(world, second) != before
+    return world, second, before
+
+
+def test_a_sign_off_about_a_candidate_that_was_built_anew_since_is_refused() -> None:
+    world, feature, before = overtaken(survive=False)
+    assert not world.decide(feature, "tom", ACCEPTANCE, APPROVE, candidate=before)
+    newest = candidate_of(world, feature)
+    assert reason_of(world, feature) == (
+        f"This was said about candidate {before[:10]}, but SHOP-2 is at candidate {newest[:10]}: look again."
+    )
+    assert not world.decide(feature, "tom", ACCEPTANCE, REJECT, candidate=before), "nor is it taken for a rejection"
+    assert not world.decide(feature, "tom", ACCEPTANCE, APPROVE, candidate=""), "nor what was said before there was one"
+    world.run()
+    assert world.parked(feature) == [ACCEPTANCE]
+    assert world.decide(feature, "tom", ACCEPTANCE, APPROVE, candidate=newest)
+    world.close()
+
+
+def test_where_sign_offs_survive_a_refresh_the_page_from_before_it_counts_but_no_foreign_candidate() -> None:
+    world, feature, before = overtaken(survive=True)
+    assert not world.decide(feature, "tom", ACCEPTANCE, APPROVE, candidate=CommitSha("1" * 40))
+    assert not world.decide(feature, "tom", ACCEPTANCE, APPROVE, candidate="")
+    assert world.decide(feature, "tom", ACCEPTANCE, APPROVE, candidate=before)
+    assert feature.branch is not None
+    world.push(feature.branch)
+    world.observe(feature)
+    again = bring(world, "SHOP-2", ACCEPTANCE)
+    assert not world.decide(again, "tom", ACCEPTANCE, APPROVE, candidate=before), "it is another attempt's"
+    assert world.decide(again, "tom", ACCEPTANCE, APPROVE)
+    world.close()
+
+
+def test_glass_is_broken_for_the_candidate_that_was_looked_at() -> None:
+    world, feature, before = overtaken(survive=False)
+    say = Say(person=PersonName("olga"), gate=ACCEPTANCE, kind=APPROVE, comment="It burns.", candidate=before)
+    with world.begin() as unit:
+        assert "look again" in override(unit, world.project, feature.run_id, say).reason
     world.close()
 
 

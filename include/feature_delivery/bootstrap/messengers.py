@@ -75,6 +75,7 @@ def slack(project: ProjectConfig, sessions: Sessions) -> SlackMessenger:
         posts=SqlPosts(sessions),
         directory=Directory(api, project.messages, project.people, _accounts[0]),
         sign=reader.sign if reader.believes else None,
+        signer=reader.signer,
     )
 
 

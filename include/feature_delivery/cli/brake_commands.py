@@ -128,7 +128,7 @@ def _remember(home: Path, instance: str) -> None:
 def show_brakes(
     context: typer.Context, as_json: AsJson = False, project: Project = "", home: Home = None, speak_as: As = ""
 ) -> None:
-    """Say whether a project is stopped and why, and when it was.
+    """Say whether a project is stopped and why, by which brake, and when it was.
 
     Example: [bold]feature-delivery brake[/bold]
     """
@@ -140,7 +140,11 @@ def show_brakes(
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    lines = [f"{'released' if one['released_at'] else 'ON':9} {one['set_at'][:16]} {one['reason']}" for one in found]
+    lines = [
+        f"{'released' if one['released_at'] else 'ON':9} "
+        f"{one.get('number', ''):>4}  {one['set_at'][:16]} {one['reason']}"
+        for one in found
+    ]
     if not any(one["released_at"] is None for one in found):
         lines.insert(0, f"The brake of {name} is off.")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -156,11 +160,20 @@ def pull(reason: Reason, project: Project = "", home: Home = None, speak_as: As 
     sys.stdout.write(f"{answer['message']}\n")
 
 
-def release(reason: Reason, project: Project = "", home: Home = None, speak_as: As = "") -> None:
-    """Release the brake: what it names was looked at and may go, whatever its number.
+def release(
+    reason: Reason,
+    brake: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of the one you looked at: another one stays on. Left out: whichever is on."),
+    ] = None,
+    project: Project = "",
+    home: Home = None,
+    speak_as: As = "",
+) -> None:
+    """Release the brake: what it names was looked at and may go, however much it is.
 
-    Example: [bold]feature-delivery brake release --reason "All six are over"[/bold]
+    Example: [bold]feature-delivery brake release --brake 7 --reason "All six are over"[/bold]
     """
     api = connect(home, speak_as=speak_as)
-    answer = api.post(f"/projects/{pick_project(api, project)}/brakes/release", {"reason": reason})
+    answer = api.post(f"/projects/{pick_project(api, project)}/brakes/release", {"reason": reason, "brake": brake})
     sys.stdout.write(f"{answer['message']}\n")

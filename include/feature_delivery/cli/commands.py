@@ -14,6 +14,7 @@ from rich.text import Text
 from feature_delivery.cli.context import (
     As,
     AsJson,
+    Candidate,
     Home,
     Key,
     Project,
@@ -22,6 +23,7 @@ from feature_delivery.cli.context import (
     fetch_feature,
     home_of,
     pick_project,
+    seen,
 )
 from feature_delivery.cli.emergency import roll_back_directly
 from feature_delivery.cli.status_view import explanation, feature_view, next_command, overview
@@ -103,10 +105,18 @@ def status(
 
 
 def _decide(
-    api_home: Path | None, *, key: str, gate: Step, kind: str, comment: str, project: str, speak_as: str
+    api_home: Path | None,
+    *,
+    key: str,
+    gate: Step,
+    kind: str,
+    comment: str,
+    project: str,
+    speak_as: str,
+    candidate: str = "",
 ) -> None:
     api = connect(api_home, speak_as=speak_as)
-    body = {"gate": gate.value, "kind": kind, "comment": comment}
+    body = {"gate": gate.value, "kind": kind, "comment": comment, "candidate": seen(api, project, key, candidate)}
     answer = api.post(feature_path(api, project, key) + "/decisions", body)
     word = kind.replace("_", " ")
     said = f"{word} at {gate} of {key}"
@@ -156,23 +166,53 @@ def open_request(
 
 
 def approve(
-    key: Key, gate: GateOption, comment: Comment = "", project: Project = "", home: Home = None, speak_as: As = ""
+    key: Key,
+    gate: GateOption,
+    comment: Comment = "",
+    candidate: Candidate = "",
+    project: Project = "",
+    home: Home = None,
+    speak_as: As = "",
 ) -> None:
     """Approve a feature at a gate.
 
-    Example: [bold]feature-delivery approve SHOP-123 --gate acceptance[/bold]
+    Example: [bold]feature-delivery approve SHOP-123 --gate acceptance --candidate b7d04e2a91[/bold]
     """
-    _decide(home, key=key, gate=_gate(gate), kind="approve", comment=comment, project=project, speak_as=speak_as)
+    _decide(
+        home,
+        key=key,
+        gate=_gate(gate),
+        kind="approve",
+        comment=comment,
+        candidate=candidate,
+        project=project,
+        speak_as=speak_as,
+    )
 
 
 def reject(
-    key: Key, gate: GateOption, comment: Comment = "", project: Project = "", home: Home = None, speak_as: As = ""
+    key: Key,
+    gate: GateOption,
+    comment: Comment = "",
+    candidate: Candidate = "",
+    project: Project = "",
+    home: Home = None,
+    speak_as: As = "",
 ) -> None:
     """Send a feature back to its developer; the comment says why.
 
     Example: [bold]feature-delivery reject SHOP-123 --gate acceptance --comment "Totals are wrong"[/bold]
     """
-    _decide(home, key=key, gate=_gate(gate), kind="reject", comment=comment, project=project, speak_as=speak_as)
+    _decide(
+        home,
+        key=key,
+        gate=_gate(gate),
+        kind="reject",
+        comment=comment,
+        candidate=candidate,
+        project=project,
+        speak_as=speak_as,
+    )
 
 
 def keep(key: Key, comment: Comment = "", project: Project = "", home: Home = None, speak_as: As = "") -> None:

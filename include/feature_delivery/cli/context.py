@@ -12,7 +12,7 @@ import typer
 from feature_delivery.bootstrap.settings import settings
 from feature_delivery.cli.api import Api, find_login
 from feature_delivery.domain.errors import Misconfigured, Refused
-from feature_delivery.domain.names import PersonName, feature_key, person_name, project_name
+from feature_delivery.domain.names import PersonName, commit_sha, feature_key, person_name, project_name
 
 Home = Annotated[
     Path | None,
@@ -21,7 +21,13 @@ Home = Annotated[
 Project = Annotated[str, typer.Option("--project", "-p", help="The project; needed only where there are several.")]
 As = Annotated[str, typer.Option("--as", help="Speak as another user; in the demo only.", metavar="USER")]
 Key = Annotated[str, typer.Argument(help="The issue key, like SHOP-123.", metavar="KEY", show_default=False)]
+Candidate = Annotated[
+    str, typer.Option(help="What you looked at, as 'status' shows it; nothing is decided if it is another one by now.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+FULL = 40
+"""Digits of a commit."""
 
 
 def home_of(home: Path | None) -> Path:
@@ -62,6 +68,23 @@ def fetch_feature(api: Api, project: str, key: str) -> dict[str, Any]:
     found = api.get(feature_path(api, project, key))
     assert isinstance(found, dict)
     return found
+
+
+def seen(api: Api, project: str, key: str, candidate: str) -> str:
+    """Return in full the candidate that was looked at, which may be named by its first digits; empty stays empty.
+
+    Raises:
+        Refused: The feature is at another one.
+    """
+    if not candidate or len(candidate) == FULL:
+        return commit_sha(candidate) if candidate else ""
+    if not re.fullmatch(r"[0-9a-f]{7,39}", candidate):
+        raise typer.BadParameter(f"{candidate!r} is no commit. Give the digits that 'feature-delivery status' shows.")
+    known = str((fetch_feature(api, project, key)["candidate"] or {}).get("commit", ""))
+    if not known.startswith(candidate):
+        at = f"candidate {known[:10]}" if known else "no candidate"
+        raise Refused(f"This was said about candidate {candidate[:10]}, but {key} is at {at}: look again.")
+    return known
 
 
 def user_of_machine() -> PersonName:

@@ -11,7 +11,18 @@ from urllib.parse import urlencode
 import typer
 from rich.console import Console
 
-from feature_delivery.cli.context import As, AsJson, Home, Key, Project, connect, feature_path, pick_project
+from feature_delivery.cli.context import (
+    As,
+    AsJson,
+    Candidate,
+    Home,
+    Key,
+    Project,
+    connect,
+    feature_path,
+    pick_project,
+    seen,
+)
 from feature_delivery.cli.status_view import audit_table, events_table, moment
 from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.names import commit_sha, project_name
@@ -59,6 +70,7 @@ def override(
     ],
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why; everybody is told.")],
     say: Annotated[str, typer.Option(help="What is decided: approve, keep or roll_back.")] = "approve",
+    candidate: Candidate = "",
     project: Project = "",
     home: Home = None,
     speak_as: As = "",
@@ -74,7 +86,7 @@ def override(
     if say not in {"approve", "keep", "roll_back"}:
         raise typer.BadParameter(f"{say!r} cannot be said. Say approve, keep or roll_back.")
     api = connect(home, speak_as=speak_as)
-    body = {"gate": step.value, "kind": say, "reason": reason}
+    body = {"gate": step.value, "kind": say, "reason": reason, "candidate": seen(api, project, key, candidate)}
     api.post(feature_path(api, project, key) + "/override", body)
     sys.stdout.write(f"{api.login.user or 'You'} broke glass at {step} of {key}. Everybody who decides is told.\n")
 

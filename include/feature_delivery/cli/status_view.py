@@ -21,6 +21,9 @@ MARKS = {
     "skipped": ("-", "dim"),
     "pending": ("·", "dim"),
 }
+SHORT = 10
+"""Digits of a commit that are shown."""
+
 WORST = ("failed", "rejected", "running", "waiting", "pending", "done", "skipped")
 
 
@@ -56,7 +59,7 @@ def feature_view(found: dict[str, Any], *, heading: str = "", most: int = 99) ->
         style = "red" if gate["blocked"] else "yellow"
         parts.append(Text(f"◷ {gate['step']}: {gate['waits_for']}", style=style))
     for environment in found["environments"]:
-        commit = (environment["commit"] or "nothing")[:10]
+        commit = (environment["commit"] or "nothing")[:SHORT]
         parts.append(Text(f"{environment['name']}  {environment['address']}  {commit}", style="dim"))
     return Group(*parts)
 
@@ -85,7 +88,13 @@ def next_command(found: dict[str, Any], *, prefix: str = "feature-delivery", pro
         case "turn":
             return f"{prefix} production" + (f" --project {project}" if project else "")
         case _:
-            return f"{prefix} approve {key} --gate {name}"
+            return f"{prefix} approve {key} --gate {name}{_candidate(found, name)}"
+
+
+def _candidate(found: dict[str, Any], gate: str) -> str:
+    """Return the option that binds an approval to what is shown, at the gates where that may be built anew."""
+    candidate = found["candidate"] if gate in {"acceptance", "confirmation"} else None
+    return f" --candidate {candidate['commit'][:SHORT]}" if candidate else ""
 
 
 def _heading(found: dict[str, Any], heading: str) -> Text:
@@ -159,7 +168,7 @@ def audit_table(found: Iterable[dict[str, Any]]) -> RenderableType:
         gate = str(one["gate"]).rpartition("wait_for_")[2]
         said = str(one["kind"]).replace("_", " ") + ("" if one["accepted"] else " (does not count)")
         words = " / ".join(part for part in (one["comment"], one["reason"]) if part)
-        cells = (_read(one["when"]), one["key"], gate, one["who"], one["role"], said, one["commit"][:10])
+        cells = (_read(one["when"]), one["key"], gate, one["who"], one["role"], said, one["commit"][:SHORT])
         table.add_row(*(Text(str(cell)) for cell in (*cells, one["way"], one["address"], words)))
     return table if table.row_count else Text("Nobody has decided anything yet.")
 

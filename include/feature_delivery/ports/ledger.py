@@ -329,6 +329,9 @@ class Books(Protocol):
     def posts_open(self, feature: Feature, channel: str) -> Sequence[Post]:
         """Return messages of a feature in a channel that say something which may be over one day, oldest first."""
 
+    def signed_otherwise(self, project: ProjectName, channel: str, signer: str) -> Sequence[Feature]:
+        """Return features under way with open messages in a channel that ``signer`` has not signed; not all at once."""
+
     def post(self, project: ProjectName, channel: str, marker: str) -> Post | None:
         """Return a message in a channel."""
 

@@ -22,6 +22,7 @@ router = APIRouter(tags=["people"], dependencies=[Depends(json_only)])
 
 SHOWN = 20
 SAMPLE: dict[str, Any] = {
+    "number": 7,
     "kind": "destructions",
     "reason": "6 environments of shop could go at once (development-shop-1, …), more than 5: nothing is destroyed.",
     "environments": ["development-shop-1", "development-shop-2"],
@@ -47,6 +48,7 @@ class BrakeView(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [SAMPLE]})
 
+    number: int
     kind: BrakeKind
     reason: str
     environments: list[str]
@@ -65,9 +67,20 @@ class WhyBody(BaseModel):
     reason: str = Field(min_length=1, max_length=2000)
 
 
+class ReleaseBody(WhyBody):
+    """Why, and which brake was looked at by its number: another one stays on. Left out, whichever is on is released."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"reason": "The tracker was down; all of it is over.", "brake": 7}]}
+    )
+
+    brake: int | None = None
+
+
 _USE = answers(
     refused("max is no operator of shop: olga may use its brake."),
     refused("The brake of shop is off: there is nothing to release."),
+    refused("The brake of shop that is on is number 8 by now, not 7: look again. olga stopped all destruction …"),
     NO_PROJECT,
     invalid("Field 'reason': Field required. Correct it and send it again."),
 )
@@ -97,10 +110,10 @@ def pull(who: CallerDep, body: WhyBody) -> Sentence:
 
 
 @router.post("/projects/{project}/brakes/release", responses=_USE)
-def release(who: CallerDep, body: WhyBody) -> Sentence:
-    """Release the brake: what it names was looked at and may go, whatever its number. For operators."""
+def release(who: CallerDep, body: ReleaseBody) -> Sentence:
+    """Release the brake: what it names was looked at and may go, however much it is. For operators."""
     with begin() as unit:
-        answer = brakes.release(unit, who.project, body.reason, person=who.name)
+        answer = brakes.release(unit, who.project, body.reason, person=who.name, number=body.brake)
     return _said(answer, answer.reason)
 
 
@@ -112,6 +125,7 @@ def _said(answer: Answer, sentence: str) -> Sentence:
 
 def _view(one: Brake) -> BrakeView:
     return BrakeView(
+        number=one.id,
         kind=one.kind,
         reason=one.reason,
         environments=sorted(one.about) if one.kind is BrakeKind.DESTRUCTIONS else [],

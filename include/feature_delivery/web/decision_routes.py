@@ -36,15 +36,17 @@ GATES = "There is no gate {0!r}. Say for example 'review', 'acceptance' or 'verd
 AUDIT_LIMIT = 10_000
 _NEXT_PAGE = "Only rows with a smaller number: that of a full page's last row gives the next page."
 SAMPLE_COMMIT = "3f1c9a7e5d2b4c6f8a0e1d3b5c7f9a2e4d6b8c0f"
+SAMPLE_CANDIDATE = "b7d04e2a91c35f68e0d1b2c3a4f5968778695a4b"
 
 
 class DecisionBody(BaseModel):
-    """What somebody says at a gate; ``commit``: the one that was looked at, any when it is empty."""
+    """What somebody says at a gate; ``commit``, ``candidate``: what was looked at, whatever is there when empty."""
 
     gate: str = Field(max_length=60)
     kind: Literal["approve", "reject", "keep", "roll_back"]
     comment: str = Field(default="", max_length=4000)
     commit: str = Field(default="", max_length=64)
+    candidate: str = Field(default="", max_length=64)
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -52,7 +54,7 @@ class DecisionBody(BaseModel):
                 {"gate": "acceptance", "kind": "approve", "comment": "Looks right.", "commit": SAMPLE_COMMIT},
                 {"gate": "confirmation", "kind": "reject", "comment": "Totals are wrong with two cards."},
                 {"gate": "verdict", "kind": "roll_back", "comment": "Checkout answers 500."},
-                {"gate": "preprod.wait_for_acceptance", "kind": "approve"},
+                {"gate": "preprod.wait_for_acceptance", "kind": "approve", "candidate": SAMPLE_CANDIDATE},
             ]
         }
     )
@@ -81,6 +83,7 @@ class OverrideBody(BaseModel):
     reason: str = Field(min_length=1, max_length=2000)
     kind: Literal["approve", "keep", "roll_back"] = "approve"
     commit: str = Field(default="", max_length=64)
+    candidate: str = Field(default="", max_length=64)
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -105,6 +108,7 @@ _DECISION = answers(
     NO_FEATURE,
     refused("rita is not tester of this project: tess may decide at preprod.wait_for_acceptance."),
     refused("A rejection needs a comment that tells the developer why."),
+    refused("This was said about candidate b7d04e2a91, but SHOP-123 is at candidate 52c8e0f4d3: look again."),
     refused("mallory is nobody of shop: add them to 'people' in its project file."),
     (404, {"error": "NotFound", "message": GATES.format("acceptence")}),
     invalid("Field 'gate': Field required. Correct it and send it again."),
@@ -123,6 +127,7 @@ def decide(who: SpeakerDep, key: str, body: DecisionBody) -> Decided:
             kind=DecisionKind(body.kind),
             comment=body.comment,
             commit=_seen_commit(unit, feature, body.commit),
+            candidate=commit_sha(body.candidate) if body.candidate else None,
             way=who.way,
             address=who.address,
         )
@@ -166,6 +171,7 @@ def _override(unit: WebUnit, who: Speaker, feature: Feature, body: OverrideBody)
         kind=DecisionKind(body.kind),
         comment=body.reason,
         commit=_seen_commit(unit, feature, body.commit),
+        candidate=commit_sha(body.candidate) if body.candidate else None,
         address=who.address,
     )
 

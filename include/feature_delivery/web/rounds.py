@@ -27,6 +27,7 @@ from feature_delivery.bootstrap import messengers, settings
 from feature_delivery.bootstrap.outside import outside
 from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.freezes import freeze_at, next_end
+from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import FeatureKey, ProjectName
 from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand
 from feature_delivery.domain.people import DEFAULT_POLICIES
@@ -42,6 +43,7 @@ from feature_delivery.services.control import (
     ended_runs,
     gates,
     outbox,
+    posting,
     reconcile,
     reminders,
     turn,
@@ -367,6 +369,7 @@ def _rounds() -> dict[str, int]:
     counts["reconciled"] = len(reconcile_all(until=until))
     ask_people()
     counts["people_told"] = remind_people()
+    counts["signed_anew"] = sign_anew()
     drained = [outbox.drain(control(), limit=500, kinds=kinds) for kinds in (OTHERS, HEARINGS)]
     drained += _drain_lanes()
     counts["errands_run"], counts["errands_failed"] = (sum(one) for one in zip(*drained, strict=True))
@@ -392,6 +395,18 @@ def remind_people() -> int:
         with Apart(_log, f"say what waits in {project.name}"), begin() as unit:
             told += reminders.digest(unit, project)
     return told
+
+
+def sign_anew() -> int:
+    """Have buttons signed anew that were signed with a secret that is not the first any more; in how many features."""
+    signed = 0
+    for project in _ours().values():
+        if project.messages.kind == CHAT:
+            with Apart(_log, f"have the buttons of {project.name} signed anew"):
+                signer = messengers.interactions(project).signer
+                with begin() as unit:
+                    signed += posting.sign_anew(unit, project, signer)
+    return signed
 
 
 def works() -> dict[str, Callable[[], float | None]]:

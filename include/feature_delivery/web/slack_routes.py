@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from feature_delivery.adapters.messengers.slack import Form, Interactions
+from feature_delivery.adapters.messengers.slack import Form, Interactions, TooOld
 from feature_delivery.adapters.messengers.slack.blocks import COMMENT
 from feature_delivery.bootstrap import messengers, settings
 from feature_delivery.domain.errors import Conflict, Error, Misconfigured
@@ -37,6 +37,11 @@ READ_SECONDS = 3
 """Slack waits no longer for the whole of it."""
 
 FORM_FAILED = "The form did not open. Press the button once more, or decide on the board."
+BUTTON_TOO_OLD = (
+    "This button decides nothing: the secret that signed it is not used any more. Press it again in some minutes, when "
+    "it has been signed anew, or decide on the board."
+)
+FORM_TOO_OLD = "This form decides nothing: the secret that signed it is not used any more. Decide on the board."
 
 _log = logging.getLogger(__name__)
 
@@ -89,17 +94,35 @@ def _take(headers: Mapping[str, str], body: bytes, background: BackgroundTasks, 
     believing = [(project, reader) for project, reader in list(_readers()) if reader.authentic(headers, body, at=at)]
     if not believing:
         raise Unauthorized("The signature is not that of a Slack app here. Compare 'signing_secret' in the Connection.")
+    unread: list[tuple[ProjectConfig, TooOld]] = []
     for project, reader in believing:
-        said = reader.read(body)
-        if said is None:
-            continue
-        if isinstance(said, str):
-            return JSONResponse(Complaint(errors={COMMENT: said}).model_dump())
-        if isinstance(said, Form):
-            background.add_task(_ask_why, project, said)
-        else:
-            _store(project, said, address)
-        break
+        match reader.read(body):
+            case None:
+                continue
+            case TooOld() as said:
+                unread.append((project, said))  # perhaps it is another project's
+                continue
+            case str(said):
+                return _complaint(said)
+            case Form() as said:
+                background.add_task(_ask_why, project, said)
+            case said:
+                _store(project, said, address)
+        return Response(status_code=200)
+    return _too_old(unread, background) if unread else Response(status_code=200)
+
+
+def _complaint(said: str) -> Response:
+    return JSONResponse(Complaint(errors={COMMENT: said}).model_dump())
+
+
+def _too_old(unread: Sequence[tuple[ProjectConfig, TooOld]], background: BackgroundTasks) -> Response:
+    """Tell whoever pressed that it decides nothing, by the project whose channel it is, as far as that is known."""
+    project, said = next(((one, said) for one, said in unread if one.messages.channel == said.place), unread[0])
+    _log.info("Slack: %s pressed a button in %s that no secret of ours has signed", said.user, project.name)
+    if said.form:
+        return _complaint(FORM_TOO_OLD)
+    background.add_task(_whisper, project, said, BUTTON_TOO_OLD)
     return Response(status_code=200)
 
 
@@ -128,11 +151,11 @@ def _ask_why(project: ProjectConfig, form: Form) -> None:
         chat.ask_why(form.trigger, form.value, key=form.key, place=form.place, thread=form.thread)
     except Error as error:
         _log.warning("Could not open the form for a rejection in %s: %s", project.name, error)
-        _whisper(project, form)
+        _whisper(project, form, FORM_FAILED)
 
 
-def _whisper(project: ProjectConfig, form: Form) -> None:
+def _whisper(project: ProjectConfig, to: Form | TooOld, text: str) -> None:
     try:
-        messengers.slack(project, session).whisper(form.user, form.place, form.thread, FORM_FAILED)
+        messengers.slack(project, session).whisper(to.user, to.place, to.thread, text)
     except Error as error:
-        _log.warning("Could not tell %s in Slack of %s: %s", form.user, project.name, error)
+        _log.warning("Could not tell %s in Slack of %s: %s", to.user, project.name, error)

@@ -15,6 +15,7 @@ from feature_delivery.adapters.ledger.webhook_books import WebhookBooks
 from feature_delivery.domain.errors import NotFound
 from feature_delivery.domain.outbox import OutboxEntry, Post
 from feature_delivery.domain.records import (
+    UNDER_WAY,
     Alert,
     Attempt,
     Decision,
@@ -51,6 +52,9 @@ def _next_of_its_lane() -> tuple[ColumnElement[bool], ...]:
         b.project == o.project, b.feature_id == o.feature_id, b.lane == o.lane, b.sent_at.is_(None), b.id < o.id
     )
     return o.sent_at.is_(None), or_(o.lane == "", ~waits)
+
+
+SIGNED_AT_ONCE = 100
 
 
 class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
@@ -283,6 +287,14 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         p = t.post.c
         query = select(Post).where(p.feature_id == feature.id, p.channel == channel, ~p.settled).order_by(p.id)
         return self._rows(query)
+
+    def signed_otherwise(self, project: ProjectName, channel: str, signer: str) -> Sequence[Feature]:
+        """Return features under way with open messages in a channel that ``signer`` has not signed; not all at once."""
+        p = t.post.c
+        which = (p.project == project, p.channel == channel, ~p.settled, p.digest != "", ~p.digest.endswith(signer))
+        f = t.feature.c
+        query = select(Feature).where(f.id.in_(select(p.feature_id).where(*which)), f.state.in_(UNDER_WAY))
+        return self._rows(query.order_by(f.id).limit(SIGNED_AT_ONCE))
 
     def post(self, project: ProjectName, channel: str, marker: str) -> Post | None:
         """Return a message in a channel."""

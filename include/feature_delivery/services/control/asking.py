@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.messages import MessageKind
-from feature_delivery.domain.people import SIGN_OFFS, VERDICTS, DecisionKind
+from feature_delivery.domain.people import VERDICTS, DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.history import notify
@@ -22,6 +22,9 @@ ASKED_AT_THE_GATE = {
     Step.WAIT_FOR_DEMONSTRATION: "{named} has shipped. Say when it was shown to the client.",
 }
 """Gates without a step before them that tells people."""
+
+ABOUT_CANDIDATE = frozenset({Step.WAIT_FOR_ACCEPTANCE, Step.WAIT_FOR_CONFIRMATION, Step.WAIT_FOR_VERDICT})
+"""Gates at which people look at what would ship, or has; at the others there is none yet, or it does not matter."""
 
 
 def ask(unit: Unit, project: ProjectConfig, feature: Feature, gate: Step, text: str, *, marker: str = "") -> None:
@@ -70,7 +73,7 @@ def able(books: Books, project: ProjectConfig, feature: Feature, gate: Step) -> 
 
 def candidate_of(books: Books, feature: Feature, gate: Step) -> CommitSha | None:
     """Return what would ship, where that is what people look at."""
-    if gate not in {*SIGN_OFFS, Step.WAIT_FOR_VERDICT} - {Step.WAIT_FOR_REVIEW}:
+    if gate not in ABOUT_CANDIDATE:
         return None
     candidate = books.candidate(feature, feature.attempt_number)
     return candidate.commit if candidate is not None else None

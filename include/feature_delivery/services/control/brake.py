@@ -79,13 +79,15 @@ def too_many(unit: Unit, project: ProjectConfig, doomed: Mapping[str, int]) -> s
     ``doomed``: the environments by their name, with the number of their row.
     """
     names = ", ".join(sorted(doomed))
-    reason = (
+    brake = Brake(project=project.name, kind=BrakeKind.DESTRUCTIONS, reason="", about=dict(doomed))
+    unit.books.add(brake)  # the sentence holds its number
+    brake.reason = (
         f"{len(doomed)} environments of {project.name} could go at once ({names}), more than "
         f"{project.choices.destroy_at_most}: nothing is destroyed. Look why, then let them go with "
-        f"'{RELEASE} --project {project.name} --reason …'."
+        f"'{RELEASE} --project {project.name} --brake {brake.id} --reason …'."
     )
-    _put_on(unit, project, Brake(project=project.name, kind=BrakeKind.DESTRUCTIONS, reason=reason, about=dict(doomed)))
-    return reason
+    _tell_it_is_on(unit, project, brake)
+    return brake.reason
 
 
 def after_giving_up(unit: Unit, project: ProjectConfig) -> None:
@@ -122,14 +124,19 @@ def pull(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName)
     if (brake := unit.books.brake(project.name)) is not None:
         return Answer(yes=False, reason=f"The brake of {project.name} is on already: {brake.reason}")
     text = f"{person} stopped all destruction in {project.name}: {' '.join(reason.split())}"
-    _put_on(unit, project, Brake(project=project.name, kind=BrakeKind.HAND, reason=text[:2000], person=person))
+    brake = Brake(project=project.name, kind=BrakeKind.HAND, reason=text[:2000], person=person)
+    unit.books.add(brake)
+    _tell_it_is_on(unit, project, brake)
     return Answer(yes=True)
 
 
-def release(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName) -> Answer:
-    """Release the brake; what was looked at may go now, whatever its number. The reason of a yes says what that is.
+def release(
+    unit: Unit, project: ProjectConfig, reason: str, *, person: PersonName, number: int | None = None
+) -> Answer:
+    """Release the brake; what was looked at may go now, however much it is. The reason of a yes says what that is.
 
-    Teardowns that the brake has refused run once more.
+    ``number``: of the brake that was looked at; another one stays on. ``None``: whichever is on. Teardowns that the
+    brake has refused run once more.
 
     Raises:
         Unavailable: As ``pull``.
@@ -141,6 +148,9 @@ def release(unit: Unit, project: ProjectConfig, reason: str, *, person: PersonNa
     brake = unit.books.brake(project.name)
     if brake is None:
         return Answer(yes=False, reason=f"The brake of {project.name} is off: there is nothing to release.")
+    if number is not None and brake.id != number:
+        said = f"The brake of {project.name} that is on is number {brake.id} by now, not {number}: look again."
+        return Answer(yes=False, reason=f"{said} {brake.reason}")
     if brake.kind is BrakeKind.FORK and brake.about.get("repository") == project.repository:
         return Answer(
             yes=False,
@@ -190,8 +200,7 @@ def _may(project: ProjectConfig, person: str, reason: str) -> Answer:
     return Answer(yes=True)
 
 
-def _put_on(unit: Unit, project: ProjectConfig, brake: Brake) -> None:
-    unit.books.add(brake)
+def _tell_it_is_on(unit: Unit, project: ProjectConfig, brake: Brake) -> None:
     _tell(unit, project, f"brake:{brake.id}:on", brake.reason, person=brake.person)
 
 

@@ -18,6 +18,7 @@ from feature_delivery.domain.process import Step
 from feature_delivery.domain.process import gate as gate_named
 from feature_delivery.domain.records import UNDER_WAY, Feature, HeardComment
 from feature_delivery.domain.ways import Way
+from feature_delivery.services.control.asking import ABOUT_CANDIDATE
 from feature_delivery.services.control.decide import Say, decide, unclear
 from feature_delivery.services.control.flags import shown
 from feature_delivery.services.control.gates import enter
@@ -89,7 +90,7 @@ def _unclear(unit: Unit, project: ProjectConfig, feature: Feature, comment: Requ
     person = project.speaker(comment.author)
     if project.people.known or person is None or asked.verb is Verb.STATUS:
         return "" if person is not None else project.unclear(comment.author)
-    say = _understood(unit, feature, comment, asked, person)
+    say = _understood(unit, project, feature, comment, asked, person)
     return unclear(unit.books, project, feature, say) if isinstance(say, Say) else ""
 
 
@@ -111,7 +112,7 @@ def _act(
     elif asked.verb is Verb.STATUS and person is not None:
         return Answer(yes=True), standing(unit, project, feature)
     elif asked.verb is not Verb.STATUS:
-        say = _understood(unit, feature, comment, asked, person or project.outsider(comment.author))
+        say = _understood(unit, project, feature, comment, asked, person or project.outsider(comment.author))
         if isinstance(say, Say):
             # It tells the history itself. What counts shows in the status comment: one for each would be noise.
             answer = decide(unit, project, feature.run_id, say)
@@ -134,8 +135,8 @@ def standing(unit: Unit, project: ProjectConfig, feature: Feature) -> str:
     return f"{feature.key} is {feature.state}, {at}. {gate.step} {what}"
 
 
-def _understood(
-    unit: Unit, feature: Feature, comment: RequestComment, asked: Command, person: PersonName
+def _understood(  # noqa: PLR0917 - the facts of one comment
+    unit: Unit, project: ProjectConfig, feature: Feature, comment: RequestComment, asked: Command, person: PersonName
 ) -> Say | Answer:
     """Return the decision that the command means, or why it means none."""
     gate, rest, named = _gate(unit, feature, asked)
@@ -143,7 +144,7 @@ def _understood(
         waits = unit.books.open_gate(feature)
         at = f"it waits at {waits.step}, where nobody says that" if waits else "nobody is asked just now"
         return Answer(yes=False, reason=f"/{asked.verb} means nothing for {feature.key} at this moment: {at}.")
-    if why := _too_old(unit, feature, comment, gate, named=named):
+    if why := _too_old(unit, project, feature, comment, gate, named=named):
         return Answer(yes=False, reason=why)
     attempt = unit.books.attempt(feature)
     return Say(
@@ -178,7 +179,9 @@ def _gate(unit: Unit, feature: Feature, asked: Command) -> tuple[Step | None, st
     return (waits.step if waits is not None and fits else None), asked.rest, False
 
 
-def _too_old(unit: Unit, feature: Feature, comment: RequestComment, gate: Step, *, named: bool) -> str:
+def _too_old(
+    unit: Unit, project: ProjectConfig, feature: Feature, comment: RequestComment, gate: Step, *, named: bool
+) -> str:
     """Return why the comment cannot be about what is decided now; empty when it can."""
     attempt = unit.books.attempt(feature)
     if attempt is not None and gate in SIGN_OFFS and _before(comment, attempt.created_at):
@@ -187,6 +190,10 @@ def _too_old(unit: Unit, feature: Feature, comment: RequestComment, gate: Step, 
     waits = unit.books.open_gate(feature)
     if not named and waits is not None and _before(comment, waits.opened_at):
         return f"This was said before {gate} was asked: look again, and say it anew."
+    candidate = unit.books.candidate(feature, feature.attempt_number)
+    bound = gate in ABOUT_CANDIDATE and gate in SIGN_OFFS and not project.choices.sign_offs_survive_refresh
+    if bound and candidate is not None and _before(comment, candidate.created_at):
+        return f"This was said before candidate {candidate.commit[:10]} was built: look again, and say it anew."
     promotion = unit.books.promotion(feature, feature.attempt_number)
     moved = promotion.moved_at if promotion is not None else None
     if gate is Step.WAIT_FOR_VERDICT and moved is not None and _before(comment, moved):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.domain.names import CommitSha, PersonName
@@ -24,6 +24,7 @@ from feature_delivery.domain.records import (
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.control import attempts, authors, issues, posting, production, tallies, turn, verdict
+from feature_delivery.services.control.asking import ABOUT_CANDIDATE, candidate_of
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
 from feature_delivery.services.control.history import milestone, record, tell_issue
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 REPEATED_WITHIN = timedelta(minutes=5)
 """Pages and hosts that got no answer send the same again within this time."""
 
+STANDS = frozenset({AttemptState.ACTIVE, AttemptState.PROMOTED, AttemptState.SHIPPED})
+"""States of an attempt that nobody has turned down and nothing has taken the place of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
@@ -43,6 +47,9 @@ class Say:
     Attributes:
         commit: The feature commit the person looked at; a decision about another one is refused. ``None``: whatever
             the feature is at.
+        attempt: The number of the attempt they looked at, likewise.
+        candidate: What of it they looked at, likewise; empty: there was none. Where sign-offs survive a refresh, an
+            older one of the same attempt will do.
         way: By which way it was said.
         address: Where the request came from, as far as the way tells.
         origin: The page there where it can be taken back (``request 12``); empty: it stays said.
@@ -53,6 +60,8 @@ class Say:
     kind: DecisionKind
     comment: str = ""
     commit: CommitSha | None = None
+    attempt: int | None = None
+    candidate: CommitSha | Literal[""] | None = None
     way: Way = Way.REST
     address: str = ""
     origin: str = ""
@@ -74,9 +83,9 @@ def decide(unit: Unit, project: ProjectConfig, run_id: str, say: Say) -> Answer:
         authors.note(project.people, attempt)
     if why := unclear(unit.books, project, feature, say):
         raise Unavailable(why)
-    answer = _may(unit, project, feature, say)
-    if answer and _said_already(unit, project, feature, say):
+    if _said_already(unit, project, feature, say):
         return Answer(yes=True, reason=f"{say.person} has said so already.")
+    answer = _may(unit, project, feature, say)
     if not answer and _refused_just_now(unit, feature, say, answer):
         return answer
     return _take(unit, project, feature, say, answer)
@@ -88,7 +97,8 @@ def roll_back_at_hand(unit: Unit, project: ProjectConfig, run_id: str, say: Say)
     They could do anything to it; so their word counts, and is recorded under their own name, as nobody's role.
     """
     feature = enter(unit, project, run_id)
-    return _take(unit, project, feature, say, still_about(unit, feature, say) and _may_give_verdict(unit, feature, say))
+    about = still_about(unit, project, feature, say)
+    return _take(unit, project, feature, say, about and _may_give_verdict(unit, feature, say))
 
 
 def _take(unit: Unit, project: ProjectConfig, feature: Feature, say: Say, answer: Answer) -> Answer:
@@ -182,16 +192,25 @@ def _refused_just_now(unit: Unit, feature: Feature, say: Say, answer: Answer) ->
 
 
 def _said_already(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> bool:
+    """Say whether this is said once more: it counted, and nobody has turned it down since.
+
+    Whether it may count is no question then: what follows from a word (a rejection, a verdict, a promotion) keeps the
+    same word from counting once more.
+    """
     mine = [
         d
         for d in unit.books.decisions(feature, feature.attempt_number)
         if d.accepted and d.person == say.person and d.step is say.gate
     ]
-    if not mine or mine[-1].kind is not say.kind:
+    if not mine or mine[-1].kind is not say.kind or _moved_on(unit.books, project, feature, say):
         return False
+    if say.kind is not DecisionKind.APPROVE:
+        return True
+    attempt = unit.books.attempt(feature)
+    stands = attempt is None or attempt.state in STANDS
     # An approval that a refreshed candidate has voided may be given again.
     counts = Voice(gate=say.gate, person=say.person, kind=say.kind) in voices(unit.books, project, feature)
-    return counts or say.kind is not DecisionKind.APPROVE
+    return counts and stands and not feature.state.ended_without_shipping
 
 
 def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
@@ -199,7 +218,7 @@ def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answ
         return Answer(yes=False, reason=why)
     if say.person not in project.people.persons:
         return Answer(yes=False, reason=project.stranger(say.person))
-    if not (about := still_about(unit, feature, say)):
+    if not (about := still_about(unit, project, feature, say)):
         return about
     attempt = unit.books.attempt(feature)
     if say.gate in SIGN_OFFS and not (stage := _may_sign(unit, feature, attempt)):
@@ -219,17 +238,35 @@ def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answ
     )
 
 
-def still_about(unit: Unit, feature: Feature, say: Say) -> Answer:
+def still_about(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
     """Say whether there is still something to decide, and whether it is what the person looked at."""
-    attempt = unit.books.attempt(feature)
     if feature.state.ended_without_shipping or feature.state is FeatureState.DELIVERED:
         return Answer(yes=False, reason=f"{feature.key} was {feature.state}: there is nothing to decide any more.")
+    why = _moved_on(unit.books, project, feature, say)
+    return Answer(yes=not why, reason=why)
+
+
+def _moved_on(books: Books, project: ProjectConfig, feature: Feature, say: Say) -> str:
+    """Return that the person looked at something else than what they would decide about; empty when they did not."""
+    attempt, seen, at = books.attempt(feature), "", ""
     if say.commit is not None and (attempt is None or say.commit != attempt.commit):
-        at = attempt.commit[:10] if attempt else "no commit yet"
-        return Answer(
-            yes=False, reason=f"This was said about {say.commit[:10]}, but {feature.key} is at {at}: look again."
-        )
-    return Answer(yes=True)
+        seen, at = say.commit[:10], attempt.commit[:10] if attempt else "no commit yet"
+    elif say.attempt is not None and say.attempt != feature.attempt_number:
+        seen, at = f"attempt {say.attempt}", f"attempt {feature.attempt_number}"
+    elif say.candidate is not None and not _will_do(books, project, feature, say.gate, say.candidate):
+        newest = candidate_of(books, feature, say.gate) or "none yet"
+        seen, at = f"candidate {say.candidate[:10] or 'none yet'}", f"candidate {newest[:10]}"
+    return f"This was said about {seen}, but {feature.key} is at {at}: look again." if seen else ""
+
+
+def _will_do(books: Books, project: ProjectConfig, feature: Feature, gate: Step, candidate: CommitSha | str) -> bool:
+    """Say whether who looked at ``candidate`` may decide about the newest one."""
+    if gate not in ABOUT_CANDIDATE or candidate == (candidate_of(books, feature, gate) or ""):
+        return True
+    if gate not in SIGN_OFFS or not project.choices.sign_offs_survive_refresh or not candidate:
+        return False
+    built = books.candidates_of(CommitSha(candidate))
+    return any(one.feature_id == feature.id and one.attempt == feature.attempt_number for one in built)
 
 
 def _may_give_verdict(unit: Unit, feature: Feature, say: Say) -> Answer:

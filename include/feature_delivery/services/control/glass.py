@@ -54,7 +54,7 @@ def may_override(unit: Unit, project: ProjectConfig, feature: Feature, say: Say)
     say = replace(say, kind=_kind(say))
     if not (able := _may_break(project, say.person, say.comment)):
         return able
-    if not (about := still_about(unit, feature, say)):
+    if not (about := still_about(unit, project, feature, say)):
         return about
     gate = unit.books.open_gate(feature)
     if gate is None or gate.step is not say.gate:

@@ -14,14 +14,11 @@ from feature_delivery.domain.errors import Error, Unavailable
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import CommitSha, PersonName
 from feature_delivery.domain.outbox import Errand, OutboxEntry
-from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind
+from feature_delivery.domain.people import Answer, DecisionKind
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Feature
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.messenger import Chat
-from feature_delivery.services.control.asking import candidate_of
 from feature_delivery.services.control.decide import Say, decide, refuse
-from feature_delivery.services.control.gates import enter
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
@@ -102,14 +99,14 @@ def _person(project: ProjectConfig, chat: Chat, user: str) -> PersonName | None:
 
 
 def _answer(unit: Unit, project: ProjectConfig, run_id: str, person: PersonName | None, said: dict[str, Any]) -> Answer:
-    feature = enter(unit, project, run_id)
-    gate, kind = Step(said["gate"]), DecisionKind(said["kind"])
     say = Say(
         person=person or project.outsider(str(said["user"])),
-        gate=gate,
-        kind=kind,
+        gate=Step(said["gate"]),
+        kind=DecisionKind(said["kind"]),
         comment=str(said["comment"]),
         commit=CommitSha(said["commit"]) if said["commit"] else None,
+        attempt=int(said["attempt"]),
+        candidate=CommitSha(said["candidate"]) if said["candidate"] else None,
         way=Way.SLACK,
         address=str(said.get("address", "")),
     )
@@ -117,20 +114,4 @@ def _answer(unit: Unit, project: ProjectConfig, run_id: str, person: PersonName 
         reason = f"Nobody of {project.name} has your account here: ask for it under 'messages.mentions' of its file."
         refuse(unit, project, run_id, say, reason=reason)
         return Answer(yes=False, reason=reason)
-    if why := _moved_on(unit, project, feature, gate, said):
-        refuse(unit, project, run_id, say, reason=why)
-        return Answer(yes=False, reason=why)
     return decide(unit, project, run_id, say)
-
-
-def _moved_on(unit: Unit, project: ProjectConfig, feature: Feature, gate: Step, said: dict[str, Any]) -> str:
-    """Return why the button is too old; empty when it is not, and when ``decide`` says so itself."""
-    attempt = unit.books.attempt(feature)
-    same = attempt is None or not said["commit"] or said["commit"] == attempt.commit
-    if said["attempt"] != feature.attempt_number and same:
-        at = f"attempt {feature.attempt_number}" if feature.attempt_number else "its beginning"
-        return f"This was about attempt {said['attempt']}, but {feature.key} is at {at}: look at the newest message."
-    survives = gate in SIGN_OFFS and project.choices.sign_offs_survive_refresh
-    if same and said["candidate"] and said["candidate"] != candidate_of(unit.books, feature, gate) and not survives:
-        return f"The candidate of {feature.key} was built anew since: look at the newest message."
-    return ""

@@ -166,6 +166,18 @@ def _message(control: Control, project: ProjectConfig, errand: Claimed) -> Messa
         return compose(unit.books, project, feature, errand.payload, marker, control.places)
 
 
+def sign_anew(unit: Unit, project: ProjectConfig, signer: str) -> int:
+    """Have open questions in the chat mended whose buttons were not signed by ``signer``; returns in how many features.
+
+    A process that still knows the secret before may be the one that mends them: they are found once more then.
+    """
+    unit.books.lock_project(project.name)
+    found = unit.books.signed_otherwise(project.name, CHAT, signer)
+    for feature in found:
+        mend_later(unit, feature, begin=True)
+    return len(found)
+
+
 def mend(control: Control, project: ProjectConfig, errand: Claimed) -> None:
     """Make the feature's messages in the chat say what is so now.
 

@@ -17,6 +17,7 @@ from feature_delivery.domain.spans import covered_seconds
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.ledger import Books
 from feature_delivery.services.control import decide, glass, journey
+from feature_delivery.services.control.asking import ABOUT_CANDIDATE, candidate_of
 from feature_delivery.services.control.board import Tests
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import run_of
@@ -27,6 +28,9 @@ from feature_delivery.web.board.plots import Measured, measured
 from feature_delivery.web.board.shown import HostPages, host_pages
 from feature_delivery.web.questions import LOOKED_AT
 from feature_delivery.web.transaction import WebUnit
+
+NO_CANDIDATE = "none"
+"""What a form says where there was no candidate to look at: an empty field is a missing one."""
 
 CASES_SHOWN = 50
 WEBHOOKS_LOOKED_AT = 200
@@ -62,6 +66,8 @@ class Question:
         able: Everybody whose role lets them decide here.
         given: Who has approved already, and ``needed``: how many must.
         place: Where to look before deciding.
+        attempt: With commit and candidate, what a decision is about.
+        candidate: ``NO_CANDIDATE`` where there should be one; empty where none is looked at.
         needs_comment: One of the choices does.
     """
 
@@ -72,6 +78,8 @@ class Question:
     needed: int
     place: Environment | None
     commit: CommitSha | None
+    attempt: int
+    candidate: str
 
     @property
     def open(self) -> bool:
@@ -307,6 +315,10 @@ def _question(
         needed=policy.count,
         place=next((p for p in places if p.kind == LOOKED_AT.get(gate.step) and p.address), None),
         commit=attempt.commit if attempt else None,
+        attempt=feature.attempt_number,
+        candidate=(candidate_of(unit.books, feature, gate.step) or NO_CANDIDATE)
+        if gate.step in ABOUT_CANDIDATE
+        else "",
     )
 
 

@@ -25,7 +25,7 @@ class Snapshot:
 
     Attributes:
         ended: How many features have ended, per project and state.
-        brakes: Projects whose brake is on, with the reason.
+        brakes: Projects whose brake is on, with its number and the reason.
         held: Why nothing at all is done here; empty when all is well.
     """
 
@@ -34,7 +34,7 @@ class Snapshot:
     cards: tuple[Card, ...]
     ended: Mapping[tuple[ProjectName, FeatureState], int]
     read_at: float
-    brakes: Mapping[ProjectName, str] = field(default_factory=dict)
+    brakes: Mapping[ProjectName, tuple[int, str]] = field(default_factory=dict)
     held: str = ""
 
 
@@ -78,10 +78,11 @@ class ColumnView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """A project whose brake is on; ``mine``: the reader may release it."""
+    """A project whose brake is on, by its number; ``mine``: the reader may release it."""
 
     project: ProjectName
     title: str
+    brake: int
     reason: str
     mine: bool
 

@@ -213,7 +213,7 @@ class Snapshots:
             cards(facts, projects),
             facts.ended,
             at,
-            brakes={one.project: one.reason for one in stops.brakes_on()},
+            brakes={one.project: (one.id, one.reason) for one in stops.brakes_on()},
             held=stops.installation().fault,
         )
         self._rests_until = time.monotonic() + (time.thread_time() - began) / SHARE

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -17,7 +17,7 @@ from feature_delivery.adapters.ledger.board_books import SqlBoardBooks
 from feature_delivery.bootstrap import settings
 from feature_delivery.bootstrap.outside import repository
 from feature_delivery.domain.errors import NotFound, Refused, Unavailable
-from feature_delivery.domain.names import PersonName, ProjectName, commit_sha, feature_key
+from feature_delivery.domain.names import CommitSha, PersonName, ProjectName, commit_sha, feature_key
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.process import gate as gate_named
@@ -28,7 +28,7 @@ from feature_delivery.services.control import brake, decide, figures, glass
 from feature_delivery.services.control.board import Card, ended_card
 from feature_delivery.web.access import address_of, readable_project, visible
 from feature_delivery.web.board import changes_page, csrf, pulse
-from feature_delivery.web.board.feature_page import comparison, feature_page
+from feature_delivery.web.board.feature_page import NO_CANDIDATE, comparison, feature_page
 from feature_delivery.web.board.figures_page import csv_rows, figures_page
 from feature_delivery.web.board.language import COOKIE
 from feature_delivery.web.board.overview import QUERY_LIMIT, Filters, Overview, Stop, overview
@@ -98,6 +98,8 @@ class GlassForm(BaseModel):
     kind: str = Field(default="", max_length=20)
     reason: str = Field(default="", max_length=2000)
     commit: str = Field(default="", max_length=64)
+    attempt: int | None = Field(default=None, ge=0)
+    candidate: str = Field(default="", max_length=64)
     token: str = Field(default="", max_length=200)
 
 
@@ -108,6 +110,8 @@ class DecisionForm(BaseModel):
     kind: str = Field(default="", max_length=20)
     comment: str = Field(default="", max_length=4000)
     commit: str = Field(default="", max_length=64)
+    attempt: int | None = Field(default=None, ge=0)
+    candidate: str = Field(default="", max_length=64)
     token: str = Field(default="", max_length=200)
 
 
@@ -142,16 +146,18 @@ def _overview(who: Reader, user: object, asked: Filters) -> Overview:
     return replace(found, held=snapshot.held, stops=stops, outdated=outdated, stuck=stuck)
 
 
-def _stops(found: Overview, brakes: Mapping[ProjectName, str], reader: str) -> Iterator[Stop]:
+def _stops(found: Overview, brakes: Mapping[ProjectName, tuple[int, str]], reader: str) -> Iterator[Stop]:
     for project in found.projects:
-        if found.filters.project in {"", project.name} and (reason := brakes.get(project.name)) is not None:
+        if found.filters.project in {"", project.name} and (on := brakes.get(project.name)) is not None:
+            number, reason = on
             mine = reader in project.people.with_role(Who.OPERATOR)
-            yield Stop(project=project.name, title=project.title, reason=reason, mine=mine)
+            yield Stop(project=project.name, title=project.title, brake=number, reason=reason, mine=mine)
 
 
 class ReleaseForm(BaseModel):
-    """What the form sends by which an operator releases a brake."""
+    """What the form sends by which an operator releases a brake; ``brake``: the number of the one that was shown."""
 
+    brake: int | None = None
     reason: str = Field(default="", max_length=2000)
     token: str = Field(default="", max_length=200)
 
@@ -168,7 +174,7 @@ def release_brake(
     csrf.check(request, who.name, form.token)
     config = readable_project(ProjectName(project), user)
     with begin() as unit:
-        answer = brake.release(unit, config, form.reason, person=cast("PersonName", who.name))
+        answer = brake.release(unit, config, form.reason, person=cast("PersonName", who.name), number=form.brake)
     pulse.snapshots.forget()
     if not answer:
         raise Refused(answer.reason)
@@ -310,9 +316,18 @@ def _said(request: Request, who: Reader, form: DecisionForm | GlassForm, comment
         kind=DecisionKind(form.kind),
         comment=comment.strip(),
         commit=commit_sha(form.commit) if form.commit else None,
+        attempt=form.attempt,
+        candidate=_candidate(form.candidate),
         way=Way.BOARD,
         address=address_of(request),
     )
+
+
+def _candidate(text: str) -> CommitSha | Literal[""] | None:
+    """Return which candidate was looked at; ``None``: the page, of an older version, does not say."""
+    if text == NO_CANDIDATE:
+        return ""
+    return commit_sha(text) if text else None
 
 
 def _back(who: Reader, place: Place, *, said: str) -> Response:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = 5 * 60
 VERSION = "1"
 VALUE_LIMIT = 2000
+SIGNER_DIGITS = 16
 _PLACE = re.compile(r"[CDG][A-Z0-9]{2,20}\Z")
 _TS = re.compile(r"\d{1,12}\.\d{1,8}\Z")
 
@@ -50,6 +51,16 @@ class Form:
     def key(self) -> str:
         """Return the feature's key, for the form's title."""
         return self.question.run_id.partition("__")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooOld:
+    """Somebody pressed a button of ours, or sent its form, that we have not signed with a secret that counts."""
+
+    user: str
+    place: str
+    thread: str
+    form: bool = False
 
 
 class Interactions:
@@ -77,6 +88,13 @@ class Interactions:
             prefix="v0=",
         )
         return fresh and right
+
+    @property
+    def signer(self) -> str:
+        """Return what tells by which secret buttons are signed now, and nothing of the secret itself."""
+        if not self._secrets:
+            return "unsigned"
+        return hmac.new(self._secrets[0], b"feature-delivery signer", hashlib.sha256).hexdigest()[:SIGNER_DIGITS]
 
     def sign(self, question: Question, kind: DecisionKind) -> str:
         """Return the value of a button: what it is about, and our signature of that for this project."""
@@ -114,12 +132,12 @@ class Interactions:
         )
         return asked, DecisionKind(kind)
 
-    def read(self, body: bytes) -> Press | Form | str | None:
+    def read(self, body: bytes) -> Press | Form | TooOld | str | None:
         """Return what an authentic body says.
 
         Returns:
-            A decision; the wish for a form; a sentence that the sender of a form must read before it counts; ``None``:
-            nothing that we act upon (another button, a link).
+            A decision; the wish for a form; that its signature is not ours (any more); a sentence that the sender of a
+            form must read before it counts; ``None``: nothing that we act upon (another button, a link).
         """
         payload = _payload(body)
         match payload.get("type"):
@@ -130,7 +148,7 @@ class Interactions:
             case _:
                 return None
 
-    def _action(self, payload: dict[str, Any]) -> Press | Form | None:
+    def _action(self, payload: dict[str, Any]) -> Press | Form | TooOld | None:
         actions = _list(payload.get("actions"))
         action = _dict(actions[0]) if len(actions) == 1 else {}
         if not str(action.get("action_id", "")).startswith(f"{DECIDE}:"):
@@ -139,8 +157,10 @@ class Interactions:
         known = self.question(value)
         user = str(_dict(payload.get("user")).get("id", ""))
         place, thread = _where(payload)
-        if known is None or not USER.match(user):
+        if not USER.match(user):
             return None
+        if known is None:
+            return TooOld(user=user, place=place, thread=thread)
         asked, kind = known
         if kind is DecisionKind.REJECT:
             trigger = str(payload.get("trigger_id", ""))[:300]
@@ -155,13 +175,16 @@ class Interactions:
             thread=thread,
         )
 
-    def _submitted(self, payload: dict[str, Any]) -> Press | str | None:
+    def _submitted(self, payload: dict[str, Any]) -> Press | TooOld | str | None:
         view = _dict(payload.get("view"))
         place, thread, value = (*str(view.get("private_metadata", "")).split(" ", 2), "", "", "")[:3]
         known = self.question(value)
         user = str(_dict(payload.get("user")).get("id", ""))
-        if view.get("callback_id") != REJECT_FORM or known is None or not USER.match(user):
+        place, thread = place if _PLACE.match(place) else "", thread if _TS.match(thread) else ""
+        if view.get("callback_id") != REJECT_FORM or not USER.match(user):
             return None
+        if known is None:
+            return TooOld(user=user, place=place, thread=thread, form=True)
         asked, kind = known
         if kind is not DecisionKind.REJECT:
             return None
@@ -175,8 +198,8 @@ class Interactions:
             question=asked,
             kind=kind,
             comment=comment,
-            place=place if _PLACE.match(place) else "",
-            thread=thread if _TS.match(thread) else "",
+            place=place,
+            thread=thread,
         )
 
 

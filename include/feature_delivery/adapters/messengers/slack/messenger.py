@@ -40,6 +40,7 @@ EVENT = "feature_delivery_message"
 CLOCKS_DIFFER = timedelta(minutes=10)
 _log = logging.getLogger(__name__)
 
+DIGEST_DIGITS = 48
 PAGE, PAGES = 200, 10
 """So many messages, and so often, are looked through for one that may have arrived."""
 
@@ -55,14 +56,19 @@ class SlackMessenger:
         posts: Posts,
         directory: Directory,
         sign: Callable[[Question, DecisionKind], str] | None,
+        signer: str,
     ) -> None:
-        """``sign`` gives the value of a button; without it there are none, because nobody could believe a press."""
+        """``sign`` gives the value of a button; without it there are none, because nobody could believe a press.
+
+        ``signer``: by whom it is signed, kept with each message.
+        """
         self._api = api
         self._project = project
         self._config: MessagesConfig = project.messages
         self._posts = posts
         self._directory = directory
         self._sign = sign
+        self._signer = signer
 
     def send(self, message: Message) -> None:
         """Send it, in the thread of its feature, which begins with the first message."""
@@ -86,8 +92,8 @@ class SlackMessenger:
         if known is None or not known.place:
             return  # it is sent with what is so then
         shown, text, settled = self._said(message)
-        digest = _digest(shown, text)
-        if digest != known.digest:
+        digest = self._digest(shown, text)
+        if digest[:DIGEST_DIGITS] != known.digest[:DIGEST_DIGITS]:
             what = f"mend a message in the channel {known.place}"
             try:
                 self._plainer("chat.update", what, message, shown, text, channel=known.place, ts=known.ts)
@@ -187,7 +193,7 @@ class SlackMessenger:
             except (RateLimited, Permanent):
                 self._posts.withdraw(project, CHAT, marker)  # Slack has answered: it is not there
                 raise
-            ts, digest = str(answer["ts"]), _digest(shown, text)
+            ts, digest = str(answer["ts"]), self._digest(shown, text)
         sent = Sent(place=place, ts=ts, digest=digest, settled=settled and digest != "", at=now())
         self._posts.keep(project, CHAT, marker, sent)
         return ts
@@ -201,6 +207,11 @@ class SlackMessenger:
         except Unfit:
             mentions = self._directory.mentions(message.to, message.roles)
             return self._api.call(method, what, **said, text=kit.plain(message, mentions=mentions), blocks=[])
+
+    def _digest(self, shown: list[kit.Block], text: str) -> str:
+        """Return a digest of what a message says, its buttons' signatures too, and by whom they would be signed."""
+        said = hashlib.sha256(json.dumps([shown, text], sort_keys=True).encode()).hexdigest()
+        return f"{said[:DIGEST_DIGITS]}{self._signer}"
 
     def _arrived(self, marker: str, thread: str, known: Sent) -> str:
         """Return the id of a message that was about to be sent and has arrived; empty when it has not."""
@@ -224,15 +235,3 @@ class SlackMessenger:
 def _marker(message: Any) -> str:
     metadata = message.get("metadata") or {}
     return str((metadata.get("event_payload") or {}).get("id", "")) if metadata.get("event_type") == EVENT else ""
-
-
-def _digest(shown: list[kit.Block], text: str) -> str:
-    """Return a digest of what a message says. Buttons' signatures are not part of it: a new secret mends nothing."""
-    said = [_unsigned(one) for one in shown]
-    return hashlib.sha256(json.dumps([said, text], sort_keys=True).encode()).hexdigest()
-
-
-def _unsigned(block: kit.Block) -> kit.Block:
-    if block["type"] != "actions":
-        return block
-    return {**block, "elements": [{**element, "value": ""} for element in block["elements"]]}
