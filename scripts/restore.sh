@@ -5,9 +5,12 @@ set -eu
 cd "$(dirname "$0")/.."
 compose=${COMPOSE:-docker compose}
 folder=${1:?the folder that scripts/backup.sh printed}
-for file in database.dump state.tar.gz; do
+for file in database.dump state.tar.gz projects.tar.gz; do
     [ -s "$folder/$file" ] || { echo "'$folder' is no backup: it has no '$file'." >&2; exit 1; }
 done
+# Where compose has them from: the environment goes before .env.
+projects=${PROJECTS:-$(sed -n "s/^PROJECTS=[\"']\{0,1\}\([^\"']*\).*/\1/p" .env | tail -n 1)}
+[ -n "$projects" ] || { echo "Say in .env which folder the project files go into: PROJECTS=/srv/projects" >&2; exit 1; }
 $compose up -d postgres
 tries=60
 until $compose exec -T postgres psql -h 127.0.0.1 -U airflow -d airflow -qtAc 'select 1' >/dev/null 2>&1; do
@@ -19,6 +22,16 @@ tables=$($compose exec -T postgres psql -h 127.0.0.1 -U airflow -d airflow -qtAc
 if [ "$tables" != 0 ]; then
     echo "The database holds $tables tables; a backup goes into an empty one only. Nothing was changed." >&2
     exit 1
+fi
+# Only where there are none: what is there may be newer, and a file that was removed must not come back as a project.
+mkdir -p "$projects"
+if [ -z "$(ls -A "$projects")" ]; then
+    tar -C "$projects" --no-same-owner -xzf "$folder/projects.tar.gz" || {
+        echo "The project files could not be put into '$projects' whole. Empty it, and try again." >&2
+        exit 1
+    }
+else
+    echo "'$projects' is not empty and stays as it is. The project files of the backup: $folder/projects.tar.gz"
 fi
 # The state can be put back again and again. The database is there as a whole or not at all, and comes last: a restore
 # that failed half way finds it empty and can be repeated.

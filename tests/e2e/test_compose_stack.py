@@ -364,7 +364,7 @@ def test_a_backup_of_the_running_stack_is_whole(running: Running) -> None:
     made = script("backup.sh", running.stack.command("postgres", "api-core"), running.stack.directory / "backups")
     assert made.returncode == 0, made.stderr
     folder = Path(made.stdout.strip())
-    assert {file.name for file in folder.iterdir()} == {"database.dump", "state.tar.gz"}
+    assert {file.name for file in folder.iterdir()} == {"database.dump", "state.tar.gz", "projects.tar.gz"}
     refused = script("restore.sh", running.stack.command("postgres", "api-core"), folder)
     assert refused.returncode == 1
     assert "Nothing was changed." in refused.stderr
@@ -372,7 +372,7 @@ def test_a_backup_of_the_running_stack_is_whole(running: Running) -> None:
 
 def script(name: str, compose: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     command = ["sh", str(ROOT / "scripts" / name), str(folder)]
-    environment = {**os.environ, "COMPOSE": str(compose)}
+    environment = {**os.environ, "COMPOSE": str(compose), "PROJECTS": str(folder.parent / "projects")}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -410,6 +410,7 @@ def test_the_backup_goes_back_into_a_new_stack(running: Running) -> None:
     compose = running.stack.command("postgres", "migrations")
     done = script("restore.sh", compose, folder)
     assert done.returncode == 0, done.stderr
+    assert (folder.parent / "projects" / f"{SHOP}.yaml").exists()
     # What it tells to do next is done as it stands there.
     [adopt] = [line for line in done.stdout.splitlines() if line.endswith("instance adopt'")]
     adopted = subprocess.run(

@@ -76,5 +76,10 @@ def test_it_needs_nothing_but_python(tmp_path: Path) -> None:
 
 
 def test_git_ignores_what_it_writes() -> None:
-    assert {".env", "settings.env", "backups/"} <= set((ROOT / ".gitignore").read_text().splitlines())
+    """And what the docs have one write into the checkout: `git add -A` must not commit a token."""
+    written = [".env", "settings.env", "helm.env", "connections.env", "site.yaml", "backups/1/database.dump"]
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", *written], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == written
     assert not re.search(r"(PASSWORD|KEY|SECRET|TOKEN)=(?!generate:)", (ROOT / ".env.example").read_text())
