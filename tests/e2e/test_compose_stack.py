@@ -25,7 +25,7 @@ from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.domain.project import LOCAL_QUEUE
 from feature_delivery.web import guard, hardening
 from feature_delivery.web.board.app import POLICY
-from tests.support.compose import ROOT, scaled, settings_of
+from tests.support.compose import ROOT, settings_of
 from tests.support.compose_stack import Stack, living, needs_stack, stack
 from tests.support.prometheus import eventually
 from tests.support.stack_shop import DAG, REPOSITORY, SHOP, STATE, Max, push, put_shop, services
@@ -97,11 +97,11 @@ class Running(Max):
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The stack, with every service healthy and one shop, whose unit tests last as long as the file HOLD is there.
 
-    As ``docker compose --profile flower up -d --scale worker=2`` starts it.
+    As ``docker compose --profile flower up -d`` starts it with ``WORKERS=2``.
     """
     needs_stack()
     directory = tmp_path_factory.mktemp("stack")
-    asked = scaled(services(directory, site=SITE), "worker", to=2)
+    asked = services(directory, site=SITE, workers=2)
     with stack(directory, asked, "flower") as made, ExitStack() as end:
         ears = None
         if "statsd-exporter" not in made.names:
