@@ -12,7 +12,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.db_cleanup import run_cleanup
-from celery.backends.database.models import Task
+from celery.backends.database.models import Task  # type: ignore[import-untyped]
 from sqlalchemy import Engine, delete, func, insert, select, text
 
 from feature_delivery.domain.project import HOUSEKEEPING

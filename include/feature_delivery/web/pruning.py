@@ -25,7 +25,7 @@ AT_MOST = 500
 # The oldest by number are looked at, not all by their date, which has no index: other DAGs may have millions.
 _RESULTS = text(
     "DELETE FROM celery_taskmeta WHERE date_done < :before"
-    " AND id IN (SELECT id FROM celery_taskmeta ORDER BY id LIMIT :most)"
+    " AND id IN (SELECT id FROM celery_taskmeta ORDER BY id LIMIT :most) RETURNING id"
 )
 
 
@@ -47,5 +47,5 @@ def prune() -> int:
         for table in (Log, DagRun):
             opened.execute(delete(table).where(table.dag_id == HOUSEKEEPING, table.run_id.in_(runs)))
         has_celery = opened.scalar(text("SELECT to_regclass('celery_taskmeta')")) is not None
-        results = opened.execute(_RESULTS, {"before": before, "most": AT_MOST}).rowcount if has_celery else 0
-    return len(runs) + results
+        results = list(opened.scalars(_RESULTS, {"before": before, "most": AT_MOST})) if has_celery else []
+    return len(runs) + len(results)
