@@ -10,6 +10,7 @@ for file in database.dump state.tar.gz projects.tar.gz; do
 done
 # Where compose has them from: the environment goes before .env.
 projects=${PROJECTS:-$(sed -n "s/^PROJECTS=[\"']\{0,1\}\([^\"']*\).*/\1/p" .env | tail -n 1)}
+case $projects in "~/"*) projects=$HOME/${projects#"~/"} ;; esac
 [ -n "$projects" ] || { echo "Say in .env which folder the project files go into: PROJECTS=/srv/projects" >&2; exit 1; }
 $compose up -d postgres
 tries=60
