@@ -21,7 +21,6 @@ from feature_delivery.orchestration.housekeeping import build_housekeeping_dag
 from feature_delivery.web import pruning, rounds, workers
 from feature_delivery.web.transaction import session
 from tests.support.airflow import store_dag
-from tests.support.web_app import Shop
 
 DOCS = Path(__file__).parents[2] / "docs"
 DAY = timedelta(days=1)
@@ -44,10 +43,8 @@ WHERE run_id LIKE '{name}-%';
 
 
 @pytest.fixture
-def airflow(shop: Shop, airflow_engine: Engine) -> Engine:
-    """Airflow's tables with the housekeeping DAG in them; the test is the worker."""
-    del shop
-    workers.stop_all()
+def airflow(airflow_engine: Engine) -> Engine:
+    """Airflow's tables with the housekeeping DAG in them."""
     with session() as opened:
         store_dag(opened, HOUSEKEEPING, build_housekeeping_dag())
     return airflow_engine
@@ -63,7 +60,9 @@ def left(table: type[DagRun | TaskInstance | Log]) -> set[str]:
         return {str(one).rpartition("-")[0] for one in opened.scalars(select(table.run_id)) if one}
 
 
-def test_old_runs_of_housekeeping_go_with_all_that_hangs_on_them_and_no_others(airflow: Engine) -> None:
+@pytest.mark.usefixtures("airflow", "shop")
+def test_old_runs_of_housekeeping_go_with_all_that_hangs_on_them_and_no_others() -> None:
+    workers.stop_all()  # the test is the worker
     put("old", days=8, count=3)
     put("failed", days=8, state="failed")
     put("young", days=6)
@@ -79,9 +78,8 @@ def test_old_runs_of_housekeeping_go_with_all_that_hangs_on_them_and_no_others(a
     assert rounds.housekeeping()["rows_pruned"] == 0
 
 
-def test_what_has_piled_up_goes_piece_by_piece_and_the_oldest_first(
-    airflow: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("airflow")
+def test_what_has_piled_up_goes_piece_by_piece_and_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "AT_MOST", 20)
     put("old", days=8, count=50)
     assert pruning.prune() == 20
@@ -102,8 +100,9 @@ def test_results_of_celery_go_where_there_are_any(airflow: Engine) -> None:
         opened.execute(delete(Task))
 
 
-def test_the_clean_up_that_the_docs_name_spares_features_and_housekeeping(airflow: Engine) -> None:
-    command = re.search(r"^airflow db clean (.*(?:\\\n.*)*)", (DOCS / "scale.md").read_text("utf-8"), re.MULTILINE)
+@pytest.mark.usefixtures("airflow")
+def test_the_clean_up_that_the_docs_name_spares_features_and_housekeeping() -> None:
+    command = re.search(r"^airflow db clean ((?:.*\\\n)*.*)", (DOCS / "scale.md").read_text("utf-8"), re.MULTILINE)
     assert command is not None
     words = command[1].replace("\\\n", " ").split()
     options = dict(zip(words, [*words[1:], ""], strict=True))
