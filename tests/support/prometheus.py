@@ -169,12 +169,14 @@ def alertmanager(directory: Path) -> Iterator[AlertManager]:
         url = f"http://127.0.0.1:{port}"
         command = [
             "prometheus-alertmanager",
-            "--config.file=alertmanager.yml",
+            f"--config.file={directory / 'alertmanager.yml'}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--cluster.listen-address=",
             "--storage.path=data",
         ]
-        with program(command, at=directory, ready=f"{url}/-/ready"):
+        # As in its image, it does not run where its file is.
+        (directory / "home").mkdir()
+        with program(command, at=directory / "home", ready=f"{url}/-/ready"):
             yield AlertManager(url, slack)
 
 
