@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 compose=${COMPOSE:-docker compose}
 folder=${1:?the folder that scripts/backup.sh printed}
-for file in database.dump state.tar.gz projects.tar.gz; do
+for file in database.dump state.tar.gz; do
     [ -s "$folder/$file" ] || { echo "'$folder' is no backup: it has no '$file'." >&2; exit 1; }
 done
 # Where compose has them from: the environment goes before .env.
@@ -26,13 +26,13 @@ if [ "$tables" != 0 ]; then
 fi
 # Only where there are none: what is there may be newer, and a file that was removed must not come back as a project.
 mkdir -p "$projects"
-if [ -z "$(ls -A "$projects")" ]; then
-    tar -C "$projects" --no-same-owner -xzf "$folder/projects.tar.gz" || {
-        echo "The project files could not be put into '$projects' whole. Empty it, and try again." >&2
-        exit 1
-    }
-else
+if [ -n "$(ls -A "$projects")" ]; then
     echo "'$projects' is not empty and stays as it is. The project files of the backup: $folder/projects.tar.gz"
+elif [ ! -s "$folder/projects.tar.gz" ]; then
+    echo "The backup is an older one, without project files. Put yours into '$projects' before you start anything."
+elif ! tar -C "$projects" --no-same-owner -pxzf "$folder/projects.tar.gz"; then # -p: for Airflow's user to read them
+    echo "The project files could not be put into '$projects' whole. Empty it, and try again." >&2
+    exit 1
 fi
 # The state can be put back again and again. The database is there as a whole or not at all, and comes last: a restore
 # that failed half way finds it empty and can be repeated.

@@ -44,7 +44,9 @@ def run(script: str, argument: Path, compose: Path, **given: str) -> subprocess.
         **given,
     }
     command = ["sh", str(SCRIPTS / script), str(argument)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=30, umask=0o077
+    )
 
 
 def test_a_backup_goes_back_into_an_empty_database(compose: Path, tmp_path: Path) -> None:
@@ -76,9 +78,17 @@ def test_project_files_come_back_where_there_are_none_and_replace_none(compose: 
         done = run("restore.sh", folder, compose, TABLES="0")
         assert (tmp_path / "projects" / "shop.yaml").read_text() == "name: shop\n", done.stderr
     assert "not empty and stays as it is" in done.stdout
+    assert (tmp_path / "projects" / "shop.yaml").stat().st_mode & 0o004, "Airflow is another user than the operator"
     (tmp_path / "projects" / "shop.yaml").rename(tmp_path / "projects" / "new.yaml")
     assert run("restore.sh", folder, compose, TABLES="0").returncode == 0
     assert [one.name for one in (tmp_path / "projects").iterdir()] == ["new.yaml"]
+
+
+def test_a_backup_of_before_they_were_in_it_goes_back_and_says_what_is_missing(compose: Path, tmp_path: Path) -> None:
+    folder = Path(run("backup.sh", tmp_path / "backups", compose).stdout.strip())
+    (folder / "projects.tar.gz").unlink()
+    done = run("restore.sh", folder, compose, TABLES="0")
+    assert (done.returncode, "without project files" in done.stdout) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize("quote", ["", "'", '"'])
