@@ -1,4 +1,4 @@
-"""Makes the Secrets that include/helm's values name, from ``helm.env``. Needs nothing but Python.
+"""Makes the Secrets that include/helm's values name, from ``helm.env``. Needs nothing but Python, 3.9 or newer.
 
     python3 -m scripts.helm_secrets env      writes helm.env, or adds what it lacks
     python3 -m scripts.helm_secrets print    prints the Secrets as JSON, for `kubectl apply -f -`

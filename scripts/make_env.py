@@ -1,8 +1,8 @@
 """Writes ``.env`` for docker-compose.yaml from ``.env.example``, with a new secret after each ``generate:``.
 
-Needs nothing but Python: a server has no more. What an existing ``.env`` says stays; what it lacks is added, so that
-the same command serves an upgrade that brings a new setting. Beside it the file that ``SETTINGS_FILE`` names is made,
-once: compose wants it to be there, and what is in it is the operator's.
+Needs nothing but Python, 3.9 or newer: a server has no more. What an existing ``.env`` says stays; what it lacks is
+added, so that the same command serves an upgrade that brings a new setting. Beside it the file that ``SETTINGS_FILE``
+names is made, once: compose wants it to be there, and what is in it is the operator's.
 
     python3 scripts/make_env.py [DIRECTORY]
 """
@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 _LINE = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
@@ -22,6 +23,11 @@ SETTINGS = """\
 # AIRFLOW_CONN_..., AIRFLOW__.... What has a `$`, a blank or quotes goes in single quotes. What docker-compose.yaml
 # sets itself counts before this. After a change: docker compose up -d. It may hold secrets: keep it where .env is kept.
 """
+KINDS: dict[str, Callable[[], str]] = {
+    "token": lambda: secrets.token_hex(32),
+    "fernet": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "instance": lambda: f"fd-{secrets.token_hex(4)}",
+}
 
 
 def generate(kind: str) -> str:
@@ -30,15 +36,9 @@ def generate(kind: str) -> str:
     Raises:
         ValueError: There is no such kind.
     """
-    match kind:
-        case "token":
-            return secrets.token_hex(32)
-        case "fernet":
-            return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-        case "instance":
-            return f"fd-{secrets.token_hex(4)}"
-        case _:
-            raise ValueError(f".env.example asks for a secret of the kind {kind!r}. Known: token, fernet, instance.")
+    if kind not in KINDS:
+        raise ValueError(f".env.example asks for a secret of the kind {kind!r}. Known: {', '.join(KINDS)}.")
+    return KINDS[kind]()
 
 
 def filled(example: str, existing: str) -> str:

@@ -8,6 +8,10 @@ folder=${1:?the folder that scripts/backup.sh printed}
 for file in database.dump state.tar.gz; do
     [ -s "$folder/$file" ] || { echo "'$folder' is no backup: it has no '$file'." >&2; exit 1; }
 done
+# Where compose has them from: the environment goes before .env.
+projects=${PROJECTS:-$(sed -n "s/^PROJECTS=[\"']\{0,1\}\([^\"']*\).*/\1/p" .env | tail -n 1)}
+case $projects in "~/"*) projects=$HOME/${projects#"~/"} ;; esac
+[ -n "$projects" ] || { echo "Say in .env which folder the project files go into: PROJECTS=/srv/projects" >&2; exit 1; }
 $compose up -d postgres
 tries=60
 until $compose exec -T postgres psql -h 127.0.0.1 -U airflow -d airflow -qtAc 'select 1' >/dev/null 2>&1; do
@@ -18,6 +22,16 @@ done
 tables=$($compose exec -T postgres psql -h 127.0.0.1 -U airflow -d airflow -qtAc "select count(*) from pg_tables where schemaname = 'public'")
 if [ "$tables" != 0 ]; then
     echo "The database holds $tables tables; a backup goes into an empty one only. Nothing was changed." >&2
+    exit 1
+fi
+# Only where there are none: what is there may be newer, and a file that was removed must not come back as a project.
+mkdir -p "$projects"
+if [ -n "$(ls -A "$projects")" ]; then
+    echo "'$projects' is not empty and stays as it is. The project files of the backup: $folder/projects.tar.gz"
+elif [ ! -s "$folder/projects.tar.gz" ]; then
+    echo "The backup is an older one, without project files. Put yours into '$projects' before you start anything."
+elif ! tar -C "$projects" --no-same-owner -pxzf "$folder/projects.tar.gz"; then # -p: for Airflow's user to read them
+    echo "The project files could not be put into '$projects' whole. Empty it, and try again." >&2
     exit 1
 fi
 # The state can be put back again and again. The database is there as a whole or not at all, and comes last: a restore

@@ -25,7 +25,7 @@ from feature_delivery.bootstrap.settings import URL_PREFIX
 from feature_delivery.domain.project import LOCAL_QUEUE
 from feature_delivery.web import guard, hardening
 from feature_delivery.web.board.app import POLICY
-from tests.support.compose import ROOT, scaled, settings_of
+from tests.support.compose import ROOT, settings_of
 from tests.support.compose_stack import Stack, living, needs_stack, stack
 from tests.support.prometheus import eventually
 from tests.support.stack_shop import DAG, REPOSITORY, SHOP, STATE, Max, push, put_shop, services
@@ -97,11 +97,11 @@ class Running(Max):
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The stack, with every service healthy and one shop, whose unit tests last as long as the file HOLD is there.
 
-    As ``docker compose --profile flower up -d --scale worker=2`` starts it.
+    As ``docker compose --profile flower up -d`` starts it with ``WORKERS=2``.
     """
     needs_stack()
     directory = tmp_path_factory.mktemp("stack")
-    asked = scaled(services(directory, site=SITE), "worker", to=2)
+    asked = services(directory, site=SITE, workers=2)
     with stack(directory, asked, "flower") as made, ExitStack() as end:
         ears = None
         if "statsd-exporter" not in made.names:
@@ -364,7 +364,7 @@ def test_a_backup_of_the_running_stack_is_whole(running: Running) -> None:
     made = script("backup.sh", running.stack.command("postgres", "api-core"), running.stack.directory / "backups")
     assert made.returncode == 0, made.stderr
     folder = Path(made.stdout.strip())
-    assert {file.name for file in folder.iterdir()} == {"database.dump", "state.tar.gz"}
+    assert {file.name for file in folder.iterdir()} == {"database.dump", "state.tar.gz", "projects.tar.gz"}
     refused = script("restore.sh", running.stack.command("postgres", "api-core"), folder)
     assert refused.returncode == 1
     assert "Nothing was changed." in refused.stderr
@@ -372,7 +372,7 @@ def test_a_backup_of_the_running_stack_is_whole(running: Running) -> None:
 
 def script(name: str, compose: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     command = ["sh", str(ROOT / "scripts" / name), str(folder)]
-    environment = {**os.environ, "COMPOSE": str(compose)}
+    environment = {**os.environ, "COMPOSE": str(compose), "PROJECTS": str(folder.parent / "projects")}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -413,6 +413,7 @@ def test_the_backup_goes_back_into_a_new_stack(running: Running) -> None:
     compose = running.stack.command("postgres", "migrations")
     done = script("restore.sh", compose, folder)
     assert done.returncode == 0, done.stderr
+    assert (folder.parent / "projects" / f"{SHOP}.yaml").exists()
     # What it tells to do next is done as it stands there.
     [adopt] = [line for line in done.stdout.splitlines() if line.endswith("instance adopt'")]
     adopted = subprocess.run(

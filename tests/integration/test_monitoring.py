@@ -91,7 +91,7 @@ def test_the_configurations_are_accepted(tmp_path: Path) -> None:
     secrets = tmp_path / "monitoring" / "secrets"
     secrets.mkdir()
     (secrets / "metrics-token").write_text("x")
-    (secrets / "slack-url").write_text("http://slack.example/x")
+    (secrets / "slack-token").write_text("x")
     for command in (["promtool", "check", "config", "prometheus.yml"], ["amtool", "check-config", "alertmanager.yml"]):
         done = subprocess.run(command, cwd=secrets.parent, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -477,7 +477,7 @@ def test_what_judges_a_release_finds_the_figures_of_opentelemetry(watched: Watch
     assert max(found[SLOWEST].values) > 2
 
 
-def test_troubles_of_airflow_are_told(watched: Watched) -> None:
+def test_troubles_of_airflow_are_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.jobs.job import Job
     from airflow.models.errors import ParseImportError
     from sqlalchemy import update
@@ -490,11 +490,16 @@ def test_troubles_of_airflow_are_told(watched: Watched) -> None:
         # What a killed scheduler leaves: a job that is running, whose heart does not beat.
         opened.execute(update(Job).where(Job.job_type == "SchedulerJob").values(latest_heartbeat=now() - HOUR))
         opened.add(ParseImportError(filename="broken.py", bundle_name="testing", stacktrace="boom", timestamp=now()))
+    found = shutil.disk_usage(settings.settings().home)
+    sizes = watched.prometheus.query("feature_delivery_disk_size_bytes")
+    assert {float(one["value"][1]) for one in sizes} == {float(found.total)}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: found._replace(free=found.total // 20))
     broken = settings.settings().projects / "broken.yaml"
     broken.write_text("name: [", encoding="utf-8")
     try:
         watched.seen("AirflowPartDown", part="scheduler")
         watched.seen("DagImportError")
+        watched.seen("DiskFillsUp")
         watched.seen("ProjectFileFault")
     finally:
         broken.unlink()

@@ -59,6 +59,7 @@ class Service:
     health: Health | None
     waits_for: Mapping[str, str]
     memory_bytes: int
+    replicas: int
     restart: str
     has_no_rights: bool
     profiles: frozenset[str]
@@ -77,7 +78,8 @@ def needs_compose() -> str:
 def read(directory: Path, **given: str) -> dict[str, Service]:
     """Return every service, with the ``.env`` that ``make env`` makes around what is ``given``; it is kept there.
 
-    Further settings, if there are to be any, are in ``settings.env`` of the directory.
+    One that has replicas is there as often. Further settings, if there are to be any, are in ``settings.env`` of the
+    directory.
     """
     settings, more = directory / "settings", directory / "settings.env"
     more.touch()
@@ -91,7 +93,10 @@ def read(directory: Path, **given: str) -> dict[str, Service]:
     assert done.returncode == 0, done.stderr
     said = yaml.safe_load(done.stdout)
     free = iter(ip_network(said["networks"]["default"]["ipam"]["config"][0]["ip_range"]).hosts())
-    return {name: _service(name, raw, free) for name, raw in said["services"].items()}
+    services = {name: _service(name, raw, free) for name, raw in said["services"].items()}
+    for name, service in list(services.items()):
+        services = scaled(services, name, to=service.replicas)
+    return services
 
 
 def settings_of(directory: Path) -> dict[str, str]:
@@ -100,7 +105,7 @@ def settings_of(directory: Path) -> dict[str, str]:
 
 
 def scaled(services: Mapping[str, Service], name: str, *, to: int) -> dict[str, Service]:
-    """Return all services with so many of one, as ``--scale`` has them: each has a host name and address of its own."""
+    """Return all services with so many of one, as replicas have them: each has a host name and address of its own."""
     taken = {ip_address(one.address) for one in services.values()}
     free = (one for one in ip_network(f"{max(taken)}/25", strict=False).hosts() if one not in taken)
     more = [f"{name}-{number}" for number in range(2, to + 1)]
@@ -124,6 +129,7 @@ def _service(name: str, raw: dict[str, Any], free: Iterator[object]) -> Service:
         mounts=tuple(_mount(one) for one in raw.get("volumes", ())),
         health=_health(raw["healthcheck"]) if raw.get("healthcheck", {}).get("test", ["NONE"]) != ["NONE"] else None,
         waits_for={other: what["condition"] for other, what in raw.get("depends_on", {}).items()},
+        replicas=int(raw.get("deploy", {}).get("replicas", 1)),
         memory_bytes=int(limit[:-1]) * BYTES[limit[-1]],
         restart=str(raw.get("restart", "no")),
         has_no_rights=raw.get("cap_drop") == ["ALL"] and "no-new-privileges:true" in raw.get("security_opt", ()),

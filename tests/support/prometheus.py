@@ -51,9 +51,17 @@ def eventually(what: str, look: Callable[[], Any], *, seconds: float = PATIENCE_
     return found
 
 
+SLACK_API = "https://slack.com/api"
+SLACK_TOKEN = "xoxb-the-token-of-the-bot"
+
+
 @dataclass
 class SlackReceiver:
-    """What Alertmanager posts to Slack's incoming webhook."""
+    """Slack, as far as Alertmanager speaks to it.
+
+    ``chat.postMessage`` asks for a bot's token and honours ``channel``. An incoming webhook of an app has one channel,
+    chosen when it was made, whatever the message says.
+    """
 
     url: str = ""
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -74,16 +82,21 @@ def slack_receiver() -> Iterator[SlackReceiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            receiver.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
+            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            known = self.headers["Authorization"] == f"Bearer {SLACK_TOKEN}"
+            if self.path.startswith("/services/"):
+                receiver.messages.append({**message, "channel": "#of-the-webhook"})
+            elif self.path == "/api/chat.postMessage" and known:
+                receiver.messages.append(message)
+            self.send_response(200)  # also when it is refused
             self.end_headers()
-            self.wfile.write(b"ok")
+            self.wfile.write(json.dumps({"ok": known} if known else {"ok": False, "error": "invalid_auth"}).encode())
 
         def log_message(self, *arguments: object) -> None:
             """Be quiet."""
 
     with serving(Handler) as url:
-        receiver.url = f"{url}/services/T/B/secret"
+        receiver.url = url
         yield receiver
 
 
@@ -149,18 +162,21 @@ def alertmanager(directory: Path) -> Iterator[AlertManager]:
         route["group_wait"], route["group_interval"] = "500ms", "1s"
     with slack_receiver() as slack:
         (directory / "secrets").mkdir()
-        (directory / "secrets" / "slack-url").write_text(slack.url)
-        (directory / "alertmanager.yml").write_text(yaml.safe_dump(config))
+        (directory / "secrets" / "slack-token").write_text(SLACK_TOKEN)
+        text = yaml.safe_dump(config).replace(SLACK_API, f"{slack.url}/api")
+        (directory / "alertmanager.yml").write_text(text)
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         command = [
             "prometheus-alertmanager",
-            "--config.file=alertmanager.yml",
+            f"--config.file={directory / 'alertmanager.yml'}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--cluster.listen-address=",
             "--storage.path=data",
         ]
-        with program(command, at=directory, ready=f"{url}/-/ready"):
+        # As in its image, it does not run where its file is.
+        (directory / "home").mkdir()
+        with program(command, at=directory / "home", ready=f"{url}/-/ready"):
             yield AlertManager(url, slack)
 
 

@@ -33,12 +33,13 @@ choices: {{start_gate: true, start_on_push: false, observe_for: 0s, load_for: 0s
 COMMIT = "git -c user.name=Max -c user.email=max@shop.example commit --quiet"
 
 
-def services(directory: Path, *, site: str) -> dict[str, compose.Service]:
+def services(directory: Path, *, site: str, workers: int = 1) -> dict[str, compose.Service]:
     """Return what compose runs with a folder of project files that holds this shop's."""
     projects = directory / "projects"
     projects.mkdir()
     (projects / f"{SHOP}.yaml").write_text(PROJECT)
-    return compose.read(directory, SITE=site, USERS="admin:admin,max:op", PROJECTS=str(projects))
+    given = {"SITE": site, "USERS": "admin:admin,max:op", "PROJECTS": str(projects), "WORKERS": str(workers)}
+    return compose.read(directory, **given)
 
 
 def put_shop(stack: Stack, *, unit: str = '"true"') -> None:

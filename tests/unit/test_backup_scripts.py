@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ echo "$*" >>"$CALLS"
 case "$*" in
     *"count(*)"*) echo "$TABLES";;
     *pg_dump*) [ "$DUMP" = fails ] && exit 1; echo dump;;
-    *tar*-czf*) echo archive;;
+    *tar*-czf*) tar -C "$LIVE" -czf - .;;
     *pg_restore*|*-xzf*) [ "$FULL" = yes ] && exit 1; cat >>"$CALLS";;
 esac
 """
@@ -26,6 +27,8 @@ def compose(tmp_path: Path) -> Path:
     path.write_text(COMPOSE)
     path.chmod(0o755)
     (tmp_path / "calls").touch()
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "shop.yaml").write_text("name: shop\n")
     return path
 
 
@@ -36,36 +39,75 @@ def run(script: str, argument: Path, compose: Path, **given: str) -> subprocess.
         "CALLS": str(compose.parent / "calls"),
         "DUMP": "",
         "FULL": "",
+        "LIVE": str(compose.parent / "live"),
+        "PROJECTS": str(compose.parent / "projects"),
         **given,
     }
     command = ["sh", str(SCRIPTS / script), str(argument)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=30, umask=0o077
+    )
 
 
 def test_a_backup_goes_back_into_an_empty_database(compose: Path, tmp_path: Path) -> None:
     made = run("backup.sh", tmp_path / "backups", compose)
     folder = Path(made.stdout.strip())
-    assert {file.name: file.read_text() for file in folder.iterdir()} == {
-        "database.dump": "dump\n",
-        "state.tar.gz": "archive\n",
-    }
+    assert {file.name for file in folder.iterdir()} == {"database.dump", "state.tar.gz", "projects.tar.gz"}
     assert folder.stat().st_mode & 0o077 == 0
     done = run("restore.sh", folder, compose, TABLES="0")
     assert done.returncode == 0, done.stderr
     for choice in ("adopt", "fork"):
         migrated = f"bash -c 'airflow db migrate && feature-delivery instance {choice}'"  # the dump may be an older one
         assert f"{compose} run --rm migrations {migrated}" in done.stdout
-    calls = (tmp_path / "calls").read_text()
-    assert calls.index("-xzf -\narchive\n") < calls.index("--single-transaction --exit-on-error\ndump\n")
+    calls = (tmp_path / "calls").read_text(errors="replace")
+    assert calls.index("-xzf -\n\x1f") < calls.index("--single-transaction --exit-on-error\ndump\n")
 
 
 def test_a_restore_that_failed_at_its_first_half_has_not_touched_the_database(compose: Path, tmp_path: Path) -> None:
     """The second half is one transaction: whichever fails, the database is empty still, and the same call works."""
-    for name in ("database.dump", "state.tar.gz"):
-        (tmp_path / name).write_text("x")
+    shutil.copytree(Path(run("backup.sh", tmp_path / "backups", compose).stdout.strip()), tmp_path, dirs_exist_ok=True)
     assert run("restore.sh", tmp_path, compose, TABLES="0", FULL="yes").returncode == 1
-    assert "pg_restore" not in (tmp_path / "calls").read_text()
+    assert "pg_restore" not in (tmp_path / "calls").read_text(errors="replace")
     assert run("restore.sh", tmp_path, compose, TABLES="0").returncode == 0
+
+
+def test_project_files_come_back_where_there_are_none_and_replace_none(compose: Path, tmp_path: Path) -> None:
+    """They are the only record of people, roles, gates and hosts; and a removed project must not come back."""
+    folder = Path(run("backup.sh", tmp_path / "backups", compose).stdout.strip())
+    for _ in range(2):
+        done = run("restore.sh", folder, compose, TABLES="0")
+        assert (tmp_path / "projects" / "shop.yaml").read_text() == "name: shop\n", done.stderr
+    assert "not empty and stays as it is" in done.stdout
+    assert (tmp_path / "projects" / "shop.yaml").stat().st_mode & 0o004, "Airflow is another user than the operator"
+    (tmp_path / "projects" / "shop.yaml").rename(tmp_path / "projects" / "new.yaml")
+    assert run("restore.sh", folder, compose, TABLES="0").returncode == 0
+    assert [one.name for one in (tmp_path / "projects").iterdir()] == ["new.yaml"]
+
+
+def test_a_backup_of_before_they_were_in_it_goes_back_and_says_what_is_missing(compose: Path, tmp_path: Path) -> None:
+    folder = Path(run("backup.sh", tmp_path / "backups", compose).stdout.strip())
+    (folder / "projects.tar.gz").unlink()
+    done = run("restore.sh", folder, compose, TABLES="0")
+    assert (done.returncode, "without project files" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_the_folder_of_project_files_is_the_one_that_env_names(compose: Path, tmp_path: Path, quote: str) -> None:
+    shutil.copytree(SCRIPTS, tmp_path / "checkout" / "scripts", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    (tmp_path / "checkout" / ".env").write_text(f"SITE=a\nPROJECTS={quote}{tmp_path}/my projects{quote}\nUSERS=b\n")
+    folder = Path(run("backup.sh", tmp_path / "backups", compose).stdout.strip())
+    restore = tmp_path / "checkout" / "scripts" / "restore.sh"
+    assert run(str(restore), folder, compose, TABLES="0", PROJECTS="").returncode == 0
+    assert (tmp_path / "my projects" / "shop.yaml").exists()
+    (tmp_path / "checkout" / ".env").write_text(f"PROJECTS={quote}~/mine{quote}\n")
+    assert run(str(restore), folder, compose, TABLES="0", PROJECTS="", HOME=str(tmp_path)).returncode == 0
+    assert (tmp_path / "mine" / "shop.yaml").exists()
+
+
+def test_a_backup_that_failed_leaves_nothing_behind(compose: Path, tmp_path: Path) -> None:
+    """One a night would fill the disk."""
+    assert run("backup.sh", tmp_path / "backups", compose, DUMP="fails").returncode == 1
+    assert list((tmp_path / "backups").iterdir()) == []
 
 
 # By the real programs, in the place of the containers. Their state is in `$STATE`.
@@ -74,6 +116,7 @@ cd "$STATE" || exit
 case "$*" in
     *pg_dump*) echo dump;;
     *"count(*)"*) echo 0;;
+    *"tar -C /opt/airflow/projects"*) shift 6; exec tar -C "$LIVE" "$@";;
     *tar*-czf*) exec sh -c "$(printf %s "$6" | sed "s#cd /opt/airflow/state#true#")";;
     *-xzf*) exec tar --ignore-zeros -xzf -;;
 esac
@@ -142,8 +185,7 @@ def test_a_folder_that_a_branch_has_closed_ends_no_backup_and_one_of_production_
     (state / closed).chmod(0)
     made = run("backup.sh", tmp_path / "backups", compose, STATE=str(state))
     (state / closed).chmod(0o755)
-    [folder] = (tmp_path / "backups").iterdir()
-    assert (made.returncode == 0) == (folder.suffix != ".part") == whole, made.stderr
+    assert (made.returncode == 0) == bool(list((tmp_path / "backups").iterdir())) == whole, made.stderr
     if not whole:
         assert f"{closed}: Cannot open" in made.stderr
         assert "give Airflow's user the right to read it" in made.stderr

@@ -135,6 +135,29 @@ def test_the_runbook_asks_a_worker_as_its_health_check_does() -> None:
     assert f"docker compose exec worker sh -c '{command}'" in page
 
 
+def test_how_many_there_are_is_a_setting_that_every_up_keeps(tmp_path: Path) -> None:
+    """What ``--scale`` says is forgotten by the next ``up`` without it, as upgrades and settings have it."""
+    services = compose.read(tmp_path, WORKERS="3", SCHEDULERS="2", EXECUTION_SERVERS="2")
+    counts = {name: one.replicas for name, one in services.items() if one.replicas > 1}
+    assert counts == dict.fromkeys(("worker", "worker-2", "worker-3"), 3) | dict.fromkeys(
+        ("scheduler", "scheduler-2", "api-execution", "api-execution-2"), 2
+    )
+    assert len({one.address for one in services.values()}) == len(services)
+
+
+def test_an_upgrade_starts_anew_whatever_reads_files_of_the_checkout() -> None:
+    """Compose compares what docker-compose.yaml says, not the files: a container keeps those it was started with."""
+    reading = [
+        name for name, each in SERVICES.items() if any(str(one).startswith("./") for one in each.get("volumes", []))
+    ]
+    for page in ("production", "upgrade"):
+        upgrade = (ROOT / "docs" / f"{page}.md").read_text("utf-8").partition("\n## Upgrad")[2]
+        anew = re.search(r"`docker compose up -d --no-deps --force-recreate ([a-z -]+)`", upgrade)
+        assert anew is not None, page
+        assert sorted(anew[1].split()) == sorted(reading), page
+        assert "docker compose pull --ignore-buildable && docker compose build --pull" in upgrade
+
+
 def test_local_shops_have_one_worker_and_every_queue_is_taken() -> None:
     assert option("worker-local", "--queues") == "feature_delivery_local"  # as tests/dags say of the tasks
     assert option("worker", "--queues") == "default"

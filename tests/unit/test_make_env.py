@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import re
 import stat
@@ -75,6 +76,21 @@ def test_it_needs_nothing_but_python(tmp_path: Path) -> None:
     assert subprocess.run(command, check=False, timeout=30).returncode == 0
 
 
+@pytest.mark.parametrize("page", ["production", "helm"])
+def test_it_runs_on_the_oldest_python_that_the_docs_promise(page: str) -> None:
+    """A server has what its distribution ships."""
+    promised = re.search(r"Python 3\.(\d+) or newer", (ROOT / "docs" / f"{page}.md").read_text("utf-8"))
+    assert promised is not None
+    for script in ("make_env.py", "helm_secrets.py"):
+        text = (ROOT / "scripts" / script).read_text("utf-8")
+        ast.parse(text, script, feature_version=(3, int(promised[1])))
+
+
 def test_git_ignores_what_it_writes() -> None:
-    assert {".env", "settings.env", "backups/"} <= set((ROOT / ".gitignore").read_text().splitlines())
-    assert not re.search(r"(PASSWORD|KEY|SECRET|TOKEN)=(?!generate:)", (ROOT / ".env.example").read_text())
+    """And what the docs have one write into the checkout: `git add -A` must not commit a token."""
+    written = [".env", "settings.env", "helm.env", "connections.env", "site.yaml", "backups/1/database.dump"]
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", *written], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == written
+    assert not re.search(r"(PASSWORD|KEY|SECRET|TOKEN)=(?!generate:).", (ROOT / ".env.example").read_text())

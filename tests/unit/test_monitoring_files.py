@@ -125,6 +125,8 @@ def test_rules_and_dashboards_ask_only_for_figures_that_there_are() -> None:
         "feature_delivery_queue_workers",
         "feature_delivery_project_file_faults",
         "feature_delivery_instance_held",
+        "feature_delivery_disk_free_bytes",
+        "feature_delivery_disk_size_bytes",
         "feature_delivery_brake_on",
         "feature_delivery_worker_up",
         "feature_delivery_collect_seconds",

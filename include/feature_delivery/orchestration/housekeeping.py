@@ -19,8 +19,8 @@ DOC = """# Housekeeping of deliveries
 Every minute: ends gates that are resolved, applies deadlines, makes deleted runs anew and tells of those that were
 ended by hand, unshelves runs that have something to run, processes webhooks that are left, compares branches, requests
 and issues with the ledger (every five minutes, or as the project says, where they are on a server), sends what is in
-the outbox, destroys environments of features that are over, and starts those again that have ended. It cannot destroy
-anything alive. A red run says what is wrong; the next one tries again.
+the outbox, destroys environments of features that are over, and starts those again that have ended, removes its own
+runs that are a week old. It cannot destroy anything alive. A red run says what is wrong; the next one tries again.
 """
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -156,12 +158,21 @@ class LedgerCollector(Collector):
         yield from airflow_health.figures(airflow, at)
         faults = "Project files that cannot be used."
         yield GaugeMetricFamily(f"{PREFIX}project_file_faults", faults, value=len(survey.faults))
+        yield from _disk()
         alive = GaugeMetricFamily(f"{PREFIX}worker_up", "Whether a background thread runs.", labels=["worker"])
         for name, runs in workers.alive().items():
             alive.add_metric([name], runs)
         yield alive
         text = "How long it took to collect all this."
         yield GaugeMetricFamily(f"{PREFIX}collect_seconds", text, value=time.perf_counter() - began)
+
+
+def _disk() -> Iterator[Metric]:
+    """Return how full the disk of the home is: with docker-compose and on one machine, the database's as well."""
+    with suppress(OSError):  # where no task is at home here there is none
+        found = shutil.disk_usage(settings.settings().home)
+        for name, what, value in (("free", "is free", found.free), ("size", "there is", found.total)):
+            yield GaugeMetricFamily(f"{PREFIX}disk_{name}_bytes", f"How much {what} on the home's disk.", value=value)
 
 
 def _info(instance: str) -> Metric:

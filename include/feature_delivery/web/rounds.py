@@ -54,7 +54,7 @@ from feature_delivery.services.control.flags import RUN_ENDED, flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
 from feature_delivery.services.control.start import start_again
-from feature_delivery.web import counting, queues, task_logs, unsent
+from feature_delivery.web import counting, pruning, queues, task_logs, unsent
 from feature_delivery.web.board import pulse
 from feature_delivery.web.questions import question
 from feature_delivery.web.transaction import WebUnit, begin, session
@@ -366,6 +366,7 @@ def _rounds() -> dict[str, int]:
     with begin() as unit:
         counts["webhooks_pruned"] = webhooks.prune(unit)
         counts["looks_pruned"] = watches.prune(unit)
+    counts["rows_pruned"] = pruning.prune()
     counts["reconciled"] = len(reconcile_all(until=until))
     ask_people()
     counts["people_told"] = remind_people()
