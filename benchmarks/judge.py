@@ -19,7 +19,8 @@ from recording import Points, Recording, recordings
 from replays import RULES, Release, evidence, lived, poisson, replayed
 
 from feature_delivery.adapters.rank_test import mann_whitney
-from feature_delivery.domain.judging.judge import Evidence, judge
+from feature_delivery.domain.judging.evidence import Evidence
+from feature_delivery.domain.judging.judge import judge
 from feature_delivery.domain.judging.series import series, shares
 
 STEP = 30.0
@@ -89,7 +90,8 @@ def simulate(found: Shop, release: Release, rng: random.Random) -> list[Evidence
         failed.append((time, float(min(count, poisson(count * wrong, rng)))))
         latency.append((time, level * math.exp(rng.gauss(0, 1.0 / math.sqrt(each)))))
         slowest.append((time, 2.5 * level * math.exp(rng.gauss(0, 2.0 / math.sqrt(each)))))
-    measured = (shares(failed, requests), series(latency), series(slowest))
+    behind = dict(requests)
+    measured = (shares(failed, requests), series(latency, requests=behind), series(slowest, requests=behind))
     return [
         evidence(
             rule,

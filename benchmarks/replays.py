@@ -18,7 +18,8 @@ from recording import Deployed, Points, Recording
 from regimes import BASELINE_SECONDS, WINDOW_SECONDS
 
 from feature_delivery.adapters.rank_test import mann_whitney
-from feature_delivery.domain.judging.judge import Evidence, judge
+from feature_delivery.domain.judging.evidence import Evidence
+from feature_delivery.domain.judging.judge import judge
 from feature_delivery.domain.judging.rules import ERRORS, LATENCY, SLOWEST, MetricRule
 from feature_delivery.domain.judging.series import Series, series, shares
 from feature_delivery.services.shop_metrics import RANGE_STEPS
@@ -51,6 +52,7 @@ def evidence(
         expected=int((window - warm_up) / step),
         expected_before=int(baseline / step),
         least_requests=LEAST_REQUESTS,
+        covers=RANGE_STEPS,
     )
 
 
@@ -111,7 +113,7 @@ def _judged(recorded: Recording, before: dict[str, Points], after: dict[str, Poi
     def measured(rule: MetricRule, parts: dict[str, Points]) -> Series:
         if rule is ERRORS:
             return shares(parts["errors"], parts["errors:of"])
-        return series(parts[rule.name])
+        return series(parts[rule.name], requests=dict(parts["errors:of"]))
 
     step = recorded.step_seconds
     known = [

@@ -28,7 +28,13 @@ Table = Mapping[str, Mapping[str, Callable[[argparse.Namespace], object]]]
 """Benchmarks by name, with the arguments of their ``measure`` and where these come from."""
 
 ROUNDS, PORT = attrgetter("rounds"), attrgetter("port")
-ALONE: Table = {"import": {"rounds": ROUNDS}, "metrics": {"rounds": ROUNDS}, "startup": {"port": PORT}, "judge": {}}
+ALONE: Table = {
+    "import": {"rounds": ROUNDS},
+    "metrics": {"rounds": ROUNDS},
+    "startup": {"port": PORT},
+    "judge": {},
+    "small_shops": {},
+}
 ON_REQUEST: Table = {
     "real_shop": {"port": PORT, "rounds": ROUNDS},
     "scale": {"rounds": ROUNDS},

@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from feature_delivery.domain.errors import Unavailable
+from feature_delivery.domain.judging.evidence import Usual
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.watching import Glance, Kept, Seen, WatchPlan
 from feature_delivery.orchestration import operators, watching
@@ -22,6 +23,7 @@ from feature_delivery.orchestration.watching import WatchTrigger, as_json, from_
 PLAN = WatchPlan(
     project="shop", connection="", url="http://shop.test/healthz", began=100.0, counts_from=160.0, until=700.0,
     step_seconds=30.0, look_every_seconds=30.0, least_requests=100.0, probes=True, worst={"errors": 0.05},
+    usual={"errors": Usual(past=0.01, requests=12.0)},
 )  # fmt: skip
 
 
@@ -80,6 +82,12 @@ def test_a_long_watch_is_deferred_and_comes_back_with_the_same_plan(monkeypatch:
     assert path == f"{WatchTrigger.__module__}.{WatchTrigger.__qualname__}"
     assert from_json(WatchPlan, arguments["plan"]) == PLAN
     assert deferred.value.kwargs == arguments
+
+
+def test_a_watch_that_an_earlier_version_planned_is_read() -> None:
+    plan = as_json(PLAN)
+    del plan["usual"]
+    assert from_json(WatchPlan, plan) == replace(PLAN, usual={})
 
 
 def test_a_short_watch_stays_on_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:

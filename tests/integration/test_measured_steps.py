@@ -40,6 +40,7 @@ def monitored(bench: Bench, *, latency: float = 0.1, errors: float = 0.0) -> Fak
             "hits_total": lambda _at: 600.0,
             "took_seconds_sum": lambda at: (latency if at > DEPLOYED else 0.1) * (1 + 0.02 * math.sin(at)),
             "took_seconds_bucket": lambda at: (latency if at > DEPLOYED else 0.1) * (2 + 0.02 * math.cos(at)),
+            "took_seconds_count": lambda _at: 500.0,
         }
     )
     watching = Watching(connection="prometheus", labels={"project": "shop"})
@@ -76,6 +77,17 @@ def test_the_baseline_is_taken_before_the_branch_moves_by_the_names_that_product
     assert {name: len(values) for name, values in baseline.metrics.items()} == {
         ERRORS.name: 120, LATENCY.name: 120, SLOWEST.name: 120,
     }  # fmt: skip
+    assert {name: values.requests for name, values in baseline.metrics.items()} == {
+        ERRORS.name: 120 * 600, LATENCY.name: 120 * 500, SLOWEST.name: 120 * 500,
+    }, "each counts the requests of its own metric"  # fmt: skip
+
+
+def test_a_latency_whose_requests_nobody_counts_is_judged_all_the_same(bench: Bench) -> None:
+    measuring = monitored(bench, latency=0.13)
+    del measuring.answers["took_seconds_count"]
+    promotion, baseline = promoted(bench)
+    assert baseline.metrics[LATENCY.name].requests is None
+    assert observed(bench, promotion, baseline).outcome == "fail"
 
 
 def test_an_equal_release_passes_and_a_slow_one_fails(bench: Bench) -> None:

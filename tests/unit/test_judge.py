@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from feature_delivery.adapters.rank_test import mann_whitney
+from feature_delivery.domain.judging.breach import breached
+from feature_delivery.domain.judging.evidence import Evidence
 from feature_delivery.domain.judging.findings import Judgement
-from feature_delivery.domain.judging.judge import Evidence, breached, judge
+from feature_delivery.domain.judging.judge import judge
 from feature_delivery.domain.judging.rules import ERRORS, LATENCY, Direction, MetricRule
 from feature_delivery.domain.judging.series import Series, block_length, blocks, dependence, increases, series, shares
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from feature_delivery.domain.judging.evidence import Usual
 from feature_delivery.domain.judging.rules import MetricRule
 from feature_delivery.domain.judging.series import Series
 
@@ -20,11 +21,13 @@ class Query:
         rule: How it is judged.
         query: PromQL that gives one series; ``$labels``, ``$step``, ``$range`` and ``$seconds`` are filled in.
         of: PromQL of the whole that ``query`` counts a part of; empty: ``query`` gives the values themselves.
+        requests: PromQL that counts the requests behind each value; with ``of`` that counts them; empty: nobody does.
     """
 
     rule: MetricRule
     query: str
     of: str = ""
+    requests: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,7 @@ class WatchPlan:
         url: The health address.
         queries: Filled in; their critical limits are resolved, those that were past them before have none.
         worst: Per critical metric the level that ends the watch.
+        usual: Per critical metric what its baseline was like; none: it has none, or an earlier version planned it.
     """
 
     project: str
@@ -122,6 +126,7 @@ class WatchPlan:
     trouble: str = ""
     queries: tuple[Query, ...] = ()
     worst: dict[str, float] = field(default_factory=dict)
+    usual: dict[str, Usual] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

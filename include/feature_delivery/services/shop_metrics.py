@@ -99,13 +99,23 @@ def queries(names: ShopMetrics, *, matcher: str = "") -> tuple[Query, ...]:
     if requests and names.errors:
         found.append(Query(rule=ERRORS, query=counted(names.errors), of=counted(requests)))
     if names.duration:
+        # Of the histogram itself: the shop's other counter may count other requests.
+        behind = counted(f"{names.duration}_count")
         total, count = selector(f"{names.duration}_sum", matcher), selector(f"{names.duration}_count", matcher)
         found.append(
-            Query(rule=LATENCY, query=f"sum(rate({total}[$range])) / (sum(rate({count}[$range])) > 0)"),
+            Query(
+                rule=LATENCY,
+                query=f"sum(rate({total}[$range])) / (sum(rate({count}[$range])) > 0)",
+                requests=behind,
+            ),
         )
         bucket = selector(f"{names.duration}_bucket", matcher)
         found.append(
-            Query(rule=SLOWEST, query=f"histogram_quantile(0.95, sum by (le) (rate({bucket}[$range])))"),
+            Query(
+                rule=SLOWEST,
+                query=f"histogram_quantile(0.95, sum by (le) (rate({bucket}[$range])))",
+                requests=behind,
+            ),
         )
     return tuple(found)
 

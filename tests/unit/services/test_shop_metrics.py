@@ -43,7 +43,10 @@ def test_the_names_of_prometheus_clients_are_recognised_with_whatever_the_status
 
 def test_a_shop_whose_requests_have_no_status_is_judged_by_latency_alone() -> None:
     found = recognised([{"__name__": "http_request_duration_seconds_count"}])
-    assert [one.rule for one in queries(found)] == [LATENCY, SLOWEST]
+    asked = queries(found)
+    assert [one.rule for one in asked] == [LATENCY, SLOWEST]
+    counted = "sum(rate(http_request_duration_seconds_count{$labels}[$range])) * $seconds"
+    assert {one.requests for one in asked} == {counted}, "a mean of three requests is no mean of three thousand"
 
 
 def test_of_nothing_nothing_is_asked() -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from statistics import NormalDist, median
 from typing import TYPE_CHECKING
 
+from feature_delivery.domain.judging.breach import breached, critical_limit
+from feature_delivery.domain.judging.evidence import FEWEST_BEFORE, Evidence, level, sustained
 from feature_delivery.domain.judging.findings import Finding, Judgement, Level, Outcome
 from feature_delivery.domain.judging.sentences import because
 from feature_delivery.domain.judging.series import Series, block_length, blocks, dependence
@@ -26,87 +28,15 @@ RankTest = Callable[[Sequence[float], Sequence[float]], float]
 SIGNIFICANT = 0.01
 LARGE_EFFECT = 0.71
 FEWEST_SAMPLES = 5
-FEWEST_BEFORE = 10
 FEWEST_BLOCKS = 4
 SHARE_NEEDED = 0.6
 """Of the samples there could be, so many must be there: who was away did not see."""
 FEW_FOR_AN_OUTLIER = 15
 """Among fewer samples one that lifts the level past its limit may be more than an outlier."""
-IN_A_ROW = 3
-"""So many samples past a critical limit end the watch: one is an outlier."""
-CRITICAL_FACTOR = 3.0
-"""A critical metric without a limit is past all bounds at so many times the level before."""
 OWN_FACTOR = 1.3
 """A little more than production has shown by itself in the baseline: that has not seen everything."""
 FAILING_SHARE = 0.25
 PLOTTED = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What was measured of one metric.
-
-    Attributes:
-        before: The baseline; empty: there is none.
-        after: Since the deploy, warm-up included.
-        counts_from: When the warm-up was over, seconds since the epoch.
-        expected: Samples that could be there after the warm-up; ``expected_before``: in the baseline.
-        least_requests: Fewer after the warm-up say nothing.
-        breach: A critical breach was seen while it was watched.
-        trouble: Why there are none, when that is known.
-    """
-
-    rule: MetricRule
-    before: Series
-    after: Series
-    counts_from: float
-    expected: int
-    expected_before: int = 0
-    least_requests: float = 0.0
-    breach: bool = False
-    trouble: str = ""
-
-
-def level(rule: MetricRule, measured: Series) -> float:
-    """Return where a metric stands: the mean of shares, the median of everything else."""
-    return measured.mean if rule.counted else measured.median
-
-
-def sustained(rule: MetricRule, measured: Series) -> float:
-    """Return the level without its single worst sample, so that no outlier passes a limit alone."""
-    if len(measured) < 2:
-        return level(rule, measured)
-    worst = max(range(len(measured)), key=lambda place: measured.values[place] * rule.direction.worse)
-    return level(rule, measured.without(worst))
-
-
-def critical_limit(rule: MetricRule, before: Series) -> float | None:
-    """Return the level at which a critical metric ends the watch; ``None``: nothing is known to compare with."""
-    if rule.limit is not None:
-        return rule.limit
-    if len(before) < FEWEST_BEFORE:
-        return None
-    at = level(rule, before)
-    return at * CRITICAL_FACTOR + rule.least_change if rule.direction.worse > 0 else at / CRITICAL_FACTOR
-
-
-def breached(evidence: Evidence) -> bool:
-    """Say whether a critical metric has passed its limit for good: not by one outlier, not in the warm-up, not before.
-
-    What was as bad before the release is no reason to end the watch: going back would not help.
-    """
-    rule, after = evidence.rule, evidence.after.since(evidence.counts_from)
-    limit = critical_limit(rule, evidence.before) if rule.critical else None
-    if limit is None or len(after) < IN_A_ROW:
-        return False
-    if len(evidence.before) >= FEWEST_BEFORE and rule.passes_limit(level(rule, evidence.before)):
-        return False
-    if rule.counted and (after.requests or 0) < min(evidence.least_requests, 20):
-        return False
-    bad = [(value - limit) * rule.direction.worse > 0 for value in after.values]
-    in_a_row = all(bad[-IN_A_ROW:])
-    flapping = len(bad) >= 2 * IN_A_ROW and sum(bad) >= IN_A_ROW and rule.passes_limit(sustained(rule, after))
-    return in_a_row or flapping
 
 
 def judge(evidence: Sequence[Evidence], rank_test: RankTest, *, source: str = "", seconds: float = 0.0) -> Judgement:
@@ -223,7 +153,7 @@ class _Case:
         length = min(wanted, max(1, len(after) // FEWEST_BLOCKS))
         if self.rule.counted:
             length = max(length, self._length_for_counts())
-        old, new = blocks(before, length), blocks(after, length)
+        old, new = (blocks(one, length, counted=self.rule.counted) for one in (before, after))
         if len(new) < FEWEST_BLOCKS or len(old) < FEWEST_BLOCKS:
             return None
         p_value = rank_test([value * sign for value in new], [value * sign for value in old])

@@ -154,10 +154,10 @@ def block_length(correlation: float) -> int:
     return max(1, min(LONGEST_BLOCK, math.ceil((1 + correlation) / (1 - correlation) - 0.25)))
 
 
-def blocks(measured: Series, length: int) -> tuple[float, ...]:
+def blocks(measured: Series, length: int, *, counted: bool = False) -> tuple[float, ...]:
     """Return one value per ``length`` neighbours; a rest of less than half a block is left out.
 
-    Weighted series: their mean. Others: the median, so that one outlier spoils no block.
+    Shares of counted requests: their mean by weight. Others: the median, so that one outlier spoils no block.
     """
     if length <= 1:
         return measured.values
@@ -167,5 +167,5 @@ def blocks(measured: Series, length: int) -> tuple[float, ...]:
         if len(values) * 2 < length and found:
             break
         part = Series(measured.times[begin : begin + length], values, measured.weights[begin : begin + length])
-        found.append(part.mean if measured.weights else part.median)
+        found.append(part.mean if counted else part.median)
     return tuple(found)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error
-from feature_delivery.domain.judging.judge import FEWEST_BEFORE, Evidence, judge
+from feature_delivery.domain.judging.evidence import FEWEST_BEFORE, Evidence
+from feature_delivery.domain.judging.judge import judge
 from feature_delivery.domain.judging.rules import MetricRule
 from feature_delivery.domain.judging.series import Series, series
 from feature_delivery.domain.plan import Suite

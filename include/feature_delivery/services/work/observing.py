@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error
 from feature_delivery.domain.judging.beside import beside
-from feature_delivery.domain.judging.judge import FEWEST_BEFORE, Evidence, breached, critical_limit, judge
+from feature_delivery.domain.judging.breach import breached, critical_limit, usual
+from feature_delivery.domain.judging.evidence import FEWEST_BEFORE, Evidence, Usual, level
+from feature_delivery.domain.judging.judge import judge
 from feature_delivery.domain.judging.rules import ANSWER, AVAILABILITY, MetricRule
 from feature_delivery.domain.judging.series import Series, series, shares
 from feature_delivery.domain.watching import Baseline, Glance, Query, Seen, WatchPlan
@@ -149,9 +151,16 @@ def measure(
         # The first sample covers the step before it.
         return source.values(text, since=since + step_seconds, until=until, step_seconds=step_seconds)
 
-    if not asked.of:
-        return series(values(asked.query))
-    return shares(values(asked.query), values(asked.of))
+    if asked.of:
+        return shares(values(asked.query), values(asked.of))
+    # Whoever keeps a quantile by a recording rule may keep no count: then nobody counts.
+    counted = values(asked.requests) if asked.requests else []
+    return series(values(asked.query), requests=dict(counted) or None)
+
+
+def _covers(asked: Query) -> float:
+    """Return how many steps a sample covers; a query with a range of its own is taken to stay within its step."""
+    return RANGE_STEPS if "$range" in asked.query else 1.0
 
 
 def plan_watch(job: Job, *, url: str) -> WatchPlan:
@@ -173,6 +182,7 @@ def plan_watch(job: Job, *, url: str) -> WatchPlan:
     probes = not asked and not trouble
     skipped = watching.skipped(window)
     before = baseline.metrics if baseline is not None else {}
+    worst = _worst(asked, before)
     return WatchPlan(
         project=job.work.project,
         connection=watching.connection,
@@ -186,7 +196,8 @@ def plan_watch(job: Job, *, url: str) -> WatchPlan:
         look_every_seconds=watching.look_every.total_seconds(),
         least_requests=watching.least_requests,
         queries=asked,
-        worst=_worst(asked, before),
+        worst=worst,
+        usual=_usual(asked, before, worst),
     )
 
 
@@ -201,9 +212,19 @@ def _worst(asked: tuple[Query, ...], before: dict[str, Series]) -> dict[str, flo
     for one in asked:
         known = before.get(one.rule.name, Series())
         limit = critical_limit(one.rule, known) if one.rule.critical else None
-        at = known.mean if one.rule.counted else known.median
-        if limit is not None and not (len(known) >= FEWEST_BEFORE and one.rule.passes_limit(at)):
+        if limit is not None and not (len(known) >= FEWEST_BEFORE and one.rule.passes_limit(level(one.rule, known))):
             found[one.rule.name] = limit
+    return found
+
+
+def _usual(asked: tuple[Query, ...], before: dict[str, Series], worst: dict[str, float]) -> dict[str, Usual]:
+    """Return what looks have to know of the baseline: that is too long to wait in the database with the plan."""
+    found = {}
+    for one in asked:
+        name = one.rule.name
+        known = usual(one.rule, before.get(name, Series()), worst[name]) if name in worst else None
+        if known is not None:
+            found[name] = known
     return found
 
 
@@ -271,7 +292,8 @@ class Watcher:
                 after=found,
                 counts_from=0.0,
                 expected=len(found),
-                least_requests=self.plan.least_requests,
+                covers=_covers(one),
+                usual=self.plan.usual.get(one.rule.name),
             )
             if breached(evidence):
                 self.breach = one.rule.name
@@ -359,6 +381,7 @@ def _by_monitoring(job: Job, plan: WatchPlan, seen: Seen, source: Measuring) -> 
                 expected=max(1, int((ended - plan.counts_from) / plan.step_seconds)),
                 expected_before=baseline.expected,
                 least_requests=plan.least_requests,
+                covers=_covers(one),
                 breach=seen.breach == one.rule.name,
                 trouble=trouble,
             )
