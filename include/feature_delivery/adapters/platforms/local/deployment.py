@@ -219,14 +219,16 @@ class Deployment:
     def _install(self) -> None:
         checkout = self.place.layout.releases / self.target.name
         installer = Installer(self.place.layout, self.place.settings, self._run_install, self.say)
-        with self.place.changing(launch=self.launch):
-            found = installer.find(checkout, self.release.plan)
         inputs = inputs_of(checkout, self.release.plan)
+        with self.place.changing(launch=self.launch) as record:
+            found = installer.find(record, inputs)
         self.target = self.target.model_copy(update={"venv": found or f"venv-{inputs}-{self.launch}"})
         if found is None:
-            installer.install(self.target)
+            bound = installer.install(self.target)
         else:
+            bound = False
             self.say("The install inputs have not changed: use the virtual environment that is there.")
+        self.target = self.target.model_copy(update={"bound": bound})
 
     def _run_install(self, command: Command, extra: dict[str, str]) -> None:
         self._run("install", self.target, command, extra=extra)

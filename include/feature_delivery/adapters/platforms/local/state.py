@@ -31,6 +31,8 @@ class ReleaseRecord(Record):
     Attributes:
         name: Its directory in ``releases/``.
         venv: Its virtual environment's directory.
+        bound: That one is for this release alone. So is one of which a record does not say it: what was said of it
+            lay where the release could change it.
         launch: Marks the processes of this start of it; a revived release has another one.
         process: Identity of its first process.
         port: Where that one listens.
@@ -40,6 +42,7 @@ class ReleaseRecord(Record):
     commit: CommitSha
     venv: str
     plan: DeliveryPlan
+    bound: bool = True
     launch: str = ""
     process: str | None = None
     port: int | None = None
