@@ -79,6 +79,10 @@ class Installer:
 
     def _variables(self) -> dict[str, str]:
         cache = self.settings.uv_cache_of(self.layout.name)
+        if cache != self.settings.uv_cache and cache.is_symlink():
+            raise Misconfigured(
+                f"Could not install: {str(cache)!r} is a symbolic link, and an install may have made it. Remove it."
+            )
         cache.mkdir(parents=True, exist_ok=True)
         provide_uv(self.layout)
         return {
