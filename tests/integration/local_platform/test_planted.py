@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import pytest
+
+from feature_delivery.adapters.platforms import untrusted
+from feature_delivery.adapters.platforms.local.layout import remove_tree
+from feature_delivery.domain.errors import Refused
 from tests import shops
 from tests.local_bench import PRODUCTION, Bench, get, reference
 
@@ -59,3 +73,174 @@ def test_packages_that_an_older_version_has_made_are_made_again(bench: Bench) ->
     bench.platform.deploy(reference(), shops.release("three"), say=bench.say)
     assert any("use the virtual environment that is there" in line for line in bench.said)
     assert get(status.address) == shops.commit_of("three")
+
+
+FLIPS = """
+import os, time
+if os.fork() == 0:
+    names = [f"flip{n}" for n in range(100)]
+    os.mkdir("__pycache__")  # what is in there is not copied
+    new = "__pycache__/new"
+    end = time.monotonic() + 60
+    while time.monotonic() < end and os.getppid() != 1:
+        for name in names:
+            os.symlink(SECRET, new); os.replace(new, name)
+        for name in names:
+            open(new, "w").close(); os.replace(new, name)
+    os._exit(0)
+"""
+LOOKS = """
+import pathlib
+for path in pathlib.Path().glob("flip*"):
+    try: print("GOT" if path.read_text() else "looked")
+    except OSError: print("looked")
+"""
+
+
+def test_a_release_that_serves_gets_nothing_copied_that_it_may_not_read(bench: Bench, tmp_path: Path) -> None:
+    """It turns files of its own into links, and back, while the copy is made that its suite runs in."""
+    (tmp_path / "key").write_text("canary-7c")
+    bench.platform.provision(reference())
+    release = shops.release("flips", {"shop.py": f"SECRET = {str(tmp_path / 'key')!r}\n{FLIPS}{shops.SHOP}"})
+    bench.platform.deploy(reference(), release, say=bench.say)
+    report = bench.platform.run_suite(
+        reference(), name="unit", suite=shops.suite(LOOKS, junit=None), release=release, variables={}, say=bench.say
+    )
+    assert report.problem == ""
+    assert bench.said.count("looked") > 50
+    assert "GOT" not in bench.said
+
+
+CLUTTER = """
+import os, socket
+os.mkfifo("pipe"); os.mkdir("tmp"); kept = socket.socket(socket.AF_UNIX); kept.bind("tmp/puma.sock")
+os.symlink("/nowhere", ".suite-tmp"); os.symlink("tmp", "linked")
+"""
+
+
+def test_what_a_release_leaves_in_its_checkout_keeps_no_suite_from_running(bench: Bench) -> None:
+    """A socket as puma's, a pipe, a link where a suite's own files belong."""
+    bench.platform.provision(reference())
+    release = shops.release("clutters", {"shop.py": f"{CLUTTER}{shops.SHOP}"})
+    bench.platform.deploy(reference(), release, say=bench.say)
+    in_the_way = shops.suite("pass", junit="shop.py/report.xml")
+    with pytest.raises(Refused, match="a file or a link lies where the folder of its report"):
+        bench.platform.run_suite(
+            reference(), name="unit", suite=in_the_way, release=release, variables={}, say=bench.say
+        )
+    bench.said.clear()
+    suite = shops.suite("import os; print(sorted(os.listdir()), os.readlink('linked'))", junit=None)
+    report = bench.platform.run_suite(
+        reference(), name="unit", suite=suite, release=release, variables={}, say=bench.say
+    )
+    assert (report.problem, report.executed) == ("", 1)
+    assert bench.said[-1] == "['.suite-tmp', 'linked', 'shop.py', 'tmp'] tmp"
+    (said,) = [line for line in bench.said if line.startswith("Left out of the copy")]
+    assert "pipe (a pipe)" in said
+    assert "tmp/puma.sock (a socket)" in said
+
+
+@contextmanager
+def restless(code: str) -> Iterator[None]:
+    """Repeat ``code`` in another process, which may call what may fail ``quietly``."""
+    whole = f"""
+import os, sys
+def quietly(do, *args):
+    try: do(*args)
+    except OSError: pass
+print("moves", flush=True)
+while os.getppid() == {os.getpid()}:
+{textwrap.indent(textwrap.dedent(code), "    ")}
+"""
+    with subprocess.Popen([sys.executable, "-c", whole], stdout=subprocess.PIPE) as mover:
+        assert mover.stdout is not None
+        mover.stdout.readline()
+        try:
+            yield
+        finally:
+            mover.kill()
+
+
+def test_a_copy_of_what_changes_meanwhile_holds_nothing_from_elsewhere(tmp_path: Path) -> None:
+    """Files and folders that become links and pipes."""
+    elsewhere, moving = tmp_path / "elsewhere", tmp_path / "moving"
+    elsewhere.mkdir()
+    moving.mkdir()
+    (elsewhere / "key").write_text("canary")
+    changes = f"""
+        os.chdir({str(moving)!r})
+        for n in range(20):
+            quietly(os.mkdir, f"d{{n}}"); quietly(lambda: open(f"d{{n}}/key", "w").close())
+            quietly(lambda: open(f"f{{n}}", "w").close())
+        for n in range(20):
+            quietly(os.rename, f"d{{n}}", f"old{{n}}")
+            quietly(os.symlink, {str(elsewhere)!r}, f"d{{n}}") if n % 2 else quietly(os.mkfifo, f"d{{n}}")
+            quietly(os.symlink, {str(elsewhere / "key")!r}, "new"); quietly(os.replace, "new", f"f{{n}}")
+        for n in range(20):
+            quietly(os.unlink, f"d{{n}}"); quietly(os.rename, f"old{{n}}", f"d{{n}}")
+            quietly(os.mkfifo, "new"); quietly(os.replace, "new", f"f{{n}}")
+    """
+    seen = set()
+    with restless(changes):
+        for n in range(30):
+            copy = tmp_path / f"copy{n}"
+            untrusted.copy(moving, copy, leave_out=frozenset())
+            for folder in untrusted.walk(copy):
+                for entry in folder.others:
+                    if not entry.is_symlink():
+                        seen.add((copy / folder.path / entry.name).read_text())
+    assert seen == {""}
+
+
+def test_a_removal_touches_nothing_that_a_link_leads_to(tmp_path: Path) -> None:
+    """It gives itself the right to empty folders, but not to those that come to lie behind a link meanwhile."""
+    elsewhere, moving = tmp_path / "elsewhere", tmp_path / "moving"
+    for n in range(60):
+        (elsewhere / str(n)).mkdir(parents=True, mode=0o500)
+    changes = f"""
+        quietly(os.mkdir, {str(moving)!r}); quietly(os.chdir, {str(moving)!r}); quietly(os.mkdir, "w")
+        for n in range(60): quietly(os.mkdir, f"w/{{n}}")
+        for _ in range(100):
+            quietly(os.rename, "w", "x"); quietly(os.symlink, {str(elsewhere)!r}, "w")
+            quietly(os.unlink, "w"); quietly(os.rename, "x", "w")
+    """
+    end = time.monotonic() + 1
+    with restless(changes):
+        while time.monotonic() < end:
+            with suppress(OSError):
+                remove_tree(moving, inside=tmp_path)
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in elsewhere.iterdir()} == {0o500}
+    assert len(list(elsewhere.iterdir())) == 60
+
+
+def test_folders_in_folders_without_end_are_left_out_of_copies_and_removed(tmp_path: Path) -> None:
+    """More than Python may call itself, than files may be open, and than the name of one may be long."""
+    top = tmp_path / "top"
+    code = f"import os\nos.mkdir({str(top)!r}); os.chdir({str(top)!r})\nopen('near', 'w').close()\n"
+    code += "for n in range(1100): os.mkdir('deep'); os.chdir('deep')\nopen('far', 'w').close(); os.chmod('.', 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (left,) = untrusted.copy(top, tmp_path / "copy", leave_out=frozenset())
+    assert left.endswith("… (it lies too deep)")
+    assert len(left) < 200
+    assert (tmp_path / "copy" / "near").is_file()
+    remove_tree(top, inside=tmp_path)
+    assert not top.exists()
+
+
+def test_a_copy_is_what_was_there_with_its_modes_and_times(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    (top / "bin").mkdir(parents=True)
+    (top / "__pycache__").mkdir()
+    (top / "bin" / "tool").write_bytes(b"x" * 3_000_000)
+    (top / "bin" / "tool").chmod(0o755)
+    (top / "link").symlink_to("bin/tool")
+    os.utime(top / "bin" / "tool", (1, 2))
+    (top / "bin").chmod(0o555)
+    copy = tmp_path / "copy"
+    assert untrusted.copy(top, copy, leave_out=frozenset({"__pycache__"})) == []
+    assert sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*")) == ["bin", "bin/tool", "link"]
+    assert (copy / "link").readlink() == Path("bin/tool")
+    assert (copy / "bin" / "tool").read_bytes() == b"x" * 3_000_000
+    found = (copy / "bin" / "tool").stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_mtime) == (0o755, 2)
+    assert stat.S_IMODE((copy / "bin").stat().st_mode) == 0o555

@@ -26,7 +26,7 @@ DEPTH_LIMIT = 200
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _PERMISSIONS = 0o777
-_CHUNK = 1 << 20
+_CHUNK, _SHOWN = 1 << 20, 99
 _PATH_LIMIT_BYTES = 3_000
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 _NOTHING: frozenset[str] = frozenset()
@@ -139,7 +139,7 @@ def copy(source: Path, target: Path, *, leave_out: frozenset[str]) -> list[str]:
     made: list[tuple[str, os.stat_result]] = []
 
     def lost(path: str, why: str) -> None:
-        left.append(f"{path} ({why})")
+        left.append(f"{path if len(path) <= _SHOWN else f'{path[:_SHOWN]}…'} ({why})")
 
     for folder in walk(source, leave_out=leave_out, lost=lost):
         to = os.path.join(target, folder.path)  # noqa: PTH118 - tens of thousands
