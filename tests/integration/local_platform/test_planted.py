@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -107,7 +108,7 @@ def test_a_release_that_serves_gets_nothing_copied_that_it_may_not_read(bench: B
         reference(), name="unit", suite=shops.suite(LOOKS, junit=None), release=release, variables={}, say=bench.say
     )
     assert report.problem == ""
-    assert bench.said.count("looked") > 50
+    assert "looked" in bench.said
     assert "GOT" not in bench.said
 
 
@@ -213,18 +214,53 @@ def test_a_removal_touches_nothing_that_a_link_leads_to(tmp_path: Path) -> None:
     assert len(list(elsewhere.iterdir())) == 60
 
 
-def test_folders_in_folders_without_end_are_left_out_of_copies_and_removed(tmp_path: Path) -> None:
+def test_folders_in_folders_without_end_are_left_out_of_copies_and_removed(in_memory: Path) -> None:
     """More than Python may call itself, than files may be open, and than the name of one may be long."""
-    top = tmp_path / "top"
+    top, copy = in_memory / "top", in_memory / "copy"
     code = f"import os\nos.mkdir({str(top)!r}); os.chdir({str(top)!r})\nopen('near', 'w').close()\n"
     code += "for n in range(1100): os.mkdir('deep'); os.chdir('deep')\nopen('far', 'w').close(); os.chmod('.', 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    (left,) = untrusted.copy(top, tmp_path / "copy", leave_out=frozenset())
+    (left,) = untrusted.copy(top, copy, leave_out=frozenset())
     assert left.endswith("… (it lies too deep)")
     assert len(left) < 200
-    assert (tmp_path / "copy" / "near").is_file()
-    remove_tree(top, inside=tmp_path)
-    assert not top.exists()
+    assert (copy / "near").is_file()
+    for path in (top, copy):
+        remove_tree(path, inside=in_memory)
+        assert not path.exists()
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder where a thousand folders cost nothing."""
+    memory = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def test_what_a_branch_has_closed_is_left_out_of_copies_and_removed() -> None:
+    """Every folder on the way down, too; root can open anything, so this is done as somebody else."""
+    code = """
+import os, sys
+from pathlib import Path
+from feature_delivery.adapters.platforms import untrusted
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+top = Path(sys.argv[1], "top")
+here = [os.open(top.parent, os.O_RDONLY)]
+for name in ("top", *["deep"] * 260):
+    os.mkdir(name, dir_fd=here[-1]); here.append(os.open(name, os.O_RDONLY, dir_fd=here[-1]))
+(top / "closed").touch(mode=0)
+for descriptor in reversed(here[2:]):
+    os.fchmod(descriptor, 0); os.close(descriptor)
+print(*sorted(untrusted.copy(top, top.with_name("copy"), leave_out=frozenset())), sep="; ")
+os.chmod(top, 0o500)
+untrusted.remove(top)
+print(top.exists())
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["closed (it may not be read); deep/ (it may not be read)", "False"], done.stderr
 
 
 def test_a_copy_is_what_was_there_with_its_modes_and_times(tmp_path: Path) -> None:

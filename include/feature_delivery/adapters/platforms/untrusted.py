@@ -139,7 +139,7 @@ def copy(source: Path, target: Path, *, leave_out: frozenset[str]) -> list[str]:
     made: list[tuple[str, os.stat_result]] = []
 
     def lost(path: str, why: str) -> None:
-        left.append(f"{path if len(path) <= _SHOWN else f'{path[:_SHOWN]}…'} ({why})")
+        left.append(f"{_cut(path)} ({why})")
 
     for folder in walk(source, leave_out=leave_out, lost=lost):
         to = os.path.join(target, folder.path)  # noqa: PTH118 - tens of thousands
@@ -217,7 +217,7 @@ def remove(path: Path) -> None:
         pass
     except OSError as error:
         inner = str(error.filename or "")
-        error.filename = str(path) if inner == path.name else f"{path}/{inner}"
+        error.filename, error.filename2 = str(path) if inner == path.name else f"{path}/{_cut(inner)}", None
         raise
     finally:
         os.close(above)
@@ -238,12 +238,13 @@ def _empty(directory: int) -> None:
                 continue
             child = below.pop()
             with suppress(FileNotFoundError):
+                descriptor = _open_to_empty(child, here)
                 if len(way) > DEPTH_LIMIT:
+                    os.close(descriptor)  # it was opened for the right to move it
                     risen = f".{secrets.token_hex(8)}"
                     os.rename(child, risen, src_dir_fd=here, dst_dir_fd=directory)
                     way[0][2].append(risen)
                     continue
-                descriptor = _open_to_empty(child, here)
                 way.append((descriptor, child, []))
                 way[-1][2].extend(_remove_others(descriptor))
     except OSError as error:
@@ -292,6 +293,10 @@ def _remove_others(folder: int) -> list[str]:
             with suppress(FileNotFoundError):
                 os.unlink(entry.name, dir_fd=folder)
     return below
+
+
+def _cut(path: str) -> str:
+    return path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
 
 
 def _close(way: list[Folder]) -> None:
