@@ -193,9 +193,17 @@ def test_a_copy_of_what_changes_meanwhile_holds_nothing_from_elsewhere(tmp_path:
     assert seen == {""}
 
 
-def test_a_removal_touches_nothing_that_a_link_leads_to(tmp_path: Path) -> None:
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder where folders are made and removed at once."""
+    memory = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def test_a_removal_touches_nothing_that_a_link_leads_to(in_memory: Path) -> None:
     """It gives itself the right to empty folders, but not to those that come to lie behind a link meanwhile."""
-    elsewhere, moving = tmp_path / "elsewhere", tmp_path / "moving"
+    elsewhere, moving = in_memory / "elsewhere", in_memory / "moving"
     for n in range(60):
         (elsewhere / str(n)).mkdir(parents=True, mode=0o500)
     changes = f"""
@@ -209,7 +217,7 @@ def test_a_removal_touches_nothing_that_a_link_leads_to(tmp_path: Path) -> None:
     with restless(changes):
         while time.monotonic() < end:
             with suppress(OSError):
-                remove_tree(moving, inside=tmp_path)
+                remove_tree(moving, inside=in_memory)
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in elsewhere.iterdir()} == {0o500}
     assert len(list(elsewhere.iterdir())) == 60
 
@@ -227,14 +235,6 @@ def test_folders_in_folders_without_end_are_left_out_of_copies_and_removed(in_me
     for path in (top, copy):
         remove_tree(path, inside=in_memory)
         assert not path.exists()
-
-
-@pytest.fixture
-def in_memory() -> Iterator[Path]:
-    """A folder where a thousand folders cost nothing."""
-    memory = Path("/dev/shm")  # noqa: S108
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
 
 
 def test_what_a_branch_has_closed_is_left_out_of_copies_and_removed() -> None:
