@@ -11,18 +11,22 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
-from feature_delivery.adapters.platforms.local import fence
+from feature_delivery.adapters.platforms.local import fence, fencing
+from feature_delivery.adapters.platforms.local.layout import layout_of
 from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
-from feature_delivery.adapters.platforms.local.processes import MARK_HOME, MARK_ROLE
+from feature_delivery.adapters.platforms.local.processes import MARK_HOME, MARK_ROLE, base_interpreter
 from feature_delivery.adapters.platforms.local.settings import Limits
+from feature_delivery.adapters.platforms.local.state import ReleaseRecord
 from feature_delivery.bootstrap import tools
 from feature_delivery.bootstrap.project_file import parse_project
 from feature_delivery.domain.errors import Misconfigured, Refused
+from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import Release
 from tests import shops
 from tests.attacks.hostile import OPEN, attack
@@ -225,6 +229,48 @@ def test_what_it_writes_into_its_packages_changes_no_cache_and_no_other_environm
         "production": ["PRICE = 100\n"],
     }
     bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+
+
+def test_a_link_in_place_of_its_programs_opens_nothing(bench: Bench, tmp_path: Path) -> None:
+    """They are first on its ``PATH``, and what is named there was opened to it, wherever it leads."""
+    (tmp_path / "key").write_text(CANARY)
+    plant = f"""
+import os
+os.chdir(os.environ['VIRTUAL_ENV']); os.rename('bin', 'bin2'); os.symlink({str(tmp_path)!r}, 'bin')
+"""
+    release = shops.release("leads elsewhere", install=(("true",),))
+    bench.platform.deploy(reference(), release, say=bench.say)
+    attack(bench, release, plant)
+    look = f"{OPEN}\nprint(opens({str(tmp_path / 'key')!r}))"
+    suite = SuitePlan(command=(base_interpreter(), "-c", look), timeout=timedelta(seconds=30), junit=None)
+    bench.platform.run_suite(reference(), name="unit", suite=suite, release=release, variables={}, say=bench.say)
+    assert bench.said[-1] == "PermissionError"
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+
+
+def test_a_link_in_place_of_the_cache_of_branches_opens_nothing(bench: Bench, tmp_path: Path) -> None:
+    """Production's installs write to the cache around it; what branches may write to is opened by its name."""
+    (tmp_path / "elsewhere").mkdir()
+    platform = LocalPlatform(replace(bench.platform.settings, uv_cache=tmp_path / "cache"))
+    link = f"import os; os.symlink({str(tmp_path / 'elsewhere')!r}, os.environ['UV_CACHE_DIR'] + '/branches')"
+    platform.deploy(PRODUCTION, shops.release("links", install=(("python", "-c", link),)), say=bench.say)
+    with pytest.raises(Misconfigured, match="is a symbolic link"):
+        platform.deploy(reference(), shops.release("writes", install=(("true", "again"),)), say=bench.say)
+    rules = fencing.fenced(
+        ("true",),
+        layout=layout_of(bench.platform.settings.root, PROJECT, reference().name),
+        settings=platform.settings,
+        release=ReleaseRecord(name="x", commit=shops.commit_of("x"), venv="venv-x", plan=shops.plan()),
+        variables={},
+        directory=tmp_path / "cache",
+        installs=True,
+    )
+    into = f"open({str(tmp_path / 'elsewhere' / 'planted')!r}, 'w')"
+    at = rules.index("--")
+    done = subprocess.run(
+        [*rules[:at], "--", base_interpreter(), "-c", into], capture_output=True, text=True, check=False
+    )
+    assert "PermissionError" in done.stderr
 
 
 def test_root_has_lost_what_leads_around_the_fence(bench: Bench, release: Release) -> None:

@@ -100,7 +100,7 @@ def test_a_report_that_is_too_large_is_refused_without_reading_on(
     report = tmp_path / "r.xml"
     report.write_bytes(b" " * 4096)
     with pytest.raises(BadReportError, match="larger than"):
-        read_report(report)
+        read_report(report, inside=tmp_path)
 
 
 def test_long_names_and_messages_are_cut() -> None:
@@ -113,17 +113,17 @@ def test_long_names_and_messages_are_cut() -> None:
 
 def test_only_a_regular_file_is_a_report(tmp_path: Path) -> None:
     with pytest.raises(BadReportError, match="no report"):
-        read_report(tmp_path / "missing.xml")
+        read_report(tmp_path / "missing.xml", inside=tmp_path)
     (tmp_path / "directory.xml").mkdir()
     with pytest.raises(BadReportError, match="not a regular file"):
-        read_report(tmp_path / "directory.xml")
+        read_report(tmp_path / "directory.xml", inside=tmp_path)
     os.mkfifo(tmp_path / "fifo.xml")
     with pytest.raises(BadReportError, match="not a regular file"):
-        read_report(tmp_path / "fifo.xml")
+        read_report(tmp_path / "fifo.xml", inside=tmp_path)
     (tmp_path / "real.xml").write_bytes(b"<testsuite/>")
     (tmp_path / "link.xml").symlink_to(tmp_path / "real.xml")
     with pytest.raises(BadReportError, match="no report"):
-        read_report(tmp_path / "link.xml")
+        read_report(tmp_path / "link.xml", inside=tmp_path)
 
 
 @given(st.binary(max_size=400))

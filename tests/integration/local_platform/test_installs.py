@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,53 @@ def test_a_migration_of_a_release_that_fails_is_taken_back(bench: Bench) -> None
     with pytest.raises(Refused, match=r"(?s)Could not migrate.*no such column"):
         bench.platform.deploy(reference(), shops.release("three", forward=failing), say=bench.say)
     assert get(bench.platform.provision(reference()).address) == shops.commit_of("one again")
+
+
+SICKENS = shops.SHOP.replace('self.path == os.environ.get("SICK")', 'os.path.exists(os.environ["DATA_DIR"] + "/sick")')
+MIGRATES = """
+import os, pathlib, sys
+data = pathlib.Path(os.environ["DATA_DIR"])
+(data / "schema").open("a").write(sys.argv[1])
+sys.exit(sys.argv[1] == "+" and (data / "breaks").exists())
+"""
+
+
+def test_a_commit_that_serves_keeps_its_migration_when_it_is_deployed_again_in_vain(bench: Bench) -> None:
+    """It goes on serving, with the tables that it needs, and a rollback takes them back once."""
+    forward, back = ("python", "migrate.py", "+"), ("python", "migrate.py", "-")
+    files = {"shop.py": SICKENS, "migrate.py": MIGRATES}
+    two = shops.release("two", files, forward=forward, back=back, health_seconds=1.5)
+    address = bench.platform.provision(reference()).address
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
+    bench.platform.deploy(reference(), two, say=bench.say)
+    data = bench.directory() / "data"
+    (data / "sick").touch()
+    with pytest.raises(Refused, match="did not answer 200") as caught:
+        bench.platform.deploy(reference(), two, say=bench.say)
+    assert caught.value.__notes__ == ["Its migration stays: the same commit goes on serving, and needs it."]
+    (data / "sick").unlink()
+    assert get(address) == two.commit
+    assert (data / "schema").read_text() == "++"
+    status = bench.platform.deploy(reference(), two, say=bench.say)
+    assert (status.unsettled, (data / "schema").read_text()) == (None, "++")
+    bench.platform.deploy(reference(), shops.release("restored"), say=bench.say, migrate_back=two.plan)
+    assert (data / "schema").read_text() == "++-"
+
+
+def test_a_rollback_that_is_tried_again_takes_a_commit_that_came_twice_back_once(bench: Bench) -> None:
+    forward, back = ("python", "migrate.py", "+"), ("python", "migrate.py", "-")
+    two = shops.release("two", {"shop.py": SICKENS, "migrate.py": MIGRATES}, forward=forward, back=back)
+    bench.platform.provision(reference())
+    bench.platform.deploy(reference(), two, say=bench.say)
+    data = bench.directory() / "data"
+    (data / "sick").touch()
+    (data / "breaks").touch()
+    with pytest.raises(Refused, match="Could not migrate"):
+        bench.platform.deploy(reference(), two, say=bench.say)
+    for restored in (shops.release("broken", {"shop.py": shops.CRASH}), shops.release("restored")):
+        with suppress(Refused):
+            bench.platform.deploy(reference(), restored, say=bench.say, migrate_back=two.plan)
+    assert (data / "schema").read_text() == "++-"
 
 
 def test_a_rollback_takes_back_what_a_killed_deploy_had_migrated(bench: Bench) -> None:

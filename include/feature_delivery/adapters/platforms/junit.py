@@ -8,11 +8,10 @@ Dialects agree on ``testcase`` with ``failure``, ``error`` or ``skipped`` in it;
 from __future__ import annotations
 
 import math
-import os
-import stat
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
+from feature_delivery.adapters.platforms import untrusted
 from feature_delivery.domain.suites import CaseState, TestCase
 
 if TYPE_CHECKING:
@@ -32,22 +31,16 @@ class BadReportError(Exception):
     """The report cannot be used; ``str(error)`` says why, as the end of a sentence."""
 
 
-def read_report(path: Path) -> tuple[TestCase, ...]:
-    """Return the tests in a report file.
+def read_report(path: Path, *, inside: Path) -> tuple[TestCase, ...]:
+    """Return the tests in a report file, which lies below the folder ``inside``.
 
     Raises:
-        BadReportError: There is no such regular file, it is too large, or it is no JUnit XML.
+        BadReportError: There is no such regular file, a link is on the way, it is too large, or it is no JUnit XML.
     """
     try:
-        # Not blocking: a FIFO would hold us for ever. Not following: a link may point anywhere.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        data = untrusted.read(path, inside=inside, limit_bytes=SIZE_LIMIT_BYTES + 1)
     except OSError as error:
         raise BadReportError(f"there is no report at {path.name!r} ({error.strerror})") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BadReportError(f"the report {path.name!r} is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(SIZE_LIMIT_BYTES + 1)
     return parse_report(data)
 
 

@@ -195,7 +195,7 @@ class Deployment:
                 current is not None
                 and same
                 and record.unsettled is None
-                and record.taken_back != current.name
+                and not record.is_taken_back(current)
                 and processes.lives(current.process)
                 and health.answer(current.port or 0, current.plan.health.path) == 200
             )
@@ -219,14 +219,16 @@ class Deployment:
     def _install(self) -> None:
         checkout = self.place.layout.releases / self.target.name
         installer = Installer(self.place.layout, self.place.settings, self._run_install, self.say)
-        with self.place.changing(launch=self.launch):
-            found = installer.find(checkout, self.release.plan)
         inputs = inputs_of(checkout, self.release.plan)
+        with self.place.changing(launch=self.launch) as record:
+            found = installer.find(record, inputs)
         self.target = self.target.model_copy(update={"venv": found or f"venv-{inputs}-{self.launch}"})
         if found is None:
-            installer.install(self.target)
+            bound = installer.install(self.target)
         else:
+            bound = False
             self.say("The install inputs have not changed: use the virtual environment that is there.")
+        self.target = self.target.model_copy(update={"bound": bound})
 
     def _run_install(self, command: Command, extra: dict[str, str]) -> None:
         self._run("install", self.target, command, extra=extra)
@@ -278,7 +280,7 @@ class Deployment:
             current = record.current
             leaving = record.unsettled or (current if current and current.commit != self.target.commit else None)
         back = plan.migration.way_back
-        if leaving is not None and record.taken_back == leaving.name:
+        if leaving is not None and record.is_taken_back(leaving):
             return
         if leaving is not None and back is not None:
             self.say(f"Take the migration of {leaving.commit[:12]} back: {' '.join(back)}")
@@ -310,7 +312,7 @@ class Deployment:
                 return  # Interrupted just after the switch: it serves. Whoever comes next retires the old one.
             self.place.stop_release(self.target)
             if migrated:
-                self._undo_migration(error)
+                self._undo_migration(error, serving=known.current if known is not None else None)
             with self.place.locked() as held:
                 record = load(self.place.layout) if held else None
                 if record is None:
@@ -322,20 +324,31 @@ class Deployment:
                 elif self.target.name not in {release.name for release in record.kept}:
                     remove_tree(self.place.layout.releases / self.target.name, inside=self.place.layout.root)
 
-    def _undo_migration(self, error: BaseException) -> None:
-        """Bring the data back that were migrated for this release, where that is possible: the old one goes on."""
+    def _undo_migration(self, error: BaseException, *, serving: ReleaseRecord | None) -> None:
+        """Bring the data back that were migrated for this release, where that is possible: the old one goes on.
+
+        Not where that is of the same commit: the migration is its own, and has added nothing for this one.
+        """
+        if serving is not None and serving.commit == self.target.commit:
+            error.add_note("Its migration stays: the same commit goes on serving, and needs it.")
+            with suppress(Error, OSError):
+                self._settle()
+            return
         back = self.release.plan.migration.way_back
         if back is None or not isinstance(error, Error):
             error.add_note("Its migration has run and stays; the old release goes on with migrated data.")
             return
         try:
             self._run("migrate back", self.target, back)
-            with self.place.changing(launch=self.launch) as record:
-                save(self.place.layout, record.changed(unsettled=None))
+            self._settle()
         except (Error, OSError) as failure:
             self.say(f"The migration of {self.short} could not be taken back: {failure}")
         else:
             self.say(f"The migration of {self.short} was taken back.")
+
+    def _settle(self) -> None:
+        with self.place.changing(launch=self.launch) as record:
+            save(self.place.layout, record.changed(unsettled=None))
 
 
 def revive(place: Place, *, say: Callable[[str], None]) -> None:

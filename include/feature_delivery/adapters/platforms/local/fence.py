@@ -5,8 +5,9 @@ RULES and the machine's programs are, and nothing else: not the instance's secre
 memory or the environment of any other process, not even by signals where the kernel can forbid them. What it starts
 inherits the fence, and nobody can step out of it. Root loses the rights that would lead around it.
 
-Rules: ``write:PATH`` and ``read:PATH`` are there for the command, ``hidden:PATH`` is a tree that stays closed even
-where programs lie around it, ``required`` refuses to run on a kernel that cannot fence. ``memory:BYTES`` and
+Rules: ``write:PATH`` and ``read:PATH`` are there for the command, ``programs:PATH`` is a folder of the machine's
+programs, ``hidden:PATH`` is a tree that stays closed even where programs lie around it, ``required`` refuses to run on
+a kernel that cannot fence. Nothing is opened because the command's own environment names it. ``memory:BYTES`` and
 ``file:BYTES`` bound each process and each file, ``processes:NUMBER`` what may come to those that run, ``nice:NUMBER``
 lets others go first. ``port:FROM-TO`` are the only ports that may be connected to by TCP; without one, all are open.
 ``stays`` keeps this program outside, above the command: whatever the command has started ends with it, also what has
@@ -20,6 +21,7 @@ import _signal  # type: ignore[import-not-found]
 import ctypes
 import os
 import resource
+import stat
 import struct
 import sys
 import time
@@ -222,7 +224,7 @@ def _enclose(rules: "list[str]", found: int) -> None:
     if ruleset < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     hidden = [*_SECRETS, *_values(rules, "hidden")]
-    for path in [*_PROGRAMS, sys.base_prefix, *_beside_programs()]:
+    for path in [*_PROGRAMS, sys.base_prefix, *_beside_programs(_values(rules, "programs"))]:
         for part in _open_parts(path, hidden):
             _add(ruleset, part, _READ & handled)
     for name in _DEVICES:
@@ -230,7 +232,7 @@ def _enclose(rules: "list[str]", found: int) -> None:
     for path in _values(rules, "read"):
         _add(ruleset, path, _READ & handled)
     for path in _values(rules, "write"):
-        _add(ruleset, path, handled)
+        _add(ruleset, path, handled, more=os.O_NOFOLLOW)
     for span in ports:
         _open_ports(ruleset, span)
     if _libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or _libc.syscall(_RESTRICT, ruleset, ctypes.c_uint32(0)):
@@ -293,16 +295,15 @@ def _values(rules: "list[str]", kind: str) -> "list[str]":
     return [rule[len(kind) + 1 :] for rule in rules if rule.startswith(f"{kind}:")]
 
 
-def _beside_programs() -> "list[str]":
+def _beside_programs(folders: "list[str]") -> "list[str]":
     found = []
-    for entry in os.environ.get("PATH", "").split(os.pathsep):
-        if os.path.isabs(entry):
-            above, name = os.path.split(os.path.realpath(entry))
-            found.append(entry)
-            if name in {"bin", "sbin"}:
-                found += [os.path.join(above, each) for each in _BESIDE]
-            elif name == "shims":  # of a manager of versions: all that it has installed is beside them
-                found.append(above)
+    for entry in folders:
+        above, name = os.path.split(os.path.realpath(entry))
+        found.append(entry)
+        if name in {"bin", "sbin"}:
+            found += [os.path.join(above, each) for each in _BESIDE]
+        elif name == "shims":  # of a manager of versions: all that it has installed is beside them
+            found.append(above)
     return found
 
 
@@ -320,14 +321,17 @@ def _open_parts(path: str, hidden: "list[str]") -> "list[str]":
     return [part for name in names for part in _open_parts(f"{real.rstrip('/')}/{name}", hidden)]
 
 
-def _add(ruleset: int, path: str, rights: int) -> None:
-    """Allow ``rights`` on a path and below it; one that is not there needs nothing."""
+def _add(ruleset: int, path: str, rights: int, more: int = 0) -> None:
+    """Allow ``rights`` on a path and below it; one that is not there needs nothing, nor a link that is not followed."""
     try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC | more)
     except OSError:
         return
     try:
-        if not os.path.isdir(path):
+        mode = os.fstat(place).st_mode
+        if stat.S_ISLNK(mode):
+            return
+        if not stat.S_ISDIR(mode):
             rights &= _ON_FILES
         rule = struct.pack("=Qi", rights, place)
         if _libc.syscall(_ADD, ruleset, _PATH_BENEATH, rule, ctypes.c_uint32(0)):

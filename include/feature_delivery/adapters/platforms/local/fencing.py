@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.adapters.platforms.local.processes import base_interpreter
-from feature_delivery.adapters.platforms.local.variables import variables_of_installs
+from feature_delivery.adapters.platforms.local.variables import system_path, variables_of_installs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,12 +63,17 @@ def fenced(
     hidden = [layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]
     write = [layout.data, layout.home, layout.temporary, directory, layout.directory / release.venv]
     read = [layout.commands, *_behind(layout.commands), *_marks_above(layout.directory)]
+    caches: list[str] = []
     if installs:
-        write += [settings.uv_cache_of(layout.name), settings.npm_cache]
+        write.append(settings.npm_cache)
         read += _named_for_installs(settings, hidden)
+        caches.append(f"write:{_uv_cache(settings, layout.name)}")
     rules = [
         *_rules("write", [*write, *settings.fence_open]),
+        *caches,
         *_rules("read", read),
+        # The machine's own: what a release has put first on its PATH it can turn into a link to anywhere.
+        *(f"programs:{entry}" for entry in system_path().split(os.pathsep) if entry.startswith("/")),
         *_rules("hidden", hidden),
         *(["required"] if settings.fence == "required" else []),
         *_limits(settings.limits, variables),
@@ -98,6 +103,11 @@ def _rules(kind: str, paths: Iterable[Path]) -> list[str]:
 def _behind(commands: Path) -> list[Path]:
     """Return what the commands that we bring along are links to."""
     return [path.resolve() for path in commands.iterdir() if path.is_symlink()] if commands.is_dir() else []
+
+
+def _uv_cache(settings: Settings, environment: str) -> Path:
+    """Return uv's cache; that of branches may be a link, since it lies where production's installs write."""
+    return Path(os.path.realpath(settings.uv_cache)) / settings.uv_cache_of(environment).relative_to(settings.uv_cache)
 
 
 def _marks_above(directory: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """The virtual environment of a release: made once per set of install inputs, trusted only when it was finished.
 
+Which ones are finished is in the environment's record: the code of a branch may write what it likes into its own.
+
 An install that leaves anything behind that belongs to its checkout (``pip install -e .``, ``pip install .``,
 ``node_modules``) is valid for this checkout only: sharing it would test and run another commit's code. So that is
 looked for after each install, and such an installation is *bound*: made again for every release.
@@ -7,6 +9,7 @@ looked for after each install, and such an installation is *bound*: made again f
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from feature_delivery.adapters.platforms import untrusted
 from feature_delivery.adapters.platforms.local.processes import base_interpreter
 from feature_delivery.adapters.platforms.local.variables import variables_of_installs
 from feature_delivery.domain.errors import Misconfigured, Refused
@@ -25,12 +29,13 @@ if TYPE_CHECKING:
 
     from feature_delivery.adapters.platforms.local.layout import Layout
     from feature_delivery.adapters.platforms.local.settings import Settings
-    from feature_delivery.adapters.platforms.local.state import ReleaseRecord
+    from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, ReleaseRecord
     from feature_delivery.domain.plan import Command, DeliveryPlan
 
-MARKER = ".complete.json"
 # Python writes these wherever it runs; they bind nothing.
-_BYPRODUCTS = ("__pycache__", ".pytest_cache")
+_BYPRODUCTS = frozenset({"__pycache__", ".pytest_cache"})
+_TO_PACKAGES = ("lib", "python*", "site-packages", "*.dist-info")
+_ORIGIN_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +50,18 @@ class Installer:
     run: Callable[[Command, dict[str, str]], None]
     say: Callable[[str], None]
 
-    def find(self, checkout: Path, plan: DeliveryPlan) -> str | None:
-        """Return the name of a finished virtual environment that fits the checkout, if there is one."""
-        inputs = inputs_of(checkout, plan)
-        for marker in sorted(self.layout.directory.glob(f"venv-{inputs}-*/{MARKER}")):
-            if json.loads(marker.read_text(encoding="utf-8")) == {"bound": False}:
-                return marker.parent.name
+    def find(self, record: EnvironmentRecord, inputs: str) -> str | None:
+        """Return the name of a finished virtual environment that fits ``inputs``, if there is one."""
+        for release in record.kept:
+            fits = not release.bound and release.venv.startswith(f"venv-{inputs}-")
+            if fits and (self.layout.directory / release.venv).is_dir():
+                return release.venv
         return None
 
-    def install(self, release: ReleaseRecord) -> None:
+    def install(self, release: ReleaseRecord) -> bool:
         """Make the virtual environment ``release.venv`` and run the plan's install commands in it.
 
-        The marker is written last: what a kill leaves in the middle is never used.
+        Returns whether it is bound. What a kill leaves in the middle is in no record, so it is never used.
         """
         checkout = self.layout.releases / release.name
         venv = self.layout.directory / release.venv
@@ -70,13 +75,14 @@ class Installer:
         for command in release.plan.install:
             self.say(f"Install: {' '.join(command)}")
             self.run(command, variables)
-        bound = _files(checkout) != before or _refers_to(venv, checkout)
-        fresh = venv / f"{MARKER}.new"
-        fresh.write_text(json.dumps({"bound": bound}), encoding="utf-8")
-        fresh.replace(venv / MARKER)
+        return _files(checkout) != before or _refers_to(venv, checkout)
 
     def _variables(self) -> dict[str, str]:
         cache = self.settings.uv_cache_of(self.layout.name)
+        if cache != self.settings.uv_cache and cache.is_symlink():
+            raise Misconfigured(
+                f"Could not install: {str(cache)!r} is a symbolic link, and an install may have made it. Remove it."
+            )
         cache.mkdir(parents=True, exist_ok=True)
         provide_uv(self.layout)
         return {
@@ -139,21 +145,49 @@ def _uv_binary() -> Path:
 
 def _files(checkout: Path) -> frozenset[str]:
     """Return what lies in a checkout, byproducts of running Python aside."""
-    found: set[str] = set()
-    for directory, below, files in os.walk(checkout):
-        below[:] = [name for name in below if name not in _BYPRODUCTS]
-        found.update(os.path.join(directory, name) for name in (*below, *files))  # noqa: PTH118 - tens of thousands
-    return frozenset(found)
+    return frozenset(
+        f"{folder.path}{name}"
+        for folder in untrusted.walk(checkout, leave_out=_BYPRODUCTS)
+        for name in (*folder.below, *(entry.name for entry in folder.others))
+    )
 
 
 def _refers_to(venv: Path, checkout: Path) -> bool:
-    """Say whether something was installed from the checkout (PEP 610), or by a path into it."""
-    site_packages = [path for path in venv.glob("lib/python*/site-packages") if path.is_dir()]
-    for place in site_packages:
-        for origin in place.glob("*.dist-info/direct_url.json"):
-            url = urlsplit(json.loads(origin.read_text(encoding="utf-8")).get("url", ""))
-            if url.scheme == "file" and Path(unquote(url.path)).resolve().is_relative_to(checkout.resolve()):
+    """Say whether something was installed from the checkout (PEP 610), or by a path into it; in doubt it was."""
+    in_doubt: list[str] = []
+    seen = 0
+    for folder in untrusted.walk(venv, lost=lambda path, _: in_doubt.append(path)):
+        depth = folder.path.count("/")
+        folder.below[:] = fnmatch.filter(folder.below, _TO_PACKAGES[depth]) if depth < len(_TO_PACKAGES) else []
+        seen = max(seen, depth)
+        for name in (entry.name for entry in folder.others):
+            path = venv / folder.path / name
+            if depth == 3 and name.endswith(".pth") and _names(path, venv, checkout):
                 return True
-        if any(str(checkout) in pth.read_text(encoding="utf-8", errors="replace") for pth in place.glob("*.pth")):
-            return True
-    return False
+            if depth == 4 and name == "direct_url.json" and _is_from(path, venv, checkout):
+                return True
+    return bool(in_doubt) or seen < 3
+
+
+def _names(pth: Path, venv: Path, checkout: Path) -> bool:
+    text = _origin(pth, venv)
+    return text is None or os.fsencode(checkout) in text
+
+
+def _is_from(direct_url: Path, venv: Path, checkout: Path) -> bool:
+    text = _origin(direct_url, venv)
+    try:
+        url = urlsplit(json.loads(text or b"")["url"])
+        # Not resolved: it is what somebody has written there.
+        return url.scheme == "file" and Path(os.path.normpath(unquote(url.path))).is_relative_to(checkout)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return True
+
+
+def _origin(path: Path, venv: Path) -> bytes | None:
+    """Return a file that tells where a package is from; ``None`` when it cannot be read, or not whole."""
+    try:
+        text = untrusted.read(path, inside=venv, limit_bytes=_ORIGIN_LIMIT_BYTES + 1)
+    except OSError:
+        return None
+    return text if len(text) <= _ORIGIN_LIMIT_BYTES else None

@@ -17,12 +17,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_delivery.adapters.platforms import untrusted
 from feature_delivery.adapters.platforms.local import processes
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import ProjectName, project_name
@@ -127,8 +126,7 @@ def layout_of(root: Path, project: str, name: str) -> Layout:
 def remove_tree(path: Path, *, inside: Path) -> None:
     """Remove ``path`` with all below it; gone already is done. Symbolic links are removed, never followed.
 
-    Directories that their owner made unwritable are opened first; processes that still write are outlasted by
-    trying again.
+    Processes that still write are outlasted by trying again.
 
     Raises:
         Refused: ``path`` does not really lie in ``inside``: some directory on the way is a symbolic link.
@@ -138,32 +136,12 @@ def remove_tree(path: Path, *, inside: Path) -> None:
         raise Refused(f"Did not remove {str(path)!r}: a symbolic link on the way leads out of {str(inside)!r}.")
     for remaining in reversed(range(_REMOVAL_ROUNDS)):
         try:
-            if path.is_symlink() or (path.exists() and not path.is_dir()):
-                path.unlink()
-            else:
-                shutil.rmtree(path)
-        except FileNotFoundError:
-            if not path.exists():
-                return
+            untrusted.remove(path)
         except OSError:
             if not remaining:
                 raise
-            _open_directories(path)
         else:
             return
-
-
-def _open_directories(path: Path) -> None:
-    """Give ourselves the right to empty every directory in ``path``."""
-    pending = [path]
-    while pending:
-        directory = pending.pop()
-        with suppress(OSError):
-            mode = directory.lstat().st_mode
-            if not stat.S_ISDIR(mode):
-                continue
-            directory.chmod(stat.S_IMODE(mode) | stat.S_IRWXU)
-            pending.extend(entry for entry in directory.iterdir() if entry.is_dir() and not entry.is_symlink())
 
 
 def new_staging(layout: Layout, *, launch: str) -> Path:

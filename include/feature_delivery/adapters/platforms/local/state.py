@@ -31,6 +31,8 @@ class ReleaseRecord(Record):
     Attributes:
         name: Its directory in ``releases/``.
         venv: Its virtual environment's directory.
+        bound: That one is for this release alone. So is one of which a record does not say it: what was said of it
+            lay where the release could change it.
         launch: Marks the processes of this start of it; a revived release has another one.
         process: Identity of its first process.
         port: Where that one listens.
@@ -40,6 +42,7 @@ class ReleaseRecord(Record):
     commit: CommitSha
     venv: str
     plan: DeliveryPlan
+    bound: bool = True
     launch: str = ""
     process: str | None = None
     port: int | None = None
@@ -57,7 +60,8 @@ class EnvironmentRecord(IdentifiedRecord):
             the migration runs, so that a rollback finds the files that can take it back.
         launch: The deploy under way. Whoever began last owns the environment; the others find it out before they
             change anything.
-        taken_back: Name of the release whose migration was taken back already by a deploy that has not come to its end.
+        taken_back: Name of the release whose migration was taken back already by a deploy that has not come to its end;
+            see ``is_taken_back``.
         leaving: Destruction has begun; nothing is here any more, although some files may be.
     """
 
@@ -80,6 +84,11 @@ class EnvironmentRecord(IdentifiedRecord):
     def kept(self) -> tuple[ReleaseRecord, ...]:
         """The releases whose files must stay."""
         return tuple(release for release in (self.current, self.previous, self.unsettled) if release is not None)
+
+    def is_taken_back(self, release: ReleaseRecord) -> bool:
+        """Say whether the release's migration was taken back already; all releases of a commit have the same one."""
+        commit, _, _ = self.taken_back.partition("-")
+        return commit == release.name.partition("-")[0]
 
 
 def load(layout: Layout) -> EnvironmentRecord | None:

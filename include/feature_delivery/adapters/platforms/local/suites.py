@@ -6,19 +6,21 @@ in the checkout, or that another run wrote, cannot be taken for this run's.
 
 from __future__ import annotations
 
+import os
 import secrets
-import shutil
 import time
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from feature_delivery.adapters.platforms import untrusted
 from feature_delivery.adapters.platforms.judging import judge, says_nothing
-from feature_delivery.adapters.platforms.junit import BadReportError, read_report
+from feature_delivery.adapters.platforms.junit import read_report
+from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.adapters.platforms.local.commands import Running
 from feature_delivery.adapters.platforms.local.layout import drop_staging, new_staging, remove_tree
 from feature_delivery.adapters.platforms.local.variables import variables_for
-from feature_delivery.domain.errors import Conflict, Error
+from feature_delivery.domain.errors import Conflict, Error, Refused
 from feature_delivery.domain.names import slug
 from feature_delivery.domain.suites import SuiteReport, TestCase
 
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from feature_delivery.domain.plan import SuitePlan
 
 _TEMPORARY = ".suite-tmp"
-_BYPRODUCTS = shutil.ignore_patterns("__pycache__", ".pytest_cache")
+_LEFT_OUT = frozenset({"__pycache__", ".pytest_cache", _TEMPORARY})
+_NAMED = 5
 
 
 class SuiteRun:
@@ -96,11 +99,8 @@ class SuiteRun:
         staging = new_staging(self.place.layout, launch=self.id.rpartition("-")[2])
         try:
             copy = staging / "copy"
-            shutil.copytree(self.place.layout.releases / release.name, copy, symlinks=True, ignore=_BYPRODUCTS)
-            report = self._report_path(copy)
-            if report is not None:
-                remove_tree(report, inside=copy)
-                report.parent.mkdir(parents=True, exist_ok=True)
+            self._copy(release, copy)
+            self._make_room_for_report(copy)
             with self.place.changing() as record:
                 release = self._current(record)
                 self.place.stop_orphans()
@@ -125,6 +125,27 @@ class SuiteRun:
                 )
         finally:
             drop_staging(self.place.layout, staging)
+
+    def _copy(self, release: ReleaseRecord, copy: Path) -> None:
+        """Copy the checkout, which the release that serves may be changing, and may turn against us."""
+        left = untrusted.copy(self.place.layout.releases / release.name, copy, leave_out=_LEFT_OUT)
+        if left:
+            named = ", ".join(clean(os.fsencode(each)) for each in left[:_NAMED])
+            more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+            self.say(f"Left out of the copy that the suite runs in: {named}{more}.")
+
+    def _make_room_for_report(self, copy: Path) -> None:
+        report = self._report_path(copy)
+        if report is None:
+            return
+        try:
+            remove_tree(report, inside=copy)
+            report.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise Refused(
+                f"Could not run the {self.name} suite in {self.place.title}: a file or a link lies where the folder of "
+                f"its report {self.suite.junit!r} belongs. Name another one in delivery.yaml."
+            ) from error
 
     def _extra(self) -> dict[str, str]:
         report = self._report_path(self.directory)
@@ -158,9 +179,7 @@ class SuiteRun:
     def _read(self) -> tuple[TestCase, ...]:
         report = self._report_path(self.directory)
         assert report is not None
-        if not report.parent.resolve().is_relative_to(self.directory.resolve()):
-            raise BadReportError("a symbolic link leads out of the checkout where the report belongs")
-        return read_report(report)
+        return read_report(report, inside=self.directory)
 
     def _report(self, problem: str) -> SuiteReport:
         return SuiteReport(
