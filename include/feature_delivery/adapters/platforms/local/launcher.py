@@ -20,7 +20,7 @@ def main(log: str, command: list[str]) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     try:
-        os.execvpe(command[0], command, os.environ)
+        os.execv(command[0], command)
     except OSError as error:
         os.write(2, f"Could not start {command[0]!r}: {error.strerror}.\n".encode())
         os._exit(127)

@@ -13,7 +13,7 @@ from feature_delivery.adapters.platforms.local.layout import Layout, layout_of, 
 from feature_delivery.adapters.platforms.local.logs import prune
 from feature_delivery.adapters.platforms.local.processes import Marks
 from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, ReleaseRecord, load, locked, save
-from feature_delivery.adapters.platforms.local.variables import variables_for
+from feature_delivery.adapters.platforms.local.variables import handed, of_ours, variables_for
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ class Place:
         )
         checkout = self.layout.releases / release.name
         command = self.fenced(release.plan.start, release, variables, checkout, serves=True)
-        return processes.launch(command, variables=variables, directory=checkout, log=log)
+        with handed(variables) as given:
+            return processes.launch(command, variables=of_ours(variables), directory=checkout, log=log, given=given)
 
     def fenced(
         self,

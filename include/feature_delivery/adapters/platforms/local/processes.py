@@ -149,7 +149,13 @@ def members(home: str, role: str, *, leader: str | None = None) -> list[psutil.P
 
 
 def launch(
-    command: Sequence[str], *, variables: Mapping[str, str], directory: Path, log: Path, keep: tuple[int, ...] = ()
+    command: Sequence[str],
+    *,
+    variables: Mapping[str, str],
+    directory: Path,
+    log: Path,
+    given: int = subprocess.DEVNULL,
+    keep: tuple[int, ...] = (),
 ) -> str | None:
     """Start a process that has nothing to do with us any more and return its identity.
 
@@ -157,10 +163,11 @@ def launch(
     end nor a signal to our group or to our children reaches it. ``None``: it has ended already; the log says why.
 
     Args:
-        command: Argument list; looked up in the ``PATH`` of ``variables``.
-        variables: The whole environment of the process.
+        command: A program of ours, by its path.
+        variables: The whole environment of the process, and of what starts it: nothing that a branch may choose.
         directory: Where it starts.
         log: Standard output and error are added to it.
+        given: Its standard input.
         keep: File descriptors that the process inherits.
     """
     try:
@@ -168,7 +175,7 @@ def launch(
             [base_interpreter(), "-I", "-S", str(_LAUNCHER), str(log), *command],
             env=dict(variables),
             cwd=directory,
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             capture_output=True,
             start_new_session=True,
             pass_fds=keep,

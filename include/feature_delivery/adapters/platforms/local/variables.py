@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.local.processes import Marks, myself
+from feature_delivery.adapters.platforms.local.processes import (
+    MARK_HOME,
+    MARK_OWNER,
+    MARK_ROLE,
+    Marks,
+    myself,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from feature_delivery.adapters.platforms.local.layout import Layout
     from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, ReleaseRecord
@@ -74,6 +81,34 @@ def variables_for(
         "DELIVERY_COMMIT": release.commit,
         **marks.as_variables(),
     }
+
+
+def of_ours(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of a program of ours that is to become a process with ``variables``: its marks.
+
+    A branch's variables are handed over beside it: ``LD_PRELOAD`` and its like would take effect before the fence.
+    """
+    return {"PATH": system_path(), **{name: variables[name] for name in (MARK_HOME, MARK_ROLE, MARK_OWNER)}}
+
+
+@contextmanager
+def handed(variables: Mapping[str, str]) -> Iterator[int]:
+    """Yield a file with ``variables``, to be the standard input of ``fence.py``: no command line, nothing on the disk.
+
+    Raises:
+        ValueError: One holds a NUL character.
+    """
+    pairs = [os.fsencode(f"{name}={value}") for name, value in variables.items()]
+    if any(b"\0" in pair for pair in pairs):
+        raise ValueError("A variable holds a NUL character.")
+    file = os.memfd_create("variables")
+    try:
+        with open(file, "wb", closefd=False) as writer:
+            writer.write(b"\0".join(pairs))
+        os.lseek(file, 0, os.SEEK_SET)
+        yield file
+    finally:
+        os.close(file)
 
 
 def system_path() -> str:
