@@ -79,6 +79,12 @@ def processes_of(root: Path) -> list[psutil.Process]:
     return found
 
 
+def _is_keeper(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any(argument.endswith("/launcher.py") for argument in process.cmdline())
+    return False
+
+
 def run_python(code: str, *arguments: str) -> list[str]:
     """Return the command that runs ``code`` with our package and the tests on its path."""
     tests = Path(__file__).parent.parent
@@ -112,9 +118,13 @@ class Bench:
         return {path.name.partition("-")[0] for path in (self.directory() / "releases").iterdir()}
 
     def servers(self) -> list[psutil.Process]:
-        """Return the processes of the root that are no forwarder."""
-        forwarders = self.running("forwarder")
-        return [process for process in processes_of(self.root) if process not in forwarders]
+        """Return the processes of the root that are neither forwarder nor keeper."""
+        others = {*self.running("forwarder"), *self.keepers()}
+        return [process for process in processes_of(self.root) if process not in others]
+
+    def keepers(self) -> list[psutil.Process]:
+        """Return what stays above the servers."""
+        return [process for process in processes_of(self.root) if _is_keeper(process)]
 
     def is_installing(self, code: str) -> bool:
         """Say whether an install runs whose Python code begins so; one that has just ended has no command line."""
@@ -129,7 +139,8 @@ class Bench:
         found = []
         for process in processes_of(self.root):
             try:
-                if process.environ().get("DELIVERY_MARK_ROLE", "").partition(":")[0] == role:
+                marked = process.environ().get("DELIVERY_MARK_ROLE", "").partition(":")[0] == role
+                if marked and not _is_keeper(process):
                     found.append(process)
             except psutil.Error:
                 continue

@@ -23,6 +23,7 @@ from feature_delivery.adapters.platforms.local.local_platform import LocalPlatfo
 from feature_delivery.adapters.platforms.local.processes import MARK_HOME, MARK_ROLE, base_interpreter
 from feature_delivery.adapters.platforms.local.settings import Limits
 from feature_delivery.adapters.platforms.local.state import ReleaseRecord
+from feature_delivery.adapters.platforms.local.variables import handed
 from feature_delivery.bootstrap import tools
 from feature_delivery.bootstrap.project_file import parse_project
 from feature_delivery.domain.errors import Misconfigured, Refused
@@ -114,26 +115,72 @@ os.symlink({str(home / "secrets.json")!r}, "link"); print(opens("link"))
     assert (home / "secrets.json").read_text() == CANARY
 
 
-def test_no_variable_that_it_sets_opens_what_ours_of_that_name_means(bench: Bench) -> None:
-    """Its ``delivery.yaml`` names our folders word for word; a branch can guess them from its own."""
-    home = bench.root.parent
-    greedy = {name: os.environ[name] for name in ("FEATURE_DELIVERY_HOME", "AIRFLOW_HOME")}
+@pytest.fixture(scope="module")
+def greedy(bench: Bench) -> list[str]:
+    """What the code of a branch says whose ``delivery.yaml`` sets whatever it can."""
+    home, at = bench.root.parent, len(bench.said)
+    variables = {name: os.environ[name] for name in ("FEATURE_DELIVERY_HOME", "AIRFLOW_HOME")}
+    folders = sorted(variables.values())
+    variables |= {"LD_DEBUG": "files", "LD_DEBUG_OUTPUT": str(home / "linked")}
     script = f"""{OPEN}
 import os
+print("sees", os.environ.get("LD_DEBUG"), os.read(0, 9), flush=True)
 for path in {[str(home / "secrets.json"), str(bench.directory("production") / "data" / "orders.txt")]!r}:
     print("asked", opens(path))
-for folder in {sorted(greedy.values())!r}:
+for folder in {folders!r}:
     try: print("asked", os.listdir(folder))
     except OSError as error: print("asked", type(error).__name__)
 """
-    release = shops.release("greedy", variables=greedy, install=(("python", "-c", script),))
-    at = len(bench.said)
+    release = shops.release("greedy", variables=variables, install=(("python", "-c", script),))
     bench.platform.deploy(reference(), release, say=bench.say)
+    status = bench.platform.status(reference())
+    assert status is not None
+    bench.said.append(f"serves {json.loads(get(status.address, '/env'))['LD_DEBUG']}")
     attack(bench, release, script)
     bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
-    answers = [line.split()[1:] for line in bench.said[at:] if line.startswith("asked")]
+    return bench.said[at:]
+
+
+def test_no_variable_that_it_sets_opens_what_ours_of_that_name_means(greedy: list[str]) -> None:
+    """Its ``delivery.yaml`` names our folders word for word; a branch can guess them from its own."""
+    answers = [line.split()[1:] for line in greedy if line.startswith("asked")]
     assert len(answers) == 8, "while it is installed, and in its suite"
     assert [one for one in answers if one not in (["PermissionError"], ["FileNotFoundError"])] == []
+
+
+def test_no_variable_that_it_sets_reaches_a_program_of_ours(bench: Bench, greedy: list[str]) -> None:
+    """What the dynamic linker does for a variable, it does before the fence: here it writes where it is told to.
+
+    The shop gets its variables all the same: ``LD_PRELOAD`` may be how it takes another allocator.
+    """
+    assert list(bench.root.parent.glob("linked*")) == []
+    assert [line for line in greedy if line.startswith("sees")] == ["sees files b''"] * 2
+    assert "serves files" in greedy
+
+
+@pytest.mark.parametrize("rules", [[], ["off"], ["stays"]])
+def test_without_a_fence_the_command_has_its_variables_and_they_reach_nothing_of_ours(
+    rules: list[str], tmp_path: Path
+) -> None:
+    """A kernel without Landlock, and an operator who wants no fence."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(fence.__file__).parent)!r})\n"
+        "import fence; fence.version = lambda: 0\n"
+        "fence.main(sys.argv[2:], ['python', '-c', sys.argv[1]])"
+    )
+    shown = "import os, json; print(json.dumps([dict(os.environ), os.readlink('/proc/self/fd/0')]))"
+    variables = {"PATH": f"{Path(sys.executable).parent}", "NAME": "a=b\nc", "LANG": "C.UTF-8", "ODD": "\udcff"}
+    linked = {"LD_DEBUG": "files", "LD_DEBUG_OUTPUT": str(tmp_path / "linked")}
+    with handed({**variables, **linked}) as given:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code, shown, *rules],
+            stdin=given,
+            env={},
+            capture_output=True,
+            check=True,
+        )
+    assert json.loads(done.stdout) == [{**variables, **linked}, "/dev/null"]
+    assert len(list(tmp_path.iterdir())) == 1, "the command alone was linked with them"
 
 
 def test_its_own_data_and_temporary_files_are_open_to_it(bench: Bench, release: Release) -> None:

@@ -180,7 +180,7 @@ def test_what_has_ended_is_started_again_and_what_is_only_slow_is_left_alone(ben
 def test_a_forwarder_that_dies_is_started_again_by_whoever_comes_next(bench: Bench) -> None:
     address = bench.platform.provision(reference()).address
     bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
-    (forwarder,) = [p for p in processes_of(bench.root) if p not in bench.servers()]
+    (forwarder,) = bench.running("forwarder")
     forwarder.kill()
     wait_until(lambda: not forwarder.is_running())
     assert bench.platform.provision(reference()).healthy

@@ -117,6 +117,18 @@ def test_a_port_taken_while_we_were_down_is_chosen_anew(bench: Bench) -> None:
         assert get(status.address) == shops.commit_of("one")
 
 
+def test_without_a_fence_a_shop_is_served_and_tested_alike(bench: Bench) -> None:
+    platform = LocalPlatform(replace(bench.platform.settings, fence="off"))
+    address, one = platform.provision(reference()).address, shops.release("one", variables={"NAME": "a shop's"})
+    platform.deploy(reference(), one, say=bench.say)
+    assert json.loads(get(address, "/env"))["NAME"] == "a shop's"
+    shown = shops.suite("import os; print(os.environ['NAME'], open('/proc/self/status').read())", junit=None)
+    report = platform.run_suite(reference(), name="unit", suite=shown, release=one, variables={}, say=bench.say)
+    assert report.problem == ""
+    assert {"NoNewPrivs:\t0", "CoreDumping:\t0"} <= set(bench.said)
+    assert any(line.startswith("a shop's") for line in bench.said)
+
+
 def test_environments_never_share_a_port_even_when_one_is_stopped(bench: Bench) -> None:
     first = bench.platform.provision(reference())
     bench.platform.stop_all(PROJECT)

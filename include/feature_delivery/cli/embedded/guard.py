@@ -11,7 +11,7 @@ Standard library only and no import of the package: it starts in some 20 ms and 
   do not escape; the part itself dies with the guard (``PR_SET_PDEATHSIG``).
 * Processes whose environment says ``DELIVERY_MARK_OWNER=`` (nobody's: the local platform's mark) belong to an
   environment of the shop, not to Airflow: they and their children are spared, so that a restart of the scheduler
-  does not stop production.
+  does not stop production. A server that has lost the mark is a child of its keeper, which has it (``launcher.py``).
 """
 
 from __future__ import annotations

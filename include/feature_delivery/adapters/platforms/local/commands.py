@@ -19,6 +19,7 @@ from feature_delivery.adapters.platforms.judging import exited
 from feature_delivery.adapters.platforms.lines import clean
 from feature_delivery.adapters.platforms.local import processes
 from feature_delivery.adapters.platforms.local.guarding import Guard
+from feature_delivery.adapters.platforms.local.variables import handed, of_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
 SAID_LINES_LIMIT = 5_000
-NOT_STARTED = 127
 _CHUNK = 64 * 1024
 _LOOK_SECONDS = 0.25
 _GRACE_SECONDS = 2.0
@@ -78,40 +78,32 @@ class Running:
         log: Path,
         limits: Limits | None = None,
     ) -> None:
-        """Start ``command``; one that cannot be started ends with 127 and says so, as a shell would have it."""
+        """Start ``command``, which is behind a fence; what is there cannot be started ends with 127 and says so."""
         self._guard = Guard(limits) if limits is not None else None
         self._home = variables[processes.MARK_HOME]
         self._role = variables[processes.MARK_ROLE]
         # Opened first: what cannot be written down is not started.
         self._lines = _Lines(log)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._excuse = ""
-        found = _which(command[0], variables["PATH"], directory)
         try:
-            self._process = subprocess.Popen(
-                [found, *command[1:]],
-                env=dict(variables),
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                start_new_session=True,
-            )
-        except OSError as error:
-            if not directory.is_dir():
-                self._lines.close()
-                raise
-            self._excuse = f"Could not start {command[0]!r}: {error.strerror}."
+            with handed(variables) as given:
+                self._process = subprocess.Popen(
+                    command,
+                    env=of_ours(variables),
+                    cwd=directory,
+                    stdin=given,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    bufsize=0,
+                    start_new_session=True,
+                )
+        except BaseException:
+            self._lines.close()
+            raise
 
     def finish(self, *, timeout: timedelta, say: Callable[[str], None]) -> Outcome:
         """Pass every line on until the command ends or time runs out, then stop what it left behind."""
         lines, process = self._lines, self._process
         lines.say = say
-        if process is None:
-            lines.add(self._excuse.encode() + b"\n")
-            lines.close()
-            return Outcome(NOT_STARTED, lines.ending)
         assert process.stdout is not None
         try:
             in_time = _follow(process, lines, self._too_much, end=time.monotonic() + timeout.total_seconds())
@@ -197,17 +189,6 @@ def _drain(descriptor: int, lines: _Lines) -> None:
         while left > 0 and (data := os.read(descriptor, min(left, _CHUNK))):
             lines.add(data)
             left -= len(data)
-
-
-def _which(name: str, path: str, directory: Path) -> str:
-    """Find the command as its own environment would: Popen alone looks it up in ours."""
-    if os.sep in name:
-        return str(directory / name)
-    for entry in path.split(os.pathsep):
-        candidate = os.path.join(entry, name)  # noqa: PTH118 - an entry may be relative and stays so
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
-            return candidate
-    return name
 
 
 class _Lines:

@@ -11,7 +11,10 @@ a kernel that cannot fence. Nothing is opened because the command's own environm
 ``file:BYTES`` bound each process and each file, ``processes:NUMBER`` what may come to those that run, ``nice:NUMBER``
 lets others go first. ``port:FROM-TO`` are the only ports that may be connected to by TCP; without one, all are open.
 ``stays`` keeps this program outside, above the command: whatever the command has started ends with it, also what has
-left its session and dropped every sign of where it comes from.
+left its session and dropped every sign of where it comes from. ``off`` puts up nothing.
+
+The command's environment comes by standard input, as ``NAME=value`` with NUL between: in our own, what a branch wants
+for its shop (``LD_PRELOAD``) would take effect before the fence is up.
 
 Each command of a shop starts with this program, so it imports little: ``json`` alone would double what it costs.
 """
@@ -92,14 +95,15 @@ def can_close_ports() -> bool:
 
 def main(rules: "list[str]", command: "list[str]") -> None:
     """Fence this process in and become ``command``."""
-    found = version()
+    found = 0 if "off" in rules else version()
     if found < 1 and "required" in rules:
         _say("Did not start: this kernel cannot fence the code of a branch in (no Landlock).")
         sys.exit(126)
     if "required" in rules and _values(rules, "port") and not can_close_ports():
         _say("Did not start: this kernel cannot close ports to the code of a branch.")
         sys.exit(126)
-    _limit(rules)
+    if "off" not in rules:
+        _limit(rules)
     if "stays" in rules:
         _stay_above()
     if found >= 1:
@@ -109,10 +113,21 @@ def main(rules: "list[str]", command: "list[str]") -> None:
             _say(f"Did not start: the fence could not be put up ({error.strerror}).")
             sys.exit(126)
     try:
-        os.execvpe(command[0], command, os.environ)
+        os.execvpe(command[0], command, _given())
     except OSError as error:
         _say(f"Could not start {command[0]!r}: {error.strerror}.")
         sys.exit(127)
+
+
+def _given() -> "dict[bytes, bytes]":
+    """Read the command's environment, and leave it nothing to read."""
+    parts = []
+    while part := os.read(0, 1 << 16):
+        parts.append(part)
+    nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, 0)
+    pairs = (pair.partition(b"=") for pair in b"".join(parts).split(b"\0") if pair)
+    return {name: value for name, _, value in pairs}
 
 
 def _stay_above() -> None:

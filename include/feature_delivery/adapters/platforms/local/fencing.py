@@ -45,7 +45,9 @@ def fenced(
     installs: bool = False,
     serves: bool = False,
 ) -> tuple[str, ...]:
-    """Return ``command`` as it is started behind the fence; as it is where the operator wants none.
+    """Return ``command`` as it is started behind the fence, or without one where the operator wants none.
+
+    Either way ``fence.py`` starts it, which takes its environment by standard input (``handed``).
 
     Args:
         command: Argument list of the shop.
@@ -58,8 +60,9 @@ def fenced(
             the like that the operator's settings name.
         serves: People wait for its answers: it stands back for nobody, and outlives whoever starts it.
     """
+    start = (base_interpreter(), "-I", "-S", str(_PROGRAM))
     if settings.fence == "off":
-        return tuple(command)
+        return (*start, "off", "--", *command)
     hidden = [layout.root.parent, *(Path(os.environ[name]) for name in _OURS if os.environ.get(name))]
     write = [layout.data, layout.home, layout.temporary, directory, layout.directory / release.venv]
     read = [layout.commands, *_behind(layout.commands), *_marks_above(layout.directory)]
@@ -79,7 +82,7 @@ def fenced(
         *_limits(settings.limits, variables),
         *([] if serves else [f"nice:{_STANDS_BACK}", "stays"]),
     ]
-    return (base_interpreter(), "-I", "-S", str(_PROGRAM), *rules, "--", *command)
+    return (*start, *rules, "--", *command)
 
 
 def _limits(limits: Limits, variables: Mapping[str, str]) -> list[str]:

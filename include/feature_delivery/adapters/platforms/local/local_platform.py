@@ -180,7 +180,7 @@ class LocalPlatform:
             if not status.foreign:
                 with self._translated("stop", status.ref) as place, place.locked() as held:
                     if held:
-                        place.stop_everything()
+                        place.stop_everything(load_any(place.layout))
 
     def _create(self, place: Place) -> EnvironmentRecord:
         """Make a new environment, or nothing at all."""
@@ -231,7 +231,7 @@ class LocalPlatform:
                 save(layout, record.changed(leaving=True, generation=max(record.generation, place.ref.generation)))
         last = {layout.state_file.name, layout.lock_file.name, FRESH_STATE}
         for _ in range(_GONE_ROUNDS):
-            place.stop_everything()
+            place.stop_everything(record)
             entries = list(layout.directory.iterdir()) if layout.directory.is_dir() else []
             for entry in entries:
                 if entry.name not in last:

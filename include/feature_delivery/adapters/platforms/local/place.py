@@ -13,13 +13,15 @@ from feature_delivery.adapters.platforms.local.layout import Layout, layout_of, 
 from feature_delivery.adapters.platforms.local.logs import prune
 from feature_delivery.adapters.platforms.local.processes import Marks
 from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, ReleaseRecord, load, locked, save
-from feature_delivery.adapters.platforms.local.variables import variables_for
+from feature_delivery.adapters.platforms.local.variables import handed, of_ours, variables_for
 from feature_delivery.domain.errors import Conflict, NotFound, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from pathlib import Path
+
+    import psutil
 
     from feature_delivery.adapters.platforms.local.settings import Limits, Settings
     from feature_delivery.domain.plan import Command
@@ -109,7 +111,10 @@ class Place:
         )
         checkout = self.layout.releases / release.name
         command = self.fenced(release.plan.start, release, variables, checkout, serves=True)
-        return processes.launch(command, variables=variables, directory=checkout, log=log)
+        with handed(variables) as given:
+            return processes.launch(
+                command, variables=of_ours(variables), directory=checkout, log=log, given=given, kept=True
+            )
 
     def fenced(
         self,
@@ -171,9 +176,19 @@ class Place:
             grace_seconds=self.settings.stop_timeout.total_seconds(),
         )
 
-    def stop_everything(self) -> None:
-        """Stop every process that belongs here, the forwarder too."""
-        processes.stop_marked(self.home, lambda _: True, grace_seconds=self.settings.stop_timeout.total_seconds())
+    def stop_everything(self, record: EnvironmentRecord | None) -> None:
+        """Stop every process that belongs here, the forwarder too.
+
+        A release is found by its recorded process as well: an earlier version started it without a keeper, or that
+        one was killed.
+        """
+        releases = record.kept if record is not None else ()
+
+        def all_of_it() -> list[psutil.Process]:
+            recorded = {one for release in releases for one in processes.session_of(release.process)}
+            return list(recorded.union(process for process, _ in processes.marked(self.home)))
+
+        processes.stop(all_of_it, grace_seconds=self.settings.stop_timeout.total_seconds())
 
     def stop_orphans(self) -> None:
         """Stop suites and commands that nobody waits for any more: the task that did was killed."""

@@ -2,7 +2,8 @@
 
 A process id alone proves nothing, because the kernel gives it out again. So a process is always named by its id and
 its start time, and every process of an environment carries marks in its environment, which its children inherit:
-where it belongs, what it is for, and (for short-lived ones) which process waits for it.
+where it belongs, what it is for, and (for short-lived ones) which process waits for it. What loses them is known by
+the process of ours that stays above it: a server's keeper (``launcher.py``), a command's ``fence.py``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,11 +52,20 @@ def base_interpreter() -> str:
 
 
 def _started(process: psutil.Process) -> str:
-    """Return when a process started, in a form that a correction of the clock does not change."""
+    """Return when a process started, in a form that a correction of the clock does not change: ``<ticks>_<boot>``."""
     with suppress(OSError):
         # Field 22, in ticks since boot; the second field may hold anything, so count from its end.
-        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{ticks}_{_boot()}"
     return f"{process.create_time():.2f}"
+
+
+@cache
+def _boot() -> str:
+    """Return which start of the machine this is: after another one, much has the numbers and ticks that it had then."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
+    return ""
 
 
 def identity(pid: int) -> str | None:
@@ -75,7 +86,9 @@ def find(process: str | None) -> psutil.Process | None:
     pid, _, started = (process or "").partition("@")
     with suppress(psutil.Error, ValueError, IndexError):
         found = psutil.Process(int(pid))
-        if _started(found) == started and found.status() != psutil.STATUS_ZOMBIE:
+        now = _started(found)
+        # An earlier version wrote down the ticks alone.
+        if started in {now, now.partition("_")[0]} and found.status() != psutil.STATUS_ZOMBIE:
             return found
     return None
 
@@ -126,6 +139,12 @@ def _with_variable(name: str, value: str) -> Iterator[psutil.Process]:
                     yield psutil.Process(int(entry.name))
 
 
+def session_of(leader: str | None) -> list[psutil.Process]:
+    """Return the living processes of the session of the process with this identity; none when it has ended."""
+    living = find(leader)
+    return session(living.pid) if living is not None else []
+
+
 def session(leader: int) -> list[psutil.Process]:
     """Return the living processes of a session. Some programs overwrite their environment, and their marks with it.
 
@@ -141,15 +160,18 @@ def session(leader: int) -> list[psutil.Process]:
 
 def members(home: str, role: str, *, leader: str | None = None) -> list[psutil.Process]:
     """Return the living processes with a role in an environment, found by marks and by the leader's session."""
-    found = {process for process, marks in marked(home) if marks.role == role}
-    living = find(leader)
-    if living is not None:
-        found.update(session(living.pid))
-    return list(found)
+    return list({*session_of(leader), *(process for process, marks in marked(home) if marks.role == role)})
 
 
 def launch(
-    command: Sequence[str], *, variables: Mapping[str, str], directory: Path, log: Path, keep: tuple[int, ...] = ()
+    command: Sequence[str],
+    *,
+    variables: Mapping[str, str],
+    directory: Path,
+    log: Path,
+    given: int = subprocess.DEVNULL,
+    keep: tuple[int, ...] = (),
+    kept: bool = False,
 ) -> str | None:
     """Start a process that has nothing to do with us any more and return its identity.
 
@@ -157,37 +179,39 @@ def launch(
     end nor a signal to our group or to our children reaches it. ``None``: it has ended already; the log says why.
 
     Args:
-        command: Argument list; looked up in the ``PATH`` of ``variables``.
-        variables: The whole environment of the process.
+        command: A program of ours, by its path.
+        variables: The whole environment of the process, and of what starts it: nothing that a branch may choose.
         directory: Where it starts.
         log: Standard output and error are added to it.
+        given: Its standard input.
         keep: File descriptors that the process inherits.
+        kept: It may lose its marks: a keeper with the same ones stays above it (``launcher.py``).
     """
     try:
         done = subprocess.run(
-            [base_interpreter(), "-I", "-S", str(_LAUNCHER), str(log), *command],
+            [base_interpreter(), "-I", "-S", str(_LAUNCHER), "kept" if kept else "bare", str(log), *command],
             env=dict(variables),
             cwd=directory,
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             capture_output=True,
             start_new_session=True,
             pass_fds=keep,
             timeout=_LAUNCH_SECONDS,
-            check=True,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"Could not start {command[0]!r}: the machine gave it no time to. Try again.") from error
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip()[-300:]
-        raise Unavailable(f"Could not start {command[0]!r}: {said or 'the launcher failed'}. Try again.") from error
+    if not done.stdout.isdigit():
+        said = done.stderr.decode(errors="replace").strip()[-300:]
+        raise Unavailable(f"Could not start {command[0]!r}: {said or 'the launcher failed'}. Try again.")
     return identity(int(done.stdout))
 
 
 def stop(select: Callable[[], list[psutil.Process]], *, grace_seconds: float) -> None:
     """Stop every process that ``select`` returns, politely first, until it returns none.
 
-    ``select`` is asked again after each round, so that children born in between are found too. psutil checks the
-    start time before each signal: a reused id is never hit.
+    ``select`` is asked again after each round, so that children born in between are found too: for that, keepers are
+    killed only when nothing else is left. psutil checks the start time before each signal: a reused id is never hit.
 
     Raises:
         Unavailable: Some process outlives being killed.
@@ -201,7 +225,7 @@ def stop(select: Callable[[], list[psutil.Process]], *, grace_seconds: float) ->
         victims = _alive({*victims, *_with_families(select())})
         if not victims:
             return
-        for process in victims:
+        for process in [one for one in victims if not _is_keeper(one)] or victims:
             with suppress(psutil.Error):
                 process.kill()
         _wait(victims, 1.0)
@@ -220,6 +244,12 @@ def _with_families(leaders: list[psutil.Process]) -> list[psutil.Process]:
         with suppress(psutil.Error):
             family.update(leader.children(recursive=True))
     return _alive(family)
+
+
+def _is_keeper(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return str(_LAUNCHER) in process.cmdline()
+    return False
 
 
 def _alive(some: set[psutil.Process]) -> list[psutil.Process]:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_delivery.adapters.platforms.local.processes import Marks, myself
+from feature_delivery.adapters.platforms.local.processes import (
+    MARK_HOME,
+    MARK_OWNER,
+    MARK_ROLE,
+    Marks,
+    myself,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from feature_delivery.adapters.platforms.local.layout import Layout
     from feature_delivery.adapters.platforms.local.state import EnvironmentRecord, ReleaseRecord
@@ -74,6 +81,23 @@ def variables_for(
         "DELIVERY_COMMIT": release.commit,
         **marks.as_variables(),
     }
+
+
+def of_ours(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of a program of ours that is to become a process with ``variables``: its marks.
+
+    A branch's variables are handed over beside it: ``LD_PRELOAD`` and its like would take effect before the fence.
+    """
+    return {"PATH": system_path(), **{name: variables[name] for name in (MARK_HOME, MARK_ROLE, MARK_OWNER)}}
+
+
+@contextmanager
+def handed(variables: Mapping[str, str]) -> Iterator[int]:
+    """Yield a file with ``variables``, to be the standard input of ``fence.py``: on no command line, on no disk."""
+    with os.fdopen(os.memfd_create("variables"), "w+b") as file:
+        file.write(b"\0".join(os.fsencode(f"{name}={value}") for name, value in variables.items()))
+        file.seek(0)
+        yield file.fileno()
 
 
 def system_path() -> str:
