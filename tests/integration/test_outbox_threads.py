@@ -191,13 +191,29 @@ def test_a_notifier_that_hangs_sends_its_mail_once_and_leaves_one_thread(world: 
     assert found.place == "mail"
 
 
-def test_a_round_of_housekeeping_runs_what_it_can_and_waits_for_nothing_that_hangs(world: World) -> None:
-    world.add(f"{HANG} mail", Errand.POST, lane="mail")
+def test_a_round_of_housekeeping_runs_what_it_can_and_waits_for_nothing_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_way, "PATIENCE", timedelta(seconds=0.05))
+    monkeypatch.setattr(under_way, "AT_ONCE", 2)
     for number in range(3):
-        world.add(f"chat {number}", Errand.POST, lane="slack")
+        world.add(f"{HANG} {number}", Errand.POST, lane=f"mail-{number}")
+    world.add("chat", Errand.POST, lane="slack")
     began = time.monotonic()
-    assert outbox.drain(world.process(), for_seconds=0.5) == (3, 0)
-    assert time.monotonic() - began < 5
+    assert outbox.drain(world.process(), for_seconds=1.5) == (1, 0)
+    assert 1.5 <= time.monotonic() - began < 10
+
+
+def test_a_process_that_ends_waits_for_what_is_soon_over_and_for_nothing_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_way, "PATIENCE", timedelta(seconds=0.5))
+    world.add(f"{HANG} mail", Errand.POST, lane="mail")
+    process, began = world.process(), time.monotonic()
+    until(lambda: bool(world.asked), process)
+    process.under_way.settle()
+    assert 0.4 < time.monotonic() - began < 5
+    assert process.under_way.busy
 
 
 def test_a_side_that_does_not_answer_is_asked_by_one_errand_after_the_other_and_those_not_tried_yet_come_first(

@@ -89,7 +89,7 @@ class Waiting(NamedTuple):
 _frozen_until: dict[ProjectName, datetime] = {}
 """When the freeze of a project ends that was on, or coming, when it was last looked at."""
 
-_under_way = UnderWay(ended=partial(wake, OUTBOX))
+under_way = UnderWay(ended=partial(wake, OUTBOX))
 
 _since: dict[int, float] = {}
 """When the finisher first met a gate, by the gate's id."""
@@ -109,7 +109,7 @@ def control(*, besides: str = "") -> Control:
         channel=lambda project, name: messengers.channel(project, name, session),
         places=Places(board=board_page, task=task_page),
         log=task_logs.last_lines,
-        under_way=_under_way,
+        under_way=under_way,
     )
 
 

@@ -258,9 +258,10 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         if numbers:
             o = t.outbox.c
             error = case((o.error == "", said), else_=o.error)
-            which = (o.id.in_(numbers), o.sent_at.is_(None))
             self._session.flush()
-            self._session.execute(update(OutboxEntry).where(*which).values(due_at=until, error=error))
+            # Not those that somebody is at just now, who may wait for another of them.
+            free = select(o.id).where(o.id.in_(numbers), o.sent_at.is_(None)).with_for_update(skip_locked=True)
+            self._session.execute(update(OutboxEntry).where(o.id.in_(free)).values(due_at=until, error=error))
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         """Return the entry of a marker as it is now, locked until the end of the transaction."""

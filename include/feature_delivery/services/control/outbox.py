@@ -83,7 +83,7 @@ def drain(control: Control, *, for_seconds: float = 30.0) -> tuple[int, int]:
     own, at, until = control.under_way, now(), time.monotonic() + for_seconds
     done, failed = own.done, own.failed
     while begin(control, at=at) or (own.busy and time.monotonic() < until):
-        own.wait(min(1.0, max(0.0, until - time.monotonic())))
+        own.wait(min(0.5, max(0.0, until - time.monotonic())))
     return own.done - done, own.failed - failed
 
 
@@ -106,7 +106,7 @@ def next_at(control: Control) -> datetime | None:
     """Return when ``begin`` has something to begin, or may have; it may be past."""
     own, at = control.under_way, now()
     due = None
-    if own.room(at) > 0:
+    if own.room() > 0:
         with control.begin() as unit:
             due = unit.books.outbox_next(besides=own.closed(at))
     # What is claimed here is said to be under way now and then.
@@ -154,7 +154,7 @@ def _claim(control: Control, at: datetime) -> list[Claimed]:
     """Claim the next errand of each side of which one may begin."""
     own = control.under_way
     with own.claiming:
-        keep, room, closed = own.to_keep(at, after=LEASE / 4), own.room(at), own.closed(at)
+        keep, room, closed = own.to_keep(at, after=LEASE / 4), own.room(), own.closed(at)
         claimed: dict[Side, Claimed] = {}
         with control.begin() as unit:
             unit.books.outbox_keep(keep, now() + LEASE, UNDER_WAY)
@@ -256,9 +256,11 @@ def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: O
         unit.books.outbox_postpone(errand.project, entry.lane, entry.due_at)
     if errand.kind in POSTS | HEARINGS and hopeless(outcome.error):
         # Only refusals count: it may have waited for a channel that was down before.
-        entry.payload["refused"] = entry.payload.get("refused", 0) + 1
-        if entry.payload["refused"] >= POST_TRIES:
+        refused = entry.payload.pop("refused", 0) + 1
+        if refused >= POST_TRIES:
             entry.sent_at = now()
+        else:
+            entry.payload["refused"] = refused
     alone = errand.kind is Errand.POST and isinstance(outcome.error, Unavailable) and errand.tries >= POST_TRIES
     if alone and _takes_others(unit, entry):
         entry.sent_at = now()

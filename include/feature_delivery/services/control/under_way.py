@@ -116,18 +116,22 @@ class UnderWay:
         with self._change:
             return bool(self._begun)
 
-    def room(self, at: datetime) -> int:
+    def room(self) -> int:
         """Return how many errands may begin."""
         with self._change:
-            return AT_ONCE - sum(one.at + PATIENCE > at for one in self._begun.values())
+            return AT_ONCE - len(self._young())
 
     def closed(self, at: datetime) -> frozenset[Side]:
-        """Return the sides of which nothing may begin."""
+        """Return the sides of which nothing may begin, those that were left alone ``at`` then among them."""
         with self._change:
             silent = {side for side, one in self._silent.items() if one.until > at}
-            young = {one.side for one in self._begun.values() if one.at + PATIENCE > at}
             sides = [one.side for one in self._begun.values()]
-            return frozenset(silent | young | {side for side in sides if sides.count(side) >= AT_ONE_SIDE})
+            return frozenset(silent.union(self._young(), (one for one in sides if sides.count(one) >= AT_ONE_SIDE)))
+
+    def settle(self) -> None:
+        """Wait for the errands that will soon be over."""
+        while self.room() < AT_ONCE:
+            self.wait(0.1)
 
     def next_change(self, at: datetime) -> datetime | None:
         """Return when something more may begin though nothing ends."""
@@ -143,6 +147,9 @@ class UnderWay:
             for number in found:
                 self._begun[number].kept = at
             return found
+
+    def _young(self) -> list[Side]:
+        return [one.side for one in self._begun.values() if one.at + PATIENCE > now()]
 
     def _leave(self, side: Side, why: Exception) -> None:
         silent = self._silent.setdefault(side, _Silent())
