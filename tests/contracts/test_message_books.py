@@ -10,7 +10,7 @@ import pytest
 from feature_delivery.adapters.ledger import ledger_begin
 from feature_delivery.domain.errors import Conflict, NotFound
 from feature_delivery.domain.names import ProjectName
-from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand, OutboxEntry, Post
+from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Alert, Feature, FeatureState
 from feature_delivery.ports.ledger import Books
@@ -69,14 +69,36 @@ def a_post(feature: Feature, digest: str, *, settled: bool = False, project: Pro
     return post
 
 
-def check_kinds(books: Books) -> None:
+def check_sides(books: Books) -> None:
     feature = a_feature(books)
-    for kind, due in ((Errand.SHOW, NOON), (Errand.MEND, NOON + HOUR), (Errand.HEAR, NOON - HOUR)):
-        entry(books, feature, kind, kind=kind, lane="", due_at=due)
-    assert [one.kind for one in books.outbox_due(NOON + HOUR, kinds=POSTS)] == [Errand.MEND]
-    assert [one.kind for one in books.outbox_due(NOON, kinds=OTHERS)] == [Errand.SHOW]
-    assert (books.outbox_next(kinds=HEARINGS), books.outbox_next(kinds=POSTS)) == (NOON - HOUR, NOON + HOUR)
-    assert books.outbox_next() == NOON - HOUR
+    show, mend, hear, comment = (
+        entry(books, feature, kind, kind=kind, lane="", due_at=NOON - number * HOUR)
+        for number, kind in enumerate((Errand.SHOW, Errand.MEND, Errand.HEAR, Errand.ISSUE_COMMENT))
+    )
+    foreign = entry(books, None, "2", kind=Errand.SHOW, lane="", project=OTHER)
+    slack, mail = entry(books, None, "3"), entry(books, None, "4", lane="mail")
+    assert list(books.outbox_due(NOON)) == [comment, hear, mend, show, foreign, slack, mail]
+    besides = [show.side, mail.side, comment.side]
+    assert list(books.outbox_due(NOON, besides=besides)) == [hear, mend, foreign, slack]
+    assert books.outbox_next(besides=besides) == hear.due_at
+    assert books.outbox_next(besides=[*besides, hear.side, mend.side]) == NOON
+    everything = {one.side for one in (show, mend, hear, comment, foreign, slack, mail)}
+    assert (len(everything), books.outbox_next(besides=everything)) == (7, None)
+    comment.tries = 1
+    assert books.outbox_due(NOON)[-1] is comment, "what was not tried yet comes before what is tried again"
+
+
+def check_kept(books: Books) -> None:
+    one, two, sent = (entry(books, None, marker) for marker in ("1", "2", "3"))
+    two.error, sent.sent_at = "It does not answer.", NOON
+    books.outbox_keep([], NOON + 3 * HOUR, "It is slow.")
+    books.outbox_keep([one.id, two.id, sent.id], NOON + HOUR, "It is slow.")
+    found = [books.outbox_marked(SHOP, marker) for marker in ("1", "2", "3")]
+    assert [(e.due_at, e.error) for e in found if e] == [
+        (NOON + HOUR, "It is slow."),
+        (NOON + HOUR, "It does not answer."),
+        (NOON, ""),
+    ]
 
 
 def check_postponed(books: Books) -> None:
@@ -104,8 +126,9 @@ def check_unknown(books: Books) -> None:
 
 CHECKS = {
     "lanes": check_lanes,
-    "kinds": check_kinds,
     "signers": check_signers,
+    "sides": check_sides,
+    "kept": check_kept,
     "postponed": check_postponed,
     "posted": check_posted,
     "unknown": check_unknown,

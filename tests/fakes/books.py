@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from feature_delivery.domain.errors import Conflict, NotFound
 from feature_delivery.domain.installation import Installation
 from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
-from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
+from feature_delivery.domain.outbox import OutboxEntry, Post, Side
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
@@ -407,28 +407,31 @@ class FakeBooks:
     ) -> None:
         """Counts are for those who look from outside: no rule reads them."""
 
-    def outbox_due(
-        self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
-    ) -> Sequence[OutboxEntry]:
-        return [o for o in self._next_of_its_lane(kinds) if o.due_at <= at][:limit]
+    def outbox_due(self, at: datetime, limit: int = 50, *, besides: Collection[Side] = ()) -> Sequence[OutboxEntry]:
+        found = [o for o in self._next_of_its_lane(besides) if o.due_at <= at]
+        return sorted(found, key=lambda o: (o.tries, o.due_at, o.id))[:limit]
 
-    def _next_of_its_lane(self, kinds: Iterable[Errand] | None) -> Sequence[OutboxEntry]:
-        wanted = frozenset(Errand if kinds is None else kinds)
+    def _next_of_its_lane(self, besides: Collection[Side]) -> Sequence[OutboxEntry]:
         first: dict[tuple[str, int, str], int] = {}
         found = []
         for o in self.of(OutboxEntry):
             if o.sent_at is not None:
                 continue
             head = first.setdefault((o.project, o.feature_id, o.lane), o.id)
-            if o.kind in wanted and (not o.lane or head == o.id):
+            if o.side not in besides and (not o.lane or head == o.id):
                 found.append(o)
         return found
+
+    def outbox_keep(self, numbers: Collection[int], until: datetime, said: str) -> None:
+        for o in self.of(OutboxEntry):
+            if o.id in numbers and o.sent_at is None:
+                o.due_at, o.error = until, o.error or said
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         return next((o for o in self.of(OutboxEntry) if o.project == project and o.marker == marker), None)
 
-    def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
-        return min((o.due_at for o in self._next_of_its_lane(kinds)), default=None)
+    def outbox_next(self, *, besides: Collection[Side] = ()) -> datetime | None:
+        return min((o.due_at for o in self._next_of_its_lane(besides)), default=None)
 
     def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:
         for o in self.of(OutboxEntry):

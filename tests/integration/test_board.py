@@ -17,6 +17,7 @@ from sqlalchemy import event
 
 from feature_delivery.domain import records
 from feature_delivery.domain.names import PersonName, ProjectName, feature_key
+from feature_delivery.domain.outbox import OUTDATED, Errand, OutboxEntry
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import Decision, Event, now, system_time
 from feature_delivery.web import workers
@@ -410,6 +411,32 @@ def test_a_thousand_features_are_shown_with_few_queries_and_again_with_fewer(bus
     assert len(first.content) < 600_000
     assert first_count <= 16
     assert len(said) <= 2, said
+
+
+def test_a_message_that_was_given_up_is_called_so_with_its_reason(busy: Shop, rita: httpx.Client) -> None:
+    workers.stop_all()  # they would send what is planted here
+    reason = "The channel refuses it: it is too long."
+    with begin() as unit:
+        feature = unit.books.feature(ProjectName("shop"), feature_key("SHOP-16"))
+        assert feature is not None
+        for entry in unit.books.outbox(feature):
+            entry.sent_at, entry.error = now(), ""
+        for kind, error in ((Errand.ISSUE_STATE, OUTDATED), (Errand.POST, "")):
+            entry = OutboxEntry(
+                project=feature.project, feature_id=feature.id, kind=kind, payload={"text": "Look."}, marker=kind
+            )
+            entry.sent_at, entry.error = now(), error
+            unit.books.add(entry)
+    page = rita.get("/shop/SHOP-16").text
+    assert "some were not sent" not in page
+    assert OUTDATED in page
+    with begin() as unit:
+        post = unit.books.outbox_marked(ProjectName("shop"), Errand.POST)
+        assert post
+        post.error = reason
+    page = rita.get("/shop/SHOP-16").text
+    assert "some were not sent" in page
+    assert re.search(rf"not sent <time[^>]*>[^<]*</time> <span class=.bad-text.><bdi>{reason}", page)
 
 
 def test_a_feature_page_costs_no_query_per_row(busy: Shop, rita: httpx.Client) -> None:

@@ -513,7 +513,7 @@ def test_a_gate_that_the_ledger_does_not_wait_at_is_found_after_hands(shop: Shop
 def test_the_health_is_open_and_shows_the_workers(shop: Shop) -> None:
     found = shop.nobody.get("/health").json()
     assert found["workers"] == dict.fromkeys(
-        ("finisher", "asker", "webhooks", "outbox", "messages", "hearing", "shelf", "counts", "freezes", "board"), True
+        ("finisher", "asker", "webhooks", "outbox", "shelf", "counts", "freezes", "board"), True
     )
     assert found["instance"]
 

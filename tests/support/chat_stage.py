@@ -104,7 +104,7 @@ class ChatStage(Stage):
 
     def drain(self) -> tuple[int, int]:
         """Run the outbox once."""
-        return outbox.drain(self.control, limit=500)
+        return outbox.drain(self.control)
 
     def unsent(self) -> list[OutboxEntry]:
         """Return what is still in the outbox for channels."""

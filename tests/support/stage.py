@@ -18,6 +18,7 @@ from feature_delivery.services.control import outbox
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control, Outside
 from feature_delivery.services.control.reconcile import reconcile
+from feature_delivery.services.control.under_way import UnderWay
 from tests.fakes.git_host import PEOPLE, FakeGitHost, Page
 from tests.fakes.messenger import FakeMessenger
 from tests.fakes.tracker import FakeTracker
@@ -45,6 +46,11 @@ def outside_shop(**choices: object) -> ProjectConfig:
     )
 
 
+def at_once() -> UnderWay:
+    """Return a process that does one errand after the other: the world's clock is nobody's but its own."""
+    return UnderWay(spawn=lambda work: work())
+
+
 @dataclass
 class Stage(World):
     """``reconcile`` is what housekeeping or a webhook does, ``errands`` what the outbox's worker does."""
@@ -55,6 +61,7 @@ class Stage(World):
     messages: FakeMessenger = field(default_factory=FakeMessenger)
     channels: dict[str, Messenger] = field(default_factory=dict)
     task_log: list[str] = field(default_factory=list)
+    under_way: UnderWay = field(default_factory=at_once)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,6 +87,7 @@ class Stage(World):
                 task=lambda _project, run_id, step: f"https://airflow.example/{run_id}/{step}",
             ),
             log=lambda *_about: tuple(self.task_log),
+            under_way=self.under_way,
         )
 
     def reconcile(self, hints: Sequence[Hint] | None = None) -> list[str]:
@@ -93,7 +101,7 @@ class Stage(World):
         """Run the outbox until nothing is due any more."""
         for _ in range(rounds):
             self.time += timedelta(seconds=2)
-            outbox.drain(self.control, limit=500)
+            outbox.drain(self.control)
             if not any(self._due(entry) for entry in self.books.of(OutboxEntry)):
                 self.run()
                 return

@@ -7,12 +7,13 @@ from datetime import timedelta
 
 from feature_delivery.domain.errors import Misconfigured, RateLimited, Refused, Unavailable
 from feature_delivery.domain.names import FeatureKey
-from feature_delivery.domain.outbox import Errand
+from feature_delivery.domain.outbox import Errand, OutboxEntry
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import FeatureState
 from feature_delivery.ports.git_host import DeploymentState, RequestState, ReviewKind, StatusState
 from feature_delivery.services.control import outbox
+from feature_delivery.services.control.history import show_later
 from feature_delivery.services.control.reconcile import reconcile
 from tests.support.cooperation import bring
 from tests.support.stage import Stage, outside_shop
@@ -258,6 +259,49 @@ def test_a_host_that_is_down_is_shown_everything_when_it_is_back(stage: Stage) -
     stage.time += timedelta(hours=1)
     stage.errands()
     assert states(stage)["review"] is SUCCESS
+
+
+def test_a_showing_ends_where_the_host_does_not_answer_and_the_tracker_gets_its_links(stage: Stage) -> None:
+    """Each call may take as long as its time-out."""
+    stage.at(ACCEPTANCE)
+    entry = shown_anew(stage)
+    stage.host.down = Unavailable("The host does not answer.")
+    stage.host.calls.clear()
+    stage.tracker.calls.clear()
+    outbox.drain(stage.control)
+    assert sum(stage.host.calls.values()) == 1
+    assert stage.tracker.calls["link"] >= 1
+    assert entry.error == "The host does not answer."
+
+
+def test_a_tracker_that_does_not_answer_is_asked_by_one_showing_and_keeps_no_status_waiting(stage: Stage) -> None:
+    keys = ("SHOP-1", "SHOP-2", "SHOP-3")
+    for key in keys:
+        stage.at(REVIEW, key)
+    entries = [shown_anew(stage, key) for key in keys]
+    stage.tracker.down = Unavailable("The tracker does not answer.")
+    stage.tracker.calls.clear()
+    stage.host.calls.clear()
+    outbox.drain(stage.control)
+    assert stage.tracker.calls["link"] < len(keys), "after its first failure it is left alone for two seconds"
+    assert stage.host.calls["set_status"] >= 3 * 4, "every feature has its statuses"
+    assert all(entry.sent_at is None for entry in entries)
+    stage.tracker.down = None
+    stage.time += timedelta(minutes=1)
+    stage.errands()
+    assert all(entry.sent_at and not entry.error for entry in entries)
+
+
+def shown_anew(stage: Stage, key: str = "SHOP-1") -> OutboxEntry:
+    """Have everything of a feature sent once more."""
+    with stage.begin() as unit:
+        feature = unit.books.feature_by_id(stage.feature(key).id)
+        show_later(unit, feature)
+        entry = unit.books.outbox_marked(feature.project, f"{feature.run_id}:{Errand.SHOW}")
+        assert entry
+        entry.payload = {**entry.payload, "shown": {}}
+    stage.time += timedelta(seconds=5)
+    return entry
 
 
 def test_a_host_that_asks_us_to_wait_is_left_alone_with_all_errands(stage: Stage) -> None:

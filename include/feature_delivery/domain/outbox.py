@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from feature_delivery.domain.names import ProjectName
 from feature_delivery.domain.records import now
@@ -33,8 +33,30 @@ class Errand(StrEnum):
 
 POSTS = frozenset({Errand.POST, Errand.MEND})
 HEARINGS = frozenset({Errand.HEAR})
-OTHERS = frozenset(Errand) - POSTS - HEARINGS
-"""Errands by who runs them: a chat that is slow keeps neither hosts nor decisions waiting."""
+TRACKER = frozenset({Errand.ISSUE_COMMENT, Errand.ISSUE_STATE, Errand.ISSUE_ASSIGNEE})
+HOST = frozenset(Errand) - POSTS - HEARINGS - TRACKER - {Errand.MESSAGE}
+_TOGETHER = (HOST, TRACKER, *(frozenset({kind}) for kind in (Errand.MESSAGE, *sorted(POSTS | HEARINGS))))
+
+OUTDATED = "A newer state was sent instead."
+"""The error of what was not sent, to nobody's loss."""
+
+
+class Side(NamedTuple):
+    """Who is spoken to: errands of one side wait for each other, never for those of another.
+
+    Attributes:
+        kinds: The errands that speak to it.
+        lane: The channel, of messages.
+    """
+
+    project: ProjectName
+    kinds: frozenset[Errand]
+    lane: str = ""
+
+
+def side(project: ProjectName, kind: Errand, lane: str) -> Side:
+    """Return whom an errand speaks to."""
+    return Side(project, next(kinds for kinds in _TOGETHER if kind in kinds), lane)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -59,6 +81,16 @@ class OutboxEntry:
     tries: int = 0
     error: str = ""
     id: int = 0
+
+    @property
+    def in_vain(self) -> bool:
+        """Say whether it was given up, or was tried and is not sent yet."""
+        return self.error not in {"", OUTDATED}
+
+    @property
+    def side(self) -> Side:
+        """Whom it speaks to."""
+        return side(self.project, self.kind, self.lane)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from feature_delivery.domain.installation import Installation
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName, TreeSha
-    from feature_delivery.domain.outbox import Errand, OutboxEntry, Post
+    from feature_delivery.domain.outbox import OutboxEntry, Post, Side
     from feature_delivery.domain.process import Step
     from feature_delivery.domain.records import (
         Alert,
@@ -300,19 +300,20 @@ class Books(Protocol):
     ) -> None:
         """Add to a count that only grows; others who add to the same one wait for the end of this transaction."""
 
-    def outbox_due(
-        self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
-    ) -> Sequence[OutboxEntry]:
-        """Return unsent entries that are due, oldest first, of ``kinds`` when named.
+    def outbox_due(self, at: datetime, limit: int = 50, *, besides: Collection[Side] = ()) -> Sequence[OutboxEntry]:
+        """Return unsent entries that are due, those tried least first, then the longest due, but of ``besides``.
 
         Rows that another process holds are passed over; of each lane of a feature there is only the oldest.
         """
 
+    def outbox_keep(self, numbers: Collection[int], until: datetime, said: str) -> None:
+        """Make these entries not due before ``until``; ``said`` is the error of those that have none."""
+
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         """Return the entry of a marker as it is now, locked until the end of the transaction."""
 
-    def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
-        """Return when the next entry is due that ``outbox_due`` will give, of ``kinds`` when named; it may be past.
+    def outbox_next(self, *, besides: Collection[Side] = ()) -> datetime | None:
+        """Return when the next entry is due that ``outbox_due`` will give, but of ``besides``; it may be past.
 
         What waits in a lane behind another counts for nothing: however long it is due, it is not given before that one.
         """

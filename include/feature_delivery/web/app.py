@@ -64,6 +64,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     workers.start_all(rounds.works())
     yield
     await run_in_threadpool(workers.stop_all)
+    await run_in_threadpool(rounds.under_way.settle)
     await run_in_threadpool(counting.flush)
 
 

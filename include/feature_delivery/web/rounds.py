@@ -29,7 +29,6 @@ from feature_delivery.domain.errors import Unavailable
 from feature_delivery.domain.freezes import freeze_at, next_end
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import FeatureKey, ProjectName
-from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand
 from feature_delivery.domain.people import DEFAULT_POLICIES
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.project import ProjectConfig
@@ -54,16 +53,20 @@ from feature_delivery.services.control.flags import RUN_ENDED, flag
 from feature_delivery.services.control.messages import Places
 from feature_delivery.services.control.outside import Control
 from feature_delivery.services.control.start import start_again
+from feature_delivery.services.control.under_way import UnderWay
 from feature_delivery.web import counting, pruning, queues, task_logs, unsent
 from feature_delivery.web.board import pulse
 from feature_delivery.web.questions import question
-from feature_delivery.web.transaction import WebUnit, begin, session
+from feature_delivery.web.transaction import OUTBOX, WebUnit, begin, session
+from feature_delivery.web.workers import wake
 
 _log = logging.getLogger(__name__)
 
 FINISH_AGAIN_SECONDS = 0.05
 OUTBOX_PAUSE_SECONDS = 30.0
-LANE_ROUNDS, LANES_SECONDS = 20, 30.0
+ERRANDS_SECONDS = 30.0
+"""So long a round of housekeeping waits for errands: what hangs goes on without it."""
+
 LOOKS_SECONDS = 120.0
 """So long a round begins looks at hosts: those that do not answer take the time of what comes after."""
 
@@ -88,6 +91,8 @@ class Waiting(NamedTuple):
 _frozen_until: dict[ProjectName, datetime] = {}
 """When the freeze of a project ends that was on, or coming, when it was last looked at."""
 
+under_way = UnderWay(ended=partial(wake, OUTBOX))
+
 _since: dict[int, float] = {}
 """When the finisher first met a gate, by the gate's id."""
 
@@ -106,6 +111,7 @@ def control(*, besides: str = "") -> Control:
         channel=lambda project, name: messengers.channel(project, name, session),
         places=Places(board=board_page, task=task_page),
         log=task_logs.last_lines,
+        under_way=under_way,
     )
 
 
@@ -254,16 +260,14 @@ def process_webhooks() -> float | None:
     return 5.0 if left else 0.0 if done else None
 
 
-def drain_outbox(worker: str, kinds: frozenset[Errand]) -> float | None:
-    """Run what is due in the outbox of ``kinds``, as ``worker``."""
-    sent, failed = outbox.drain(control(besides=worker), kinds=kinds)
-    if sent:
-        return 0.0
-    with begin() as unit:
-        due = unit.books.outbox_next(kinds=kinds)
-    # A claimed errand of another process is due again when its lease ends: that is housekeeping's.
+def begin_errands() -> float | None:
+    """Begin what may begin of the outbox; each errand says when it has ended."""
+    working = control(besides=OUTBOX)
+    outbox.begin(working)
+    due = outbox.next_at(working)
+    # A claimed errand of another process is due again when its lease ends.
     wait = (due - now()).total_seconds() if due is not None else OUTBOX_PAUSE_SECONDS
-    return min(max(wait, 5.0 if failed else 0.05), OUTBOX_PAUSE_SECONDS)
+    return min(max(wait, 0.05), OUTBOX_PAUSE_SECONDS)
 
 
 def must_not_be_held() -> None:
@@ -371,20 +375,8 @@ def _rounds() -> dict[str, int]:
     ask_people()
     counts["people_told"] = remind_people()
     counts["signed_anew"] = sign_anew()
-    drained = [outbox.drain(control(), limit=500, kinds=kinds) for kinds in (OTHERS, HEARINGS)]
-    drained += _drain_lanes()
-    counts["errands_run"], counts["errands_failed"] = (sum(one) for one in zip(*drained, strict=True))
+    counts["errands_run"], counts["errands_failed"] = outbox.drain(control(), for_seconds=ERRANDS_SECONDS)
     return counts
-
-
-def _drain_lanes() -> list[tuple[int, int]]:
-    """Send what waits for channels: of each lane the next one is due when the one before has been sent."""
-    drained, begun = [], time.monotonic()
-    for _ in range(LANE_ROUNDS):
-        drained.append(outbox.drain(control(), limit=500, kinds=POSTS))
-        if not drained[-1][0] or time.monotonic() - begun > LANES_SECONDS:
-            break  # nothing is left, or a chat is slow: nobody waits for it here
-    return drained
 
 
 def remind_people() -> int:
@@ -416,9 +408,7 @@ def works() -> dict[str, Callable[[], float | None]]:
         "finisher": finish_gates,
         "asker": ask_people,
         "webhooks": process_webhooks,
-        "outbox": partial(drain_outbox, "outbox", OTHERS),
-        "messages": partial(drain_outbox, "messages", POSTS),
-        "hearing": partial(drain_outbox, "hearing", HEARINGS),
+        OUTBOX: begin_errands,
         "shelf": _tidy_after_hands,
         "freezes": end_freezes,
     }

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from feature_delivery.adapters.ledger.books import SqlBooks
 from feature_delivery.adapters.ledger.session import transactions
 from feature_delivery.bootstrap.settings import new_instance
-from feature_delivery.domain.outbox import HEARINGS, POSTS, Errand, OutboxEntry
+from feature_delivery.domain.outbox import OutboxEntry
 from feature_delivery.domain.records import Gate, GateState
 from feature_delivery.ports.ledger import Unit
 from feature_delivery.web.airflow_runs import AirflowRuns
@@ -21,6 +21,9 @@ from feature_delivery.web.workers import wake
 
 LOCK_TIMEOUT = "20s"
 """A request that waits longer for a lock gives its connection back and says so: the pool is Airflow's own."""
+
+OUTBOX = "outbox"
+"""The worker that begins errands."""
 
 _transaction = transactions(partial(create_session, scoped=False))
 
@@ -65,9 +68,4 @@ def _note(left: set[str], opened: Session, *_flush: object) -> None:
             if record.state == GateState.OPEN and record.requested_at is None:
                 left.add("asker")
         elif isinstance(record, OutboxEntry) and record.sent_at is None:
-            left.add(worker_of(record.kind))
-
-
-def worker_of(kind: Errand) -> str:
-    """Return who runs errands of a kind: a chat that is slow keeps neither hosts nor decisions waiting."""
-    return "messages" if kind in POSTS else "hearing" if kind in HEARINGS else "outbox"
+            left.add(OUTBOX)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from feature_delivery.domain.outbox import Errand, OutboxEntry
+from feature_delivery.domain.outbox import Errand, OutboxEntry, side
 from feature_delivery.domain.records import (
     LISTING_HOST,
     WebhookState,
@@ -86,7 +86,7 @@ def test_bodies_are_forgotten_first_and_webhooks_later_but_none_that_waits(begin
         assert [n for n in (0, 1, 10, 11, 12) if not left[n].headers] == [1]
 
 
-def test_the_outbox_gives_what_is_due_oldest_first(begin: Begin) -> None:
+def test_the_outbox_gives_what_was_tried_least_then_what_is_due_longest(begin: Begin) -> None:
     with begin() as books:
         feature = a_feature(books)
         due = {"later": NOON + HOUR, "second": NOON, "first": NOON - HOUR, "sent": NOON}
@@ -100,8 +100,10 @@ def test_the_outbox_gives_what_is_due_oldest_first(begin: Begin) -> None:
             books.add(entry)
         made["sent"].sent_at = NOON
         books.add(OutboxEntry(project=SHOP, feature_id=0, kind=Errand.MESSAGE, payload={}, marker="about the project"))
+        assert books.outbox_due(NOON) == [made["first"], made["second"]]
+        assert books.outbox_due(NOON, limit=1) == [made["first"]]
+        made["first"].tries = 1
         assert books.outbox_due(NOON) == [made["second"], made["first"]]
-        assert books.outbox_due(NOON, limit=1) == [made["second"]]
         assert books.outbox(feature) == list(made.values())
 
 
@@ -149,9 +151,9 @@ def test_what_waits_in_a_lane_behind_another_is_not_the_next_however_long_it_is_
 
         first, behind = entry("first", NOON + HOUR), entry("behind", NOON - HOUR)
         assert (books.outbox_due(NOON), books.outbox_next()) == ([], first.due_at)
-        assert books.outbox_next(kinds={Errand.POST}) == first.due_at
+        assert books.outbox_next(besides=[side(SHOP, Errand.MEND, "slack")]) == first.due_at
         mend = entry("of another kind, behind both", NOON - 2 * HOUR, kind=Errand.MEND)
-        assert books.outbox_next(kinds={Errand.MEND}) is None
+        assert books.outbox_next(besides=[first.side]) is None
         other = entry("in another lane", NOON + HOUR / 2, lane="mail")
         assert books.outbox_next() == other.due_at
         first.sent_at = other.sent_at = NOON
@@ -159,4 +161,4 @@ def test_what_waits_in_a_lane_behind_another_is_not_the_next_however_long_it_is_
         behind.sent_at = NOON
         assert (books.outbox_due(NOON), books.outbox_next()) == ([mend], mend.due_at)
         lanes = [entry(f"in no lane {n}", NOON - n * HOUR, lane="") for n in (3, 4)]
-        assert (books.outbox_due(NOON), books.outbox_next()) == ([mend, *lanes], lanes[1].due_at)
+        assert (books.outbox_due(NOON), books.outbox_next()) == ([*lanes[::-1], mend], lanes[1].due_at)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, cast
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import and_, case, exists, or_, select, update
 
 from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.identity_books import IdentityBooks
@@ -30,13 +31,13 @@ from feature_delivery.domain.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Select
 
     from feature_delivery.domain.names import BranchName, CommitSha, FeatureKey, ProjectName
-    from feature_delivery.domain.outbox import Errand
+    from feature_delivery.domain.outbox import Errand, Side
     from feature_delivery.domain.process import Step
     from feature_delivery.ports.ledger import Record
 
@@ -55,6 +56,15 @@ def _next_of_its_lane() -> tuple[ColumnElement[bool], ...]:
 
 
 SIGNED_AT_ONCE = 100
+
+
+def _besides(sides: Iterable[Side]) -> Iterator[ColumnElement[bool]]:
+    o = t.outbox.c
+    projects: dict[tuple[frozenset[Errand], str], set[ProjectName]] = defaultdict(set)
+    for side in sides:
+        projects[side.kinds, side.lane].add(side.project)
+    for (kinds, lane), names in projects.items():
+        yield ~and_(o.kind.in_(sorted(kinds)), o.lane == lane, o.project.in_(sorted(names)))
 
 
 class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
@@ -240,15 +250,22 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         self._session.flush()
         return dict(self._session.execute(query).all())
 
-    def outbox_due(
-        self, at: datetime, limit: int = 50, *, kinds: Iterable[Errand] | None = None
-    ) -> Sequence[OutboxEntry]:
-        """Return unsent entries that are due, oldest first, of ``kinds`` when named."""
+    def outbox_due(self, at: datetime, limit: int = 50, *, besides: Collection[Side] = ()) -> Sequence[OutboxEntry]:
+        """Return unsent entries that are due, those tried least first, then the longest due, but of ``besides``."""
         o = t.outbox.c
-        query = select(OutboxEntry).where(*_next_of_its_lane(), o.due_at <= at)
-        if kinds is not None:
-            query = query.where(o.kind.in_(sorted(kinds)))
-        return self._rows(query.order_by(o.id).limit(limit).with_for_update(skip_locked=True, of=t.outbox))
+        query = select(OutboxEntry).where(o.due_at <= at, *_besides(besides), *_next_of_its_lane())
+        query = query.order_by(o.tries, o.due_at, o.id).limit(limit)
+        return self._rows(query.with_for_update(skip_locked=True, of=t.outbox))
+
+    def outbox_keep(self, numbers: Collection[int], until: datetime, said: str) -> None:
+        """Make these entries not due before ``until``; ``said`` is the error of those that have none."""
+        if numbers:
+            o = t.outbox.c
+            error = case((o.error == "", said), else_=o.error)
+            self._session.flush()
+            # Not those that somebody is at just now, who may wait for another of them.
+            free = select(o.id).where(o.id.in_(numbers), o.sent_at.is_(None)).with_for_update(skip_locked=True)
+            self._session.execute(update(OutboxEntry).where(o.id.in_(free)).values(due_at=until, error=error))
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         """Return the entry of a marker as it is now, locked until the end of the transaction."""
@@ -256,12 +273,10 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         query = select(OutboxEntry).where(o.project == project, o.marker == marker).with_for_update()
         return cast("OutboxEntry | None", self._first(query))
 
-    def outbox_next(self, *, kinds: Iterable[Errand] | None = None) -> datetime | None:
-        """Return when the next entry that waits for none before it is due, of ``kinds`` when named; it may be past."""
+    def outbox_next(self, *, besides: Collection[Side] = ()) -> datetime | None:
+        """Return when the next entry that waits for none before it is due, but of ``besides``; it may be past."""
         o = t.outbox.c
-        query = select(o.due_at).where(*_next_of_its_lane()).order_by(o.due_at).limit(1)
-        if kinds is not None:
-            query = query.where(o.kind.in_(sorted(kinds)))
+        query = select(o.due_at).where(*_besides(besides), *_next_of_its_lane()).order_by(o.due_at).limit(1)
         return cast("datetime | None", self._first(query))
 
     def outbox_postpone(self, project: ProjectName, lane: str, until: datetime) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +17,18 @@ if TYPE_CHECKING:
 Notify = Callable[[dict[str, Any]], None]
 """Sends one message; given the context of the templates."""
 
-LIMIT_SECONDS = 60
-"""Notifiers have no time limit of their own; one that hangs is left behind."""
-
 
 class NotifierMessenger:
-    """``Messenger`` by one notifier. A message whose sending was not noted (a crash) is sent again."""
+    """``Messenger`` by one notifier. A message whose sending was not noted (a crash) is sent again.
 
-    def __init__(
-        self, make: Callable[[], Notify], *, name: str, posts: Posts, limit_seconds: float = LIMIT_SECONDS
-    ) -> None:
+    Notifiers have no time limit of their own, and nothing ends one: one that hangs is waited for, however long.
+    """
+
+    def __init__(self, make: Callable[[], Notify], *, name: str, posts: Posts) -> None:
         """``make`` returns a new notifier: rendering changes it. ``name``: the channel's, for records and sentences."""
         self._make = make
         self._name = name
         self._posts = posts
-        self._limit = limit_seconds
 
     def send(self, message: Message) -> None:
         """Send it."""
@@ -48,28 +44,16 @@ class NotifierMessenger:
         """Leave it: what a notifier has sent cannot be changed."""
 
     def _call(self, notify: Notify, about: dict[str, Any]) -> None:
-        failed: list[Exception] = []
-        thread = threading.Thread(
-            target=_run, args=(notify, about, failed), name="feature-delivery-notifier", daemon=True
-        )
-        thread.start()
-        thread.join(self._limit)
-        start = f"The notifier {self._name!r} could not send a message:"
-        if thread.is_alive():
-            raise Unavailable(f"{start} it took longer than {self._limit:g} s. Look at its Connection and its server.")
-        if failed:
-            if isinstance(failed[0], Error):
-                raise failed[0]
+        try:
+            notify(about)
+        except Error:
+            raise
+        except Exception as error:
             # Its own words may hold addresses and secrets: the API server's log has them, as far as it masks them.
-            cause = type(failed[0]).__name__
-            raise Unavailable(f"{start} {cause}. Look at its Connection and at 'messages.notifiers'.") from failed[0]
-
-
-def _run(notify: Notify, about: dict[str, Any], failed: list[Exception]) -> None:
-    try:
-        notify(about)
-    except Exception as error:  # noqa: BLE001 - a notifier may raise whatever it likes
-        failed.append(error)
+            raise Unavailable(
+                f"The notifier {self._name!r} could not send a message: {type(error).__name__}. Look at its Connection "
+                "and at 'messages.notifiers'."
+            ) from error
 
 
 NAME = "delivery"

@@ -47,11 +47,14 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an errand: ``shown``, for a showing, is kept for the next one; not ``tried``: another one failed."""
+    """What came of an errand: ``shown``, for a showing, is kept for the next one.
+
+    ``elsewhere``: the error is that of another side than the errand's.
+    """
 
     error: Exception | None = None
     shown: dict[str, Any] | None = None
-    tried: bool = True
+    elsewhere: bool = False
 
 
 def run(control: Control, project: ProjectConfig, errand: Claimed) -> Outcome:
@@ -69,8 +72,8 @@ def run(control: Control, project: ProjectConfig, errand: Claimed) -> Outcome:
         case Errand.LEVEL_PREPROD:
             hand_merges.put_right(control, project, errand.run_id, payload, marker=errand.marker)
         case Errand.SHOW:
-            shown, error = showing.show(control, project, errand.run_id, dict(payload.get("shown", {})))
-            return Outcome(error, shown)
+            found = showing.show(control, project, errand.run_id, dict(payload.get("shown", {})))
+            return Outcome(found.error, found.shown, elsewhere=found.elsewhere)
         case Errand.MESSAGE:
             posting.divide(control, project, errand.run_id)
             if not payload.get("milestone"):  # the board shows those as history

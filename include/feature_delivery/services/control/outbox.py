@@ -1,8 +1,9 @@
 """Errands to the outside: claimed in one transaction, run without any, marked in another.
 
-An errand that was run but not marked is run again: every port promises that its marker makes a repeat harmless. What
-is refused for good stops no delivery: it is tried again, ever more seldom, people are told once, and when the delivery
-is over it ends some day.
+Each errand is run in a thread of its own, when others of its side let it (``under_way``), and waits for no other but
+the one before it in its lane. One that was run but not marked is run again: every port promises that its marker makes a
+repeat harmless. What is refused for good stops no delivery: it is tried again, ever more seldom, people are told once,
+and when the delivery is over it ends some day.
 """
 
 from __future__ import annotations
@@ -10,33 +11,43 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.errors import Error, Misconfigured, NotFound, Permanent, RateLimited, Unavailable
-from feature_delivery.domain.messages import CHAT
+from feature_delivery.domain.errors import (
+    Error,
+    Misconfigured,
+    NotFound,
+    Permanent,
+    RateLimited,
+    Temporary,
+    Unavailable,
+)
 from feature_delivery.domain.names import FeatureKey
-from feature_delivery.domain.outbox import HEARINGS, OTHERS, POSTS, Errand, OutboxEntry
+from feature_delivery.domain.outbox import HEARINGS, OUTDATED, POSTS, Errand, OutboxEntry
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.records import Event, FeatureState, now
 from feature_delivery.services.control import brake, errands
 from feature_delivery.services.control.errands import Claimed, Outcome
 from feature_delivery.services.control.history import SHOW_AFTER, notify, record
 from feature_delivery.services.control.posting import hopeless
+from feature_delivery.services.control.under_way import asked_to_wait
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
 
     from feature_delivery.domain.names import ProjectName
+    from feature_delivery.domain.outbox import Side
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.services.control.outside import Control
+    from feature_delivery.services.control.under_way import UnderWay
 
 LEASE = timedelta(minutes=2)
-"""Whoever claims an errand has this long; after it another process may run it."""
+"""Whoever claims an errand has this long, and claims it anew while it runs; after it another process may run it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=30)
-LONGEST_WAIT = timedelta(hours=2)
-"""Hosts that ask us to wait do so for an hour at most, and say it in good faith."""
 
 PERMANENT_PAUSE, LONGEST_PERMANENT_PAUSE = timedelta(hours=1), timedelta(days=1)
 """A refusal may be mended by people (a missing right, a wrong channel); it is tried again, seldom."""
@@ -59,72 +70,77 @@ ALONE_FOR, LATELY = timedelta(days=1), timedelta(hours=1)
 STATES = frozenset({Errand.ISSUE_STATE, Errand.REQUEST_STATE})
 """Errands of which only the newest counts."""
 
-ISSUE, MESSAGES, HOST = "tracker", "messenger", "host"
-_SIDES = {
-    Errand.MESSAGE: MESSAGES,
-    Errand.MEND: CHAT,
-    Errand.HEAR: CHAT,
-    Errand.ISSUE_COMMENT: ISSUE,
-    Errand.ISSUE_STATE: ISSUE,
-    Errand.ISSUE_ASSIGNEE: ISSUE,
-}
-"""Who is spoken to: one that asks us to wait is left alone with all its errands."""
+LOOK = 20
+"""So many due errands are looked at at once; each look leaves out the sides of which one has just begun."""
+
+UNDER_WAY = "It has been under way for a long time: the other side has not answered yet."
 
 _log = logging.getLogger(__name__)
 
 
-def drain(control: Control, *, limit: int = 50, kinds: Iterable[Errand] | None = None) -> tuple[int, int]:
-    """Run what is due, of ``kinds`` when named; returns how many errands were run and how many failed."""
-    with control.begin() as unit:
-        claimed, since = _claim(unit, limit, kinds), time.monotonic()
-    failed = done = 0
-    waits: dict[tuple[ProjectName, str], Exception] = {}
-    doubted: set[tuple[ProjectName, str]] = set()
-    for number, errand in enumerate(claimed):
-        if time.monotonic() - since > LEASE.total_seconds() / 2:
-            _give_back(control, claimed[number:])  # the other side is slow
-            break
-        side = (errand.project, _side(errand))
-        outcome = Outcome(waits[side], tried=False) if side in waits else _run(control, errand)
-        if outcome.error is not None and side not in waits and _lies_with_the_side(outcome.error, errand):
-            if side in doubted or not _is_doubtful(outcome.error, errand):
-                waits[side] = outcome.error
-            doubted.add(side)
-        failed += outcome.error is not None
-        done += outcome.error is None
+def drain(control: Control, *, for_seconds: float = 30.0) -> tuple[int, int]:
+    """Run what is due now, as far as it is over in time; returns how many errands were run and how many failed."""
+    own, at, until = control.under_way, now(), time.monotonic() + for_seconds
+    done, failed = own.done, own.failed
+    while begin(control, at=at) or (own.busy and time.monotonic() < until):
+        own.wait(min(0.5, max(0.0, until - time.monotonic())))
+    return own.done - done, own.failed - failed
+
+
+def begin(control: Control, *, at: datetime | None = None) -> int:
+    """Begin what is due (``at`` then) and may begin, and wait for none of it; returns how many errands that was."""
+    own, begun = control.under_way, 0
+    while claimed := _claim(control, at or now()):
+        begun += len(claimed)
+        for number, errand in enumerate(claimed):
+            try:
+                own.spawn(partial(_do, control, errand))
+            except RuntimeError:  # no more threads: others run it when its lease has ended
+                for left in claimed[number:]:
+                    own.end(left.id, failed=True)
+                raise
+    return begun
+
+
+def next_at(control: Control) -> datetime | None:
+    """Return when ``begin`` has something to begin, or may have; it may be past."""
+    own, at = control.under_way, now()
+    due = None
+    if own.room() > 0:
+        with control.begin() as unit:
+            due = unit.books.outbox_next(besides=own.closed(at))
+    # What is claimed here is said to be under way now and then.
+    soon = [one for one in (due, own.next_change(at)) if one is not None]
+    return min(soon, default=None)
+
+
+def _do(control: Control, errand: Claimed) -> None:
+    own = control.under_way
+    try:
+        outcome = _run(control, errand)
+    except BaseException:
+        own.end(errand.id, failed=True)
+        raise
+    _note(own, errand, outcome)
+    try:
         project = _project(control, errand.project)
         with control.begin() as unit:
             _mark(unit, project, errand, outcome)
-    return done, failed
+    except Exception:  # noqa: BLE001 - it is run again when its lease has ended
+        _log.exception("Could not mark errand %s of %s", errand.marker, errand.project)
+    own.tell()
 
 
-def _side(errand: Claimed) -> str:
-    if errand.kind is Errand.POST:
-        return errand.marker.partition(">")[0]
-    return _SIDES.get(errand.kind, HOST)
+def _note(own: UnderWay, errand: Claimed, outcome: Outcome) -> None:
+    """Let others of its side begin, or leave the side alone."""
+    error = outcome.error
+    silent = error is not None and not outcome.elsewhere and _lies_with_the_side(error, errand)
+    own.end(errand.id, failed=error is not None, silent=error if silent else None)
 
 
 def _lies_with_the_side(error: Exception, errand: Claimed) -> bool:
-    """Say whether no other errand of the same side need be tried now; of a channel all but what lies with a message."""
-    return isinstance(error, RateLimited) or (errand.kind in POSTS and not hopeless(error))
-
-
-def _is_doubtful(error: Exception, errand: Claimed) -> bool:
-    """Say whether another one must fail as well before its side counts as down.
-
-    Not every channel can tell what lies with one message: that one, tried first each time, would speak for all.
-    """
-    return isinstance(error, Unavailable) and errand.tries >= POST_TRIES
-
-
-def _give_back(control: Control, claimed: Sequence[Claimed]) -> None:
-    """Make due again what was claimed and not run; it has had no try."""
-    for errand in claimed:
-        with control.begin() as unit:
-            unit.books.lock_project(errand.project)
-            entry = unit.books.outbox_marked(errand.project, errand.marker)
-            if entry is not None and entry.sent_at is None and entry.tries == errand.tries:
-                entry.tries, entry.due_at = entry.tries - 1, now()
+    """Say whether its side is left alone for a while; a channel for everything but what lies with a message."""
+    return isinstance(error, Temporary) or (errand.kind in POSTS and not hopeless(error))
 
 
 def _project(control: Control, name: ProjectName) -> ProjectConfig | None:
@@ -134,40 +150,56 @@ def _project(control: Control, name: ProjectName) -> ProjectConfig | None:
         return None  # its file is gone or broken: nobody can be told
 
 
-def _claim(unit: Unit, limit: int, kinds: Iterable[Errand] | None) -> list[Claimed]:
-    claimed: list[Claimed] = []
-    if brake.held(unit.books):
-        return claimed
-    due = unit.books.outbox_due(now(), limit, kinds=kinds)
-    foreign = {name for name in {entry.project for entry in due} if brake.foreign(unit.books, name)}
-    for entry in due:
-        if entry.project in foreign:
-            entry.due_at = now() + LONGEST_PAUSE
-            continue
-        feature = unit.books.feature_by_id(entry.feature_id) if entry.feature_id else None
-        others = unit.books.outbox(feature) if feature is not None and entry.kind in STATES else ()
-        if _outdated(entry, others):
-            entry.sent_at, entry.error = now(), "A newer state was sent instead."
-            continue
-        if _overtakes(entry, others):
-            entry.due_at = now() + FIRST_PAUSE
-            continue
-        entry.tries += 1
-        entry.due_at = now() + LEASE
-        claimed.append(
-            Claimed(
-                id=entry.id,
-                project=entry.project,
-                feature_id=entry.feature_id,
-                key=feature.key if feature is not None else FeatureKey(""),
-                run_id=feature.run_id if feature is not None else "",
-                kind=entry.kind,
-                payload=dict(entry.payload),
-                marker=entry.marker,
-                tries=entry.tries,
-            )
-        )
-    return claimed
+def _claim(control: Control, at: datetime) -> list[Claimed]:
+    """Claim the next errand of each side of which one may begin."""
+    own = control.under_way
+    with own.claiming:
+        keep, room, closed = own.to_keep(at, after=LEASE / 4), own.room(), own.closed(at)
+        claimed: dict[Side, Claimed] = {}
+        with control.begin() as unit:
+            unit.books.outbox_keep(keep, now() + LEASE, UNDER_WAY)
+            if room > 0 and not brake.held(unit.books):
+                due = unit.books.outbox_due(at, LOOK, besides=closed)
+                foreign = {name for name in {entry.project for entry in due} if brake.foreign(unit.books, name)}
+                for entry in due:
+                    if len(claimed) < room and entry.side not in claimed and _may_run(unit, entry, foreign):
+                        claimed[entry.side] = _claimed(unit, entry)
+        for side, errand in claimed.items():
+            own.begin(errand.id, side)
+    return list(claimed.values())
+
+
+def _may_run(unit: Unit, entry: OutboxEntry, foreign: Collection[ProjectName]) -> bool:
+    if entry.project in foreign:
+        entry.due_at = now() + LONGEST_PAUSE
+        return False
+    if not entry.feature_id or entry.kind not in STATES:
+        return True
+    others = unit.books.outbox(unit.books.feature_by_id(entry.feature_id))
+    if _outdated(entry, others):
+        entry.sent_at, entry.error = now(), OUTDATED
+    elif _overtakes(entry, others):
+        entry.due_at = now() + FIRST_PAUSE
+    else:
+        return True
+    return False
+
+
+def _claimed(unit: Unit, entry: OutboxEntry) -> Claimed:
+    feature = unit.books.feature_by_id(entry.feature_id) if entry.feature_id else None
+    entry.tries += 1
+    entry.due_at = now() + LEASE
+    return Claimed(
+        id=entry.id,
+        project=entry.project,
+        feature_id=entry.feature_id,
+        key=feature.key if feature is not None else FeatureKey(""),
+        run_id=feature.run_id if feature is not None else "",
+        kind=entry.kind,
+        payload=dict(entry.payload),
+        marker=entry.marker,
+        tries=entry.tries,
+    )
 
 
 def _outdated(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
@@ -188,11 +220,7 @@ def _overtakes(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
 
 def _run(control: Control, errand: Claimed) -> Outcome:
     try:
-        project = control.project(errand.project)
-    except NotFound as error:
-        return Outcome(Misconfigured(str(error)))  # its file may come back; no errand is at fault
-    try:
-        outcome = errands.run(control, project, errand)
+        outcome = errands.run(control, _file(control, errand.project), errand)
     except Error as error:
         outcome = Outcome(error)
     except Exception as error:  # noqa: BLE001 - an errand that fails must keep no other waiting
@@ -203,11 +231,18 @@ def _run(control: Control, errand: Claimed) -> Outcome:
     return outcome
 
 
+def _file(control: Control, name: ProjectName) -> ProjectConfig:
+    try:
+        return control.project(name)
+    except NotFound as error:
+        raise Misconfigured(str(error)) from error  # its file may come back; no errand is at fault
+
+
 def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: Outcome) -> None:
     unit.books.lock_project(errand.project)
     entry = unit.books.outbox_marked(errand.project, errand.marker)
-    if entry is None:
-        return
+    if entry is None or (entry.sent_at is not None and outcome.error is not None):
+        return  # its lease had ended: another process has run it
     if outcome.shown is not None:
         entry.payload["shown"] = outcome.shown
     if outcome.error is None:
@@ -219,9 +254,14 @@ def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: O
     if entry.lane and isinstance(outcome.error, RateLimited):
         # Whoever asks us to wait is asked by nothing else meanwhile.
         unit.books.outbox_postpone(errand.project, entry.lane, entry.due_at)
-    if errand.kind in POSTS | HEARINGS and hopeless(outcome.error) and errand.tries >= POST_TRIES:
-        entry.sent_at = now()
-    alone = errand.kind is Errand.POST and outcome.tried and _is_doubtful(outcome.error, errand)
+    if errand.kind in POSTS | HEARINGS and hopeless(outcome.error):
+        # Only refusals count: it may have waited for a channel that was down before.
+        refused = entry.payload.pop("refused", 0) + 1
+        if refused >= POST_TRIES:
+            entry.sent_at = now()
+        else:
+            entry.payload["refused"] = refused
+    alone = errand.kind is Errand.POST and isinstance(outcome.error, Unavailable) and errand.tries >= POST_TRIES
     if alone and _takes_others(unit, entry):
         entry.sent_at = now()
         _tell(unit, project, errand, f"{said} Others arrive, so this message is given up.")
@@ -237,7 +277,8 @@ def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: O
 
 def _refused(error: Exception, errand: Claimed) -> bool:
     """Say whether a word to host or tracker is refused for what it is; of showings only the newest is ever tried."""
-    return errand.kind in OTHERS - {Errand.SHOW} and isinstance(error, Permanent) and hopeless(error)
+    kept = POSTS | HEARINGS | {Errand.SHOW}
+    return errand.kind not in kept and isinstance(error, Permanent) and hopeless(error)
 
 
 def _is_in_vain(unit: Unit, entry: OutboxEntry) -> bool:
@@ -259,6 +300,7 @@ def _takes_others(unit: Unit, entry: OutboxEntry) -> bool:
 
 def _done(entry: OutboxEntry, errand: Claimed) -> None:
     entry.error = ""
+    entry.payload.pop("refused", None)
     if entry.payload.get("asked") == errand.payload.get("asked"):
         entry.sent_at = now()
         return
@@ -280,8 +322,8 @@ def _tell(unit: Unit, project: ProjectConfig | None, errand: Claimed, said: str)
 
 def _pause(error: Exception, errand: Claimed, *, again: bool) -> timedelta:
     """Return how long an errand waits. ``again``: it came to the same as the time before."""
-    if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
-        return timedelta(seconds=min(error.retry_after_seconds, LONGEST_WAIT.total_seconds()))
+    if (asked := asked_to_wait(error)) is not None:
+        return asked
     longest = LONGEST_PAUSES.get(errand.kind)
     if again and _refused(error, errand):
         longer: timedelta = PERMANENT_PAUSE * 2 ** min(errand.tries - 1, 5)

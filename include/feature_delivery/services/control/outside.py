@@ -16,6 +16,7 @@ from feature_delivery.ports.messenger import Messenger
 from feature_delivery.ports.repository import Repository
 from feature_delivery.ports.tracker import Tracker
 from feature_delivery.services.control.messages import Places
+from feature_delivery.services.control.under_way import UnderWay
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Control:
         page: Returns the address where people follow a run; empty where nobody has said how we are reached.
         channel: Returns one of the project's channels for messages, by its name.
         places: Addresses in messages.
+        under_way: What this process runs of the outbox.
         log: Returns the last lines that a step's task has logged, as far as they can be had; raises nothing.
     """
 
@@ -63,3 +65,4 @@ class Control:
     channel: Callable[[ProjectConfig, str], Messenger] = _no_channel
     places: Places = field(default_factory=Places)
     log: Callable[[ProjectConfig, str, Step], Sequence[str]] = _no_log
+    under_way: UnderWay = field(default_factory=UnderWay)

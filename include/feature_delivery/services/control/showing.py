@@ -1,6 +1,7 @@
 """Showing a feature on host and tracker: what differs from what was shown last is sent, each kind by itself.
 
-A kind that is refused for good (a right is missing) keeps the others from nothing; it is left alone for a while.
+A kind that is refused for good (a right is missing) keeps the others from nothing; it is left alone for a while. A side
+that does not answer is asked for nothing more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from feature_delivery.domain.errors import Error, Permanent, RateLimited
+from feature_delivery.domain.errors import Error, Permanent, Temporary, Unavailable
+from feature_delivery.domain.outbox import TRACKER, Side
 from feature_delivery.domain.records import now
 from feature_delivery.ports.git_host import DeploymentState, StatusState
 from feature_delivery.services.control import face
@@ -46,18 +48,27 @@ class Face:
 
 @dataclass(slots=True)
 class Showing:
-    """One showing under way. ``shown``: what was sent so far, by kind and name; kept in the ledger between showings."""
+    """One showing under way, to one side.
+
+    Attributes:
+        shown: What was sent so far, by kind and name; kept in the ledger between showings.
+        hushed: Why nothing is sent now.
+        errors: What went wrong.
+    """
 
     outside: Outside
     shown: dict[str, dict[str, Any]]
+    hushed: Temporary | None = None
     errors: list[Error] = field(default_factory=list)
 
     def send(self, kind: str, name: str, value: list[Any], call: Callable[[], None]) -> None:
-        """Send one thing unless it was sent like this; what goes wrong is kept."""
+        """Send one thing unless it was sent like this; what goes wrong is kept, and ends it where the side is down."""
         known = self.shown.setdefault(kind, {})
-        if known.get(name) == value or self._left_alone(kind) or self._limited:
+        if known.get(name) == value or self._left_alone(kind) or self.temporary is not None:
             return
         try:
+            if self.hushed is not None:
+                raise self.hushed
             call()
         except Error as error:
             self.errors.append(error)
@@ -68,18 +79,26 @@ class Showing:
         self.shown.get("refused", {}).pop(kind, None)
 
     @property
-    def _limited(self) -> bool:
-        return any(isinstance(error, RateLimited) for error in self.errors)
+    def temporary(self) -> Temporary | None:
+        """What says that the side is down, or asks us to wait: whatever is left is sent later."""
+        return next((error for error in self.errors if isinstance(error, Temporary)), None)
 
     def _left_alone(self, kind: str) -> bool:
         since = self.shown.get("refused", {}).get(kind)
         return since is not None and now() - datetime.fromisoformat(since) < LEFT_ALONE_FOR
 
 
-def show(
-    control: Control, project: ProjectConfig, run_id: str, shown: dict[str, Any]
-) -> tuple[dict[str, Any], Error | None]:
-    """Bring host and tracker up to date; returns what is shown now, and the first thing that went wrong.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What came of it: what is shown now, the first thing that went wrong, and whether only the tracker is down."""
+
+    shown: dict[str, dict[str, Any]]
+    error: Error | None
+    elsewhere: bool
+
+
+def show(control: Control, project: ProjectConfig, run_id: str, shown: dict[str, Any]) -> Shown:
+    """Bring host and tracker up to date.
 
     Args:
         control: How to work.
@@ -88,12 +107,20 @@ def show(
         shown: What earlier showings sent.
     """
     seen = _face(control, project, run_id)
-    showing = Showing(control.outside(project), {kind: dict(values) for kind, values in shown.items()})
+    tracker = Side(project.name, TRACKER)
+    silent = Unavailable("The tracker did not answer a moment ago: the issue gets its links when it does.")
+    kept = {kind: dict(values) for kind, values in shown.items()}
+    on_host = Showing(control.outside(project), kept)
+    on_issue = Showing(on_host.outside, kept, silent if control.under_way.hushed(tracker) else None)
     if seen is not None:
-        for step in (_statuses, _places, _comment, _links):
-            step(showing, seen)
-    limits = [error for error in showing.errors if isinstance(error, RateLimited)]
-    return showing.shown, next(iter([*limits, *showing.errors]), None)
+        for step in (_statuses, _places, _comment):
+            step(on_host, seen)
+        _links(on_issue, seen)
+    if on_issue.temporary is not None and on_issue.hushed is None:
+        control.under_way.hush(tracker, on_issue.temporary)
+    temporary = on_host.temporary or on_issue.temporary
+    error = temporary or next(iter([*on_host.errors, *on_issue.errors]), None)
+    return Shown(kept, error, elsewhere=temporary is not None and on_host.temporary is None)
 
 
 def _face(control: Control, project: ProjectConfig, run_id: str) -> Face | None:

@@ -1,0 +1,233 @@
+"""What hangs in the outbox: real threads, two processes' worth of them, on one PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import Engine
+
+from feature_delivery.adapters.ledger import ledger_begin
+from feature_delivery.adapters.messengers.notifiers import NotifierMessenger
+from feature_delivery.domain.errors import Unavailable
+from feature_delivery.domain.names import ProjectName
+from feature_delivery.domain.outbox import Errand, OutboxEntry
+from feature_delivery.domain.records import now
+from feature_delivery.ports.ledger import Unit
+from feature_delivery.ports.messenger import Message, Messenger
+from feature_delivery.services.control import outbox, under_way
+from feature_delivery.services.control.outside import Control, Outside
+from feature_delivery.services.control.under_way import UnderWay
+from tests.fakes.posts import FakePosts
+from tests.support.stage import outside_shop
+
+SHOP, OTHER = ProjectName("shop"), ProjectName("other")
+HANG = "hang"
+
+
+@dataclass
+class World:
+    """Whatever has ``HANG`` in it is not answered until ``answer`` is set; ``asked`` is what began, in its order."""
+
+    engine: Engine
+    answer: threading.Event = field(default_factory=threading.Event)
+    asked: list[str] = field(default_factory=list)
+    channels: dict[str, Messenger] = field(default_factory=dict)
+
+    @contextmanager
+    def begin(self) -> Iterator[Unit]:
+        with ledger_begin(self.engine)() as (_session, books):
+            yield Unit(books, cast("Any", None))
+
+    def do(self, text: str) -> None:
+        self.asked.append(text)
+        if HANG in text:
+            assert self.answer.wait(30)
+
+    def process(self) -> Control:
+        """Return how another API server works."""
+        host = SimpleNamespace(comment=lambda _number, text, **_marker: self.do(text))
+        tracker = SimpleNamespace(comment=lambda _key, text, **_marker: self.do(text))
+        chat = SimpleNamespace(send=lambda message: self.do(message.text))
+        return Control(
+            begin=self.begin,
+            project=lambda name: outside_shop() if name == SHOP else SimpleNamespace(**_fields(name)),  # type: ignore[arg-type,return-value]
+            outside=lambda _project: cast("Outside", SimpleNamespace(host=host, tracker=tracker, messenger=chat)),
+            alone=lambda _name: nullcontext(),
+            channel=lambda _project, name: self.channels.get(name, cast("Messenger", chat)),
+            under_way=UnderWay(),
+        )
+
+    def add(self, text: str, kind: Errand, *, project: ProjectName = SHOP, lane: str = "") -> None:
+        payload = {"number": 1, "text": text}
+        marker = f"{lane}>{text}" if lane else text
+        with self.begin() as unit:
+            unit.books.add(
+                OutboxEntry(project=project, feature_id=0, kind=kind, payload=payload, marker=marker, lane=lane)
+            )
+
+    def unsent(self) -> Sequence[str]:
+        with self.begin() as unit:
+            return [one.payload["text"] for one in unit.books.outbox_due(now() + timedelta(days=1))]
+
+
+def _fields(name: ProjectName) -> dict[str, Any]:
+    whole = outside_shop()
+    return {one: getattr(whole, one) for one in whole.__slots__} | {"name": name}
+
+
+@pytest.fixture
+def world(postgres_engine: Engine) -> Iterator[World]:
+    found = World(postgres_engine)
+    yield found
+    found.answer.set()
+    time.sleep(0.1)
+
+
+def until(condition: Callable[[], bool], *whiles: Control) -> None:
+    """Let processes begin what they may until something is so."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        for process in whiles:
+            outbox.begin(process)
+        time.sleep(0.02)
+
+
+def test_what_hangs_keeps_no_other_side_channel_or_project_waiting(world: World) -> None:
+    for kind in (Errand.REQUEST_COMMENT, Errand.ISSUE_COMMENT):
+        world.add(f"{HANG} {kind}", kind)
+    world.add(f"{HANG} mail", Errand.POST, lane="mail")
+    world.add("host of another", Errand.REQUEST_COMMENT, project=OTHER)
+    world.add("chat", Errand.POST, lane="slack")
+    process = world.process()
+    began = time.monotonic()
+    until(lambda: len(world.unsent()) == 3, process)
+    assert time.monotonic() - began < 5
+    assert all(one.startswith(HANG) for one in world.unsent())
+    world.answer.set()
+    until(lambda: not world.unsent(), process)
+    assert len(world.asked) == len(set(world.asked)) == 5
+
+
+def test_many_that_hang_at_one_side_keep_the_next_waiting_for_moments_until_the_side_is_what_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_way, "PATIENCE", timedelta(seconds=0.02))
+    monkeypatch.setattr(under_way, "AT_ONE_SIDE", 4)
+    process = world.process()
+    for number in range(3):
+        world.add(f"{HANG} {number}", Errand.REQUEST_COMMENT)
+    world.add("goes through", Errand.REQUEST_COMMENT)
+    until(lambda: len(world.unsent()) == 3, process)
+    for number in range(3, 6):
+        world.add(f"{HANG} {number}", Errand.REQUEST_COMMENT)
+    world.add("waits", Errand.REQUEST_COMMENT)
+    until(lambda: len(world.asked) == 5, process)
+    for _ in range(10):
+        assert outbox.begin(process) == 0
+        time.sleep(0.02)
+    assert "waits" not in world.asked
+    world.answer.set()
+    until(lambda: not world.unsent(), process)
+    assert len(world.asked) == len(set(world.asked)) == 8
+
+
+def test_an_errand_that_runs_longer_than_its_lease_is_run_by_no_other_process_until_its_own_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "LEASE", timedelta(seconds=0.6))
+    world.add(f"{HANG} for long", Errand.REQUEST_COMMENT)
+    first, second = world.process(), world.process()
+    assert outbox.begin(first) == 1
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        for process in (second, first, second):
+            assert outbox.begin(process) == 0
+        time.sleep(0.02)
+    with world.begin() as unit:
+        entry = unit.books.outbox_marked(SHOP, f"{HANG} for long")
+        assert entry
+        assert (entry.tries, entry.error) == (1, outbox.UNDER_WAY)
+    until(lambda: len(world.asked) == 2, second)  # as if the first had died: it says nothing any more
+    world.answer.set()
+    until(lambda: not world.unsent(), second)
+
+
+def test_two_processes_run_every_errand_once_and_a_lane_in_its_order(world: World) -> None:
+    texts = [f"{number:02}" for number in range(8)]
+    for text in texts:
+        world.add(text, Errand.POST, lane="slack")
+        world.add(f"mail {text}", Errand.POST, lane="mail")
+    until(lambda: not world.unsent(), world.process(), world.process())
+    assert [one for one in world.asked if not one.startswith("mail")] == texts
+    assert sorted(world.asked) == sorted([*texts, *(f"mail {text}" for text in texts)])
+
+
+def test_a_notifier_that_hangs_sends_its_mail_once_and_leaves_one_thread(world: World) -> None:
+    def notify(about: dict[str, Any]) -> None:
+        world.do(about["delivery"]["text"])
+
+    posts = FakePosts()
+    world.channels["mail"] = NotifierMessenger(lambda: notify, name="mail", posts=posts)
+    world.add(f"{HANG} mail", Errand.POST, lane="mail")
+    before, process = threading.active_count(), world.process()
+    until(lambda: bool(world.asked), process)
+    for _ in range(5):
+        assert outbox.begin(process) == 0
+    assert threading.active_count() == before + 1
+    world.answer.set()
+    until(lambda: not world.unsent(), process)
+    assert world.asked == [f"{HANG} mail"]
+    found = posts.find(SHOP, "mail", f"{HANG} mail")
+    assert found
+    assert found.place == "mail"
+
+
+def test_a_round_of_housekeeping_runs_what_it_can_and_waits_for_nothing_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_way, "PATIENCE", timedelta(seconds=0.05))
+    monkeypatch.setattr(under_way, "AT_ONCE", 2)
+    for number in range(3):
+        world.add(f"{HANG} {number}", Errand.POST, lane=f"mail-{number}")
+    world.add("chat", Errand.POST, lane="slack")
+    began = time.monotonic()
+    assert outbox.drain(world.process(), for_seconds=1.5) == (1, 0)
+    assert 1.5 <= time.monotonic() - began < 10
+
+
+def test_a_process_that_ends_waits_for_what_is_soon_over_and_for_nothing_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_way, "PATIENCE", timedelta(seconds=0.5))
+    world.add(f"{HANG} mail", Errand.POST, lane="mail")
+    process, began = world.process(), time.monotonic()
+    until(lambda: bool(world.asked), process)
+    process.under_way.settle()
+    assert 0.4 < time.monotonic() - began < 5
+    assert process.under_way.busy
+
+
+def test_a_side_that_does_not_answer_is_asked_by_one_errand_after_the_other_and_those_not_tried_yet_come_first(
+    world: World,
+) -> None:
+    def fail(message: Message) -> None:
+        world.asked.append(message.text)
+        raise Unavailable("It does not answer.")
+
+    world.channels["mail"] = cast("Messenger", SimpleNamespace(send=fail))
+    process, at = world.process(), now()
+    for number in range(3):
+        world.add(str(number), Errand.POST, lane="mail", project=SHOP)
+    assert outbox.drain(process, for_seconds=5) == (0, 1)
+    found = outbox.next_at(process)
+    assert found is not None
+    assert found - at > timedelta(seconds=1), "nobody looks again and again meanwhile"
