@@ -150,6 +150,12 @@ class Deliveries(RuleBasedStateMachine):
     def hotfix(self, *, shared: bool) -> None:
         self.world.hotfix("shop" if shared else "hotfix")
 
+    @rule(back=st.integers(min_value=0, max_value=2), noticed=st.booleans())
+    def put_production_back_by_force(self, back: int, *, noticed: bool) -> None:
+        self.world.put_back(back)
+        if noticed:
+            self.world.observe_production()
+
     @rule()
     def observe_production(self) -> None:
         self.world.observe_production()
@@ -196,6 +202,14 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def break_lock(self) -> None:
         self.world.break_lock()
+
+    @rule(hotfix=st.sampled_from(["", "hotfix", "shop"]))
+    def take_production_over(self, hotfix: str) -> None:
+        """An operator breaks the lock, mends production by hand, and says so."""
+        self.world.break_lock()
+        if hotfix:
+            self.world.hotfix(hotfix)
+        self.world.adopt()
 
     @rule()
     def adopt(self) -> None:
