@@ -18,6 +18,7 @@ from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.gates import settle
 from feature_delivery.services.control.production import observe_production
 from tests.support.cooperation import bring, now_of, to_the_end
+from tests.support.stage import Stage
 from tests.support.stepping import kill, until
 from tests.support.world import PRODUCTION, SHOP, World, shop
 
@@ -198,8 +199,8 @@ def test_production_put_back_to_an_earlier_release_freezes_and_names_what_it_lac
     world.repository.branches[PRODUCTION] = old
     world.observe_production()
     assert frozen(world) == (
-        f"main was put back to {old[:10]}, an earlier release, by hand and not by a rollback. It lacks SHOP-1. Roll "
-        "SHOP-1 back with 'feature-delivery rollback SHOP-1', which goes on from there; or put main at "
+        f"main was put back to {old[:10]}, an earlier release, by hand and not by a rollback. It lacks SHOP-1. To "
+        "roll SHOP-1 back, say 'feature-delivery rollback SHOP-1', which goes on from there; or put main at "
         f"{new} again."
     )
     (told,) = [e for e in world.books.outbox(feature) if "frozen:" in e.marker]
@@ -212,6 +213,37 @@ def test_production_put_back_to_an_earlier_release_freezes_and_names_what_it_lac
     world.observe_production()
     assert not frozen(world)
     assert world.decide(feature, "max", VERDICT, KEEP)
+
+
+def test_production_put_back_too_far_names_everything_it_lacks_and_where_a_rollback_begins(world: World) -> None:
+    old = world.repository.branches[PRODUCTION]
+    bring(world, "SHOP-1", VERDICT)
+    keep(world, "SHOP-1")
+    before = world.repository.branches[PRODUCTION]
+    bring(world, "SHOP-2", VERDICT)
+    world.repository.branches[PRODUCTION] = old
+    world.observe_production()
+    assert f"It lacks SHOP-1, SHOP-2. To roll SHOP-2 back, put main at {before}, say 'feature" in frozen(world)
+    two = next(f for f in world.features() if f.key == "SHOP-2")
+    assert world.decide(two, "max", VERDICT, ROLL_BACK)
+    world.repository.branches[PRODUCTION] = before
+    world.run()
+    assert promotion_of(world, two).restored == before
+    world.observe_production()
+    assert (holder(world), frozen(world)) == (None, "")
+
+
+def test_the_first_look_sees_it_and_says_so_once(stage: Stage) -> None:
+    old = stage.repository.branches[PRODUCTION]
+    feature = stage.at(VERDICT)
+    stage.reconcile()
+    new = stage.repository.branches[PRODUCTION]
+    stage.repository.branches[PRODUCTION] = old
+    assert "production is frozen" in stage.reconcile()
+    assert [said for said in stage.reconcile() if said.startswith("production")] == []
+    assert len([e for e in stage.books.outbox(feature) if "frozen:" in e.marker]) == 1
+    stage.repository.branches[PRODUCTION] = new
+    assert "the foreign commit is gone" in stage.reconcile()
 
 
 def test_what_production_has_lost_is_kept_by_nobody_and_may_be_rolled_back(world: World) -> None:

@@ -66,13 +66,10 @@ def freeze(unit: Unit, project: ProjectConfig, head: CommitSha | None, reason: s
         return  # known, or frozen by break glass, which only an adoption ends
     at = head[:10] if head else "a commit"
     put_back = _put_back(unit, project, row, head) if head is not None else ""
-    text = (
-        put_back
-        or reason
-        or (
-            f"{project.branches.production} holds {at}, which no delivery put there. "
-            f"Look at it, then adopt it with 'feature-delivery adopt {head}'."
-        )
+    found = put_back or reason
+    text = found or (
+        f"{project.branches.production} holds {at}, which no delivery put there. "
+        f"Look at it, then adopt it with 'feature-delivery adopt {head}'."
     )
     row.frozen_reason, row.frozen_commit = text, head
     unit.books.add(Event(project=project.name, feature_id=None, kind="frozen", text=text))
@@ -116,7 +113,8 @@ def _put_back(unit: Unit, project: ProjectConfig, row: Project, head: CommitSha)
     waiting = [p for p in lacking if p.state in OPEN_PROMOTIONS]
     if waiting:
         key = unit.books.feature_by_id(waiting[-1].feature_id).key
-        text += f" Roll {key} back with 'feature-delivery rollback {key}', which goes on from there; or put"
+        at = f" put {name} at {waiting[-1].before}," if head != waiting[-1].before else ""
+        text += f" To roll {key} back,{at} say 'feature-delivery rollback {key}', which goes on from there; or put"
     else:
         text += f" Adopt it with 'feature-delivery adopt {head}', or put"
     return f"{text} {name} at {should} again."
