@@ -11,7 +11,7 @@ import pytest
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.errors import Conflict, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha
-from feature_delivery.ports.repository import FileChange, MergeConflictError, Repository
+from feature_delivery.ports.repository import FileChange, Held, MergeConflictError, Repository
 from tests.support.git_world import PRODUCTION, GitWorld, git, git_over_http
 
 FEATURE = BranchName("feature/SHOP-1-gifts")
@@ -115,6 +115,36 @@ def test_ahead_lists_newest_first_and_ancestry_is_answered(peer: Peer) -> None:
     assert repository.is_ancestor(base, two)
     assert repository.is_ancestor(two, two)
     assert not repository.is_ancestor(two, base)
+
+
+def test_how_much_of_a_promotion_is_left_is_told_from_what_lies_on_top_of_it(peer: Peer) -> None:
+    world = peer.world
+    text = "".join(f"line {n}\n" for n in range(20))
+    before = world.commit(PRODUCTION, {"cart": text, "terms": text})
+    feature = world.commit(FEATURE, {"cart": text.replace("line 3\n", "gift\n"), "gift": "1"}, on=before)
+    candidate = world.commit_tree(git(world.host, "rev-parse", f"{feature}^{{tree}}"), before, feature)
+    gifted = text.replace("line 3\n", "gift\n")
+    cases: dict[Held, list[dict[str, str | None]]] = {
+        Held.WHOLE: [{"hotfix": "hot"}, {"cart": gifted.replace("line 15\n", "hot\n")}, {"terms": None}],
+        Held.PART: [{"gift": None}, {"gift": "2"}, {"cart": gifted.replace("gift\n", "gift card\n")}],
+        Held.TAKEN_BACK: [{"cart": text, "gift": None}, {"cart": text.replace("line 15\n", "hot\n"), "gift": None}],
+    }
+    heads = {
+        world.commit(BranchName(f"{found.name}-{index}"), changes, on=candidate): found
+        for found, all_changes in cases.items()
+        for index, changes in enumerate(all_changes)
+    }
+    reverted = world.commit(None, {"gift": None, "cart": text}, on=candidate)
+    later = world.commit(BranchName("later"), {"hotfix": "hot"}, on=reverted)
+    world.branch(CANDIDATE, candidate)
+    heads |= {candidate: Held.WHOLE, later: Held.TAKEN_BACK, before: Held.ABSENT, feature: Held.ABSENT}
+    repository = peer.repository()
+    assert {at: repository.held(at, before=before, candidate=candidate) for at in heads} == heads
+
+
+def test_of_a_promotion_that_is_nowhere_any_more_nothing_is_left(peer: Peer) -> None:
+    head = peer.world.head(PRODUCTION)
+    assert peer.repository().held(head, before=head, candidate=NOWHERE) is Held.ABSENT
 
 
 def test_a_difference_names_paths_and_lines(peer: Peer) -> None:

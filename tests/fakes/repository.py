@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from feature_delivery.domain.errors import Conflict, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha, TreeSha
-from feature_delivery.ports.repository import Candidate, Commit, MergeConflictError, PastDelivery
+from feature_delivery.ports.repository import Candidate, Commit, Held, MergeConflictError, PastDelivery
 
 Files = Mapping[str, str]
 
@@ -80,6 +81,16 @@ class FakeRepository:
 
     def is_ancestor(self, old: CommitSha, new: CommitSha) -> bool:
         return old in self.history(new)
+
+    def held(self, head: CommitSha, *, before: CommitSha, candidate: CommitSha) -> Held:
+        if not self.is_ancestor(candidate, head):
+            return Held.ABSENT
+        old, new, now = self.files(before), self.files(candidate), self.files(head)
+        for found, base, theirs in ((Held.TAKEN_BACK, new, old), (Held.WHOLE, old, new)):
+            with suppress(MergeConflictError):
+                if merge(base, now, theirs) == now:
+                    return found
+        return Held.PART
 
     def tree_of(self, commit: CommitSha) -> TreeSha:
         return self.commits[commit].tree

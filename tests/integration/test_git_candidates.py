@@ -426,17 +426,43 @@ def test_a_branch_that_merged_production_with_a_hotfix_on_the_bad_release_is_ref
         shop.build()
 
 
-def test_a_delivery_that_was_not_taken_back_is_refused_as_past(shop: Shop) -> None:
+def test_a_delivery_that_was_not_taken_back_is_no_past_and_only_the_rest_ships(shop: Shop) -> None:
+    """A fix on top of it was called its restoration by mistake: nobody is asked to revert that fix."""
     shop.push(FEATURE, GIFTS)
     live = shop.ship()
+    hotfix = shop.push(PRODUCTION, {"hotfix": "1"})
     shop.push(FEATURE, {"fix": "1"})
-    for restored in (live.commit, live.base):
+    for restored in (hotfix, live.commit, live.base):
         shop.past[FEATURE] = [PastDelivery(live.base, live.commit, restored)]
-        with pytest.raises(Refused, match="still in production"):
-            shop.build()
+        assert shop.files(shop.build()) == {**SHOP, **GIFTS, "hotfix": "1", "fix": "1"}
+    shop.world.merge(FEATURE, hotfix)
+    shop.past[FEATURE] = [PastDelivery(live.base, live.commit, hotfix)]
+    assert shop.files(shop.build()) == {**SHOP, **GIFTS, "hotfix": "1", "fix": "1"}
     shop.past[FEATURE] = [PastDelivery(live.feature, live.commit, live.commit)]
     with pytest.raises(Refused, match="not the merge of a feature"):
         shop.build()
+
+
+def test_a_delivery_of_which_a_part_is_left_is_refused_as_past(shop: Shop) -> None:
+    shop.push(FEATURE, GIFTS)
+    live = shop.ship()
+    hotfix = shop.push(PRODUCTION, {"hotfix": "1"})
+    shop.push(PRODUCTION, {"gift.py": None})
+    shop.push(FEATURE, {"fix": "1"})
+    for restored in (hotfix, live.commit, live.base):
+        shop.past[FEATURE] = [PastDelivery(live.base, live.commit, restored)]
+        with pytest.raises(Refused, match=f"did not take the delivery {live.commit[:12]} back"):
+            shop.build()
+
+
+def test_a_delivery_that_was_reverted_by_hand_comes_again_as_a_whole(shop: Shop) -> None:
+    shop.push(FEATURE, GIFTS)
+    live = shop.ship()
+    shop.push(PRODUCTION, {"hotfix": "1"})
+    reverted = shop.push(PRODUCTION, dict.fromkeys(GIFTS))
+    shop.past[FEATURE] = [PastDelivery(live.base, live.commit, reverted)]
+    shop.push(FEATURE, {"fix": "1"})
+    assert shop.files(shop.build()) == {**SHOP, **GIFTS, "hotfix": "1", "fix": "1"}
 
 
 def test_a_past_delivery_that_production_lost_by_a_rewrite_changes_nothing(shop: Shop) -> None:

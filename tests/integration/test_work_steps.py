@@ -513,6 +513,23 @@ class TestRollback:
     def test_data_stay_when_the_candidate_never_ran(self, bench: Bench) -> None:
         assert self.rolled_back(bench, deployed=False)[-1][0] == "deploy"
 
+    @pytest.mark.parametrize("by", ["force", "revert"])
+    def test_production_that_people_took_back_by_hand_needs_no_restoration(self, bench: Bench, by: str) -> None:
+        moved = promotion(bench)
+        revert = bench.world.commit_tree(bench.repository.tree_of(moved.before), moved.candidate)
+        there = bench.world.branch(PRODUCTION, moved.before if by == "force" else revert)
+        assert bench.run(Step.RESTORE_BRANCH, promotion=moved) == Moved(commit=there)
+        assert bench.world.head(PRODUCTION) == there
+
+    def test_production_that_was_put_back_too_far_is_said_and_not_gone_on_from(self, bench: Bench) -> None:
+        first = bench.world.head(PRODUCTION)
+        bench.world.commit(PRODUCTION, {"other.py": "1"})
+        moved = promotion(bench)
+        bench.world.branch(PRODUCTION, first)
+        with pytest.raises(Refused, match=f"put it at {moved.before}, then clear rollback.restore_branch"):
+            bench.run(Step.RESTORE_BRANCH, promotion=moved)
+        assert bench.world.head(PRODUCTION) == first
+
 
 class TestClosing:
     def test_branches_go_at_the_commit_that_shipped_and_newer_ones_stay(self, bench: Bench) -> None:
@@ -530,6 +547,20 @@ class TestClosing:
         done = bench.run(Step.DELETE_BRANCHES, own_branches=(CANDIDATE,))
         assert done.deleted == (CANDIDATE,)
         assert CANDIDATE not in bench.world.branches()
+
+    def test_no_branch_of_shipped_work_goes_while_production_was_put_back(self, bench: Bench) -> None:
+        """They may be the last that hold it: whoever keeps a release need not know of a push by force."""
+        moved, shipped = promotion(bench), bench.world.head(BRANCH)
+        bench.world.branch(PRODUCTION, moved.before)
+        kept = {"promotion": moved, "branch_leases": {BRANCH: shipped}, "own_branches": (CANDIDATE,)}
+        with pytest.raises(Refused, match=rf"Nothing was deleted: {PRODUCTION} is at {moved.before[:10]} and does not"):
+            bench.run(Step.DELETE_BRANCHES, **kept)
+        assert {BRANCH, CANDIDATE} <= set(bench.world.branches())
+        revert = bench.world.commit_tree(bench.repository.tree_of(moved.before), moved.candidate)
+        bench.world.branch(PRODUCTION, revert)
+        assert bench.run(Step.DELETE_BRANCHES, **kept).deleted == (CANDIDATE, BRANCH), "a revert keeps the commits"
+        bench.world.branch(PRODUCTION, moved.before)
+        assert bench.run(Step.DELETE_BRANCHES, **kept).deleted == (BRANCH,), "gone already is done"
 
     def test_preprod_is_levelled_with_what_was_kept_and_never_taken_back(self, bench: Bench) -> None:
         moved = promotion(bench)

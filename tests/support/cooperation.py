@@ -102,8 +102,8 @@ def help_on(world: World, feature: Feature) -> None:  # noqa: C901 - one arm per
     elif gate.step is S.WAIT_FOR_MERGE_REQUEST:
         world.open_request(feature)
     elif gate.step is S.WAIT_FOR_VERDICT:
-        kind = DecisionKind.KEEP if _deployed(world, feature) else DecisionKind.ROLL_BACK
-        world.decide(feature, "max", gate.step, kind)
+        if not (_deployed(world, feature) and world.decide(feature, "max", gate.step, DecisionKind.KEEP)):
+            world.decide(feature, "max", gate.step, DecisionKind.ROLL_BACK)
     elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK} and feature.branch is None:
         world.clear(feature, S.REGISTER_FEATURE)
     elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK}:
@@ -140,10 +140,7 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
             world.say(again)
             world.clear(feature, S.WAIT_FOR_VERDICT)
         elif state is PromotionState.ROLLING_BACK:
-            # It cannot be taken back by machine: people mend production by hand, and say so.
-            world.break_lock()
-            world.hotfix("shop")
-            world.adopt()
+            _mend_by_hand(world, feature)
         else:
             world.decide(feature, "max", S.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
     elif state is PromotionState.INTENDED:
@@ -164,6 +161,16 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
             world.clear(feature, S.WAIT_FOR_TURN)
     else:
         _push(world, feature)
+
+
+def _mend_by_hand(world: World, feature: Feature) -> None:
+    """Mend production, as a machine cannot take the feature back, and say so."""
+    world.break_lock()
+    world.hotfix("shop")
+    world.adopt()
+    promotion = world.promotion(feature)
+    if promotion is not None and promotion.state is PromotionState.ROLLING_BACK:
+        world.clear(feature, S.WAIT_FOR_VERDICT)  # nobody has touched its lines: the rollback goes on
 
 
 def _lacking(world: World, feature: Feature) -> bool:
@@ -195,12 +202,24 @@ def _mend_teardowns(world: World) -> None:
         with world.peek() as books:
             left = bool(books.environments(feature=feature))
         left = left or world.project.branches.candidate(feature.key) in world.repository.branches
+        if states[Step.DELETE_BRANCHES] == "failed":
+            _see_to_branches(world, feature)
         for step in sorted(TEARDOWNS):
             if states[step] != "success" or left:
                 setup = {S.DESTROY_DEVELOPMENT: S.RESERVE_DEVELOPMENT, S.DESTROY_PREPROD: S.RESERVE_PREPROD}.get(step)
                 if setup is not None:
                     world.mark(feature, setup, "success")
                 world.clear(feature, step, with_downstream=False)
+
+
+def _see_to_branches(world: World, feature: Feature) -> None:
+    """Delete by hand what is refused because production has lost it, where that has been adopted."""
+    branches, promotion = world.project.branches, world.promotion(feature)
+    if promotion is None or promotion.state is not PromotionState.KEPT:
+        return
+    if not world.repository.is_ancestor(promotion.candidate, world.repository.branches[branches.production]):
+        for branch in {branches.candidate(feature.key), *([feature.branch] if feature.branch else [])}:
+            world.repository.branches.pop(branch, None)
 
 
 def nothing_is_left(world: World) -> None:

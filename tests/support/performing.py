@@ -25,7 +25,7 @@ from feature_delivery.domain.work import (
     SuiteDone,
     Work,
 )
-from feature_delivery.ports.repository import MergeConflictError, PastDelivery
+from feature_delivery.ports.repository import Held, MergeConflictError, PastDelivery
 from feature_delivery.ports.runs import TaskRef
 from feature_delivery.services.control.gates import open_gate
 from feature_delivery.services.control.permits import note_refusal, take_permit
@@ -200,6 +200,12 @@ def perform(world: World, task: TaskRef, work: Work) -> Iterator[Result]:  # noq
 
 
 def _delete(world: World, work: Work) -> Result:
+    repository, shipped = world.repository, work.promotion if work.branch_leases else None
+    if any(branch in repository.branches for branch in {**work.branch_leases, **dict.fromkeys(work.own_branches)}):
+        production = repository.branches[world.project.branches.production]
+        if shipped is not None and not repository.is_ancestor(shipped.candidate, production):
+            return Failed(reason="Production does not hold what has shipped.")
+        world.witness.before_delete(work)
     deleted = [branch for branch in work.own_branches if world.repository.branches.pop(branch, None)]
     kept: list[BranchName] = []
     for branch, commit in work.branch_leases.items():
@@ -333,6 +339,9 @@ def _restore(world: World, work: Work) -> Result:
     )
     if at == plain.sha:
         return Moved(commit=plain.sha)
+    found = repository.held(at, before=promotion.before, candidate=promotion.candidate)
+    if at == promotion.before or found is Held.TAKEN_BACK:
+        return Moved(commit=at)
     try:
         made = repository.build_restoration(
             head=at, before=promotion.before, promoted=promotion.candidate, message=f"Take back {work.key}"

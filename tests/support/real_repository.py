@@ -7,7 +7,7 @@ from pathlib import Path
 
 from feature_delivery.adapters.git.repository import GitRepository
 from feature_delivery.domain.names import BranchName, CommitSha, TreeSha
-from feature_delivery.ports.repository import Candidate, Commit, PastDelivery
+from feature_delivery.ports.repository import Candidate, Commit, Held, PastDelivery
 from tests.fakes.repository import Files
 from tests.support.git_world import GitWorld, git
 
@@ -80,6 +80,9 @@ class RealRepository:
     def is_ancestor(self, old: CommitSha, new: CommitSha) -> bool:
         self._port.fetch()
         return self._port.is_ancestor(old, new)
+
+    def held(self, head: CommitSha, *, before: CommitSha, candidate: CommitSha) -> Held:
+        return self._port.held(head, before=before, candidate=candidate)
 
     def create_branch(self, branch: BranchName, at: CommitSha) -> bool:
         return self._port.create_branch(branch, at)

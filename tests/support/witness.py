@@ -11,10 +11,12 @@ from feature_delivery.domain.process import ORDER, Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     EnvironmentState,
+    Feature,
     FeatureState,
     PromotionState,
 )
 from feature_delivery.domain.work import Deployed, Result, SuiteDone, Work
+from feature_delivery.ports.repository import Held
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control.flags import flag
 
@@ -119,6 +121,40 @@ class Witness:
         made = repository.commit(commit)
         if made.parents == (work.promotion.candidate,):
             assert made.tree == repository.commit(work.promotion.before).tree, "the rollback is not the tree before"
+
+    def adopted(self, head: CommitSha) -> None:
+        """An operator has called ``head`` production: is what counts as taken back by it really gone?"""
+        with self.world.peek() as books:
+            for promotion in books.promotions(self.world.project.name):
+                if promotion.state is PromotionState.ROLLED_BACK and promotion.restored == head:
+                    found = self.world.repository.held(head, before=promotion.before, candidate=promotion.candidate)
+                    assert found is not Held.WHOLE, f"{promotion.candidate[:10]} is live and called rolled back"
+
+    def before_delete(self, work: Work) -> None:
+        """Branches of shipped work are about to go: production must hold the commit, or nothing does."""
+        repository = self.world.repository
+        production = repository.branches[self.world.project.branches.production]
+        for branch, commit in work.branch_leases.items():
+            if work.promotion is not None and repository.branches.get(branch) == commit:
+                assert repository.is_ancestor(commit, production), f"{branch} was the last that held {commit[:10]}"
+
+    def kept(self, feature: Feature) -> None:
+        """Somebody has just kept it: nobody may have known that production's branch has lost it."""
+        world = self.world
+        with world.peek() as books:
+            row, promotion = books.project(world.project.name), books.promotion(feature)
+        assert row is not None
+        assert promotion is not None
+        if row.frozen_commit is not None:
+            assert world.repository.is_ancestor(promotion.candidate, row.frozen_commit), "kept, and not in production"
+
+    def decided(self, run_id: str) -> None:
+        """A deadline has decided about it, perhaps that it is kept."""
+        with self.world.peek() as books:
+            feature = books.feature_of_run(self.world.project.name, run_id)
+        assert feature is not None
+        if feature.state is FeatureState.SHIPPED:
+            self.kept(feature)
 
     def before_destroy(self, work: Work) -> None:
         assert work.environment is not None

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from feature_delivery.domain import records
 from feature_delivery.domain.errors import Permanent, Refused, Unavailable
@@ -20,15 +20,15 @@ from feature_delivery.domain.names import BranchName, CommitSha, PersonName, Pro
 from feature_delivery.domain.people import DEFAULT_POLICIES, Answer, DecisionKind, Member, Membership, People, Person
 from feature_delivery.domain.process import GATES, Step, Who
 from feature_delivery.domain.project import Branches, Choices, HostConfig, ProjectConfig, TrackerConfig
-from feature_delivery.domain.records import UNDER_WAY, Feature, FeatureState
+from feature_delivery.domain.records import UNDER_WAY, Feature, FeatureState, Promotion
 from feature_delivery.domain.work import Result, Work
 from feature_delivery.ports.git_host import MergeRequest, RequestState, Review, ReviewKind
 from feature_delivery.ports.ledger import Books, Unit
 from feature_delivery.ports.runs import RunRef, TaskRef
-from feature_delivery.services.control import ended_runs
+from feature_delivery.services.control import adoption, ended_runs
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
 from feature_delivery.services.control.deadlines import expire
-from feature_delivery.services.control.decide import Say, adopt, cancel, decide
+from feature_delivery.services.control.decide import Say, cancel, decide
 from feature_delivery.services.control.gates import asleep, enter, finish
 from feature_delivery.services.control.glass import free_lock, override
 from feature_delivery.services.control.production import observe_production
@@ -41,6 +41,9 @@ from tests.fakes.runs import DOWNSTREAM, FakeRuns
 from tests.support.performing import FakePlaces, Process, process
 from tests.support.real_repository import RealRepository
 from tests.support.witness import Witness
+
+if TYPE_CHECKING:
+    from feature_delivery.ports.repository import Repository
 
 SHOP = ProjectName("shop")
 PRODUCTION, PREPROD = BranchName("main"), BranchName("preprod")
@@ -370,8 +373,12 @@ class World:
         self.try_("requests", lambda unit: observe_request(unit, self.project, feature.run_id, request))
 
     def observe_production(self) -> None:
+        """Ask where production is and take it in at once: nothing comes between."""
+        with self.peek() as books:
+            row = books.project(SHOP)
+            known = row.production_commit if row else None
         head = self.repository.branches[PRODUCTION]
-        self.try_("production", lambda unit: observe_production(unit, self.project, head))
+        self.try_("production", lambda unit: observe_production(unit, self.project, head, known=known))
 
     def open_request(self, feature: Feature, author: str = "dan") -> None:
         if feature.branch is None or feature.branch not in self.repository.branches:
@@ -432,6 +439,8 @@ class World:
                 self.witness.approvals.add((feature.run_id, current.attempt_number, gate, person))
 
         self.try_("decide", act)
+        if yes and kind is DecisionKind.KEEP:
+            self.witness.kept(feature)
         return yes
 
     def override(
@@ -466,8 +475,28 @@ class World:
         return done
 
     def adopt(self) -> bool:
+        """Adopt what is there; of what is called taken back by that, production must not hold the whole."""
+        head, repository = self.repository.branches[PRODUCTION], cast("Repository", self.repository)
+        with self.begin() as unit:
+            held = adoption.look(repository, head, adoption.in_doubt(unit, self.project))
+
+        def act(unit: Unit) -> None:
+            self.say(adoption.adopt(unit, self.project, head, person=PersonName("olga"), held=held))
+
+        done = self.try_("adopt", act)
+        if done:
+            self.witness.adopted(head)
+        return done
+
+    def put_back(self, pick: int) -> None:
+        """Somebody in a hurry puts production back by force, to where it was some commits ago."""
         head = self.repository.branches[PRODUCTION]
-        return self.try_("adopt", lambda unit: adopt(unit, self.project, head, person=PersonName("olga")))
+        line = [head]
+        while parents := self.repository.commit(line[-1]).parents:
+            line.append(parents[0])
+        to = line[min(1 + pick % 3, len(line) - 1)]
+        self.repository.branches[PRODUCTION] = to
+        self.say(f"production is put back from {head[:10]} to {to[:10]}")
 
     def wait(self, by: timedelta) -> None:
         """Let time pass, and deadlines with it."""
@@ -476,6 +505,7 @@ class World:
             late = {books.feature_by_id(gate.feature_id).run_id for gate in books.gates_past_deadline(self.time)}
         for run_id in sorted(late):
             self.try_(f"deadline of {run_id}", partial(expire, project=self.project, run_id=run_id))
+            self.witness.decided(run_id)
 
     def clear(self, feature: Feature, step: Step, *, with_downstream: bool = True) -> None:
         """Clear by hand in Airflow's page; the listener brings the run back from the shelf."""
@@ -505,6 +535,11 @@ class World:
                 if ended_runs.tell(unit, self.project, feature.run_id):
                     told.append(feature.run_id)
         return told
+
+    def promotion(self, feature: Feature) -> Promotion | None:
+        """Return the feature's newest promotion, as the ledger has it now."""
+        with self.peek() as books:
+            return books.promotion(feature)
 
     def parked(self, feature: Feature) -> list[Step]:
         states = self.runs.states(RunRef(SHOP, feature.run_id))

@@ -26,7 +26,7 @@ from feature_delivery.domain.project import Choices, ProjectConfig
 from feature_delivery.domain.records import Feature, FeatureState
 from feature_delivery.ports.git_host import ReviewKind
 from tests.fakes.ledger import memory_ledger
-from tests.support.cooperation import nothing_is_left, one_round, to_the_end
+from tests.support.cooperation import help_on, nothing_is_left, one_round, to_the_end
 from tests.support.real_repository import RealRepository
 from tests.support.world import BAD, STAFF, Outcome, World, grouped, members, shop, told
 
@@ -150,6 +150,32 @@ class Deliveries(RuleBasedStateMachine):
     def hotfix(self, *, shared: bool) -> None:
         self.world.hotfix("shop" if shared else "hotfix")
 
+    @rule(back=st.integers(min_value=0, max_value=2), noticed=st.booleans())
+    def put_production_back_by_force(self, back: int, *, noticed: bool) -> None:
+        self.world.put_back(back)
+        if noticed:
+            self.world.observe_production()
+
+    @rule(noticed=st.booleans())
+    def put_production_back_before_the_verdict(self, *, noticed: bool) -> None:
+        """And somebody else, who knows nothing of it, keeps what is waiting."""
+        feature = self.at_the_verdict()
+        self.put_production_back_by_force(0, noticed=noticed)
+        if feature is not None:
+            self.world.decide(feature, "max", Step.WAIT_FOR_VERDICT, DecisionKind.KEEP)
+            self.world.run()
+
+    def at_the_verdict(self) -> Feature | None:
+        """Let everybody help until something waits for its verdict."""
+        for _ in range(12):
+            for feature in self.world.features(FeatureState.ACTIVE):
+                if Step.WAIT_FOR_VERDICT in self.world.parked(feature):
+                    return feature
+                help_on(self.world, feature)
+                self.world.observe(feature)
+                self.world.run()
+        return None
+
     @rule()
     def observe_production(self) -> None:
         self.world.observe_production()
@@ -196,6 +222,14 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def break_lock(self) -> None:
         self.world.break_lock()
+
+    @rule(hotfix=st.sampled_from(["", "hotfix", "shop"]))
+    def take_production_over(self, hotfix: str) -> None:
+        """An operator breaks the lock, mends production by hand, and says so."""
+        self.world.break_lock()
+        if hotfix:
+            self.world.hotfix(hotfix)
+        self.world.adopt()
 
     @rule()
     def adopt(self) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from feature_delivery.domain.errors import Conflict, Unavailable
+from feature_delivery.domain.names import PersonName
 from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.project import Choices
 from feature_delivery.domain.records import Feature, Promotion, PromotionState
+from feature_delivery.services.control.adoption import adopt
+from feature_delivery.services.control.flags import flag
 from feature_delivery.services.control.gates import settle
+from feature_delivery.services.control.production import observe_production
 from tests.support.cooperation import bring, now_of, to_the_end
+from tests.support.stage import Stage
 from tests.support.stepping import kill, until
-from tests.support.world import PRODUCTION, SHOP, World
+from tests.support.world import PRODUCTION, SHOP, World, shop
 
 APPROVE, KEEP, ROLL_BACK = DecisionKind.APPROVE, DecisionKind.KEEP, DecisionKind.ROLL_BACK
 CONFIRMATION, TURN, VERDICT = Step.WAIT_FOR_CONFIRMATION, Step.WAIT_FOR_TURN, Step.WAIT_FOR_VERDICT
@@ -172,13 +184,120 @@ def test_a_foreign_commit_that_is_gone_again_thaws_production(world: World) -> N
 
 
 def test_an_old_answer_about_production_freezes_nothing(world: World) -> None:
+    """It was asked before the promotion, and is told after it."""
     old = world.repository.branches[PRODUCTION]
     bring(world, "SHOP-1", VERDICT)
+    with world.begin() as unit:
+        assert observe_production(unit, world.project, old, known=old) == "an old answer"
+    assert not frozen(world)
+
+
+def test_production_put_back_to_an_earlier_release_freezes_and_names_what_it_lacks(world: World) -> None:
+    old = world.repository.branches[PRODUCTION]
+    feature = bring(world, "SHOP-1", VERDICT)
     new = world.repository.branches[PRODUCTION]
     world.repository.branches[PRODUCTION] = old
     world.observe_production()
+    assert frozen(world) == (
+        f"main was put back to {old[:10]}, an earlier release, by hand and not by a rollback. It lacks SHOP-1. To "
+        "roll SHOP-1 back, say 'feature-delivery rollback SHOP-1', which goes on from there; or put main at "
+        f"{new} again."
+    )
+    (told,) = [e for e in world.books.outbox(feature) if "frozen:" in e.marker]
+    assert (told.payload["to"], told.payload["text"]) == (["olga"], frozen(world))
+    assert frozen(world) in [event.text for event in world.books.events(feature)]
+    gate = world.books.open_gate(now_of(world, feature))
+    assert gate is not None
+    assert flag(world.books, world.project, now_of(world, feature), VERDICT).waits_for.startswith(frozen(world))
     world.repository.branches[PRODUCTION] = new
+    world.observe_production()
     assert not frozen(world)
+    assert world.decide(feature, "max", VERDICT, KEEP)
+
+
+def test_production_put_back_too_far_names_everything_it_lacks_and_where_a_rollback_begins(world: World) -> None:
+    old = world.repository.branches[PRODUCTION]
+    bring(world, "SHOP-1", VERDICT)
+    keep(world, "SHOP-1")
+    before = world.repository.branches[PRODUCTION]
+    bring(world, "SHOP-2", VERDICT)
+    world.repository.branches[PRODUCTION] = old
+    world.observe_production()
+    assert f"It lacks SHOP-1, SHOP-2. To roll SHOP-2 back, put main at {before}, say 'feature" in frozen(world)
+    two = next(f for f in world.features() if f.key == "SHOP-2")
+    assert world.decide(two, "max", VERDICT, ROLL_BACK)
+    world.repository.branches[PRODUCTION] = before
+    world.run()
+    assert promotion_of(world, two).restored == before
+    world.observe_production()
+    assert (holder(world), frozen(world)) == (None, "")
+
+
+def test_the_first_look_sees_it_and_says_so_once(stage: Stage) -> None:
+    old = stage.repository.branches[PRODUCTION]
+    feature = stage.at(VERDICT)
+    stage.reconcile()
+    new = stage.repository.branches[PRODUCTION]
+    stage.repository.branches[PRODUCTION] = old
+    assert "production is frozen" in stage.reconcile()
+    assert [said for said in stage.reconcile() if said.startswith("production")] == []
+    assert len([e for e in stage.books.outbox(feature) if "frozen:" in e.marker]) == 1
+    stage.repository.branches[PRODUCTION] = new
+    assert "the foreign commit is gone" in stage.reconcile()
+
+
+def test_what_production_has_lost_is_kept_by_nobody_and_may_be_rolled_back(world: World) -> None:
+    """Not by a person, a deadline or clear evidence: its branches would go, and nothing would hold it any more."""
+    old = world.repository.branches[PRODUCTION]
+    feature = bring(world, "SHOP-1", VERDICT)
+    world.repository.branches[PRODUCTION] = old
+    world.observe_production()
+    assert not world.decide(feature, "max", VERDICT, KEEP)
+    assert world.books.decisions(feature)[-1].reason.startswith("SHOP-1 cannot be kept while nobody has said whether")
+    world.wait(timedelta(days=15))
+    assert promotion_of(world, feature).state is PromotionState.DEPLOYED
+    assert not world.adopt(), "while it waits for its verdict"
+    assert "Roll it back with 'feature-delivery rollback SHOP-1'" in world.log[-1]
+    assert world.decide(feature, "max", VERDICT, ROLL_BACK)
+    world.run()
+    assert (promotion_of(world, feature).state, promotion_of(world, feature).restored) == ("rolled_back", old)
+    assert world.platform.places["production"].commit == old
+    assert (holder(world), frozen(world)) == (None, "")
+    assert feature.branch in world.repository.branches
+    to_the_end(world)
+
+
+def test_evidence_keeps_nothing_that_production_has_lost_and_tells_people(world: World) -> None:
+    world.project = shop(Choices(start_gate=False, automatic_verdict=True))
+    old = world.repository.branches[PRODUCTION]
+    feature = bring(world, "SHOP-1", CONFIRMATION)
+    world.decide(feature, "max", CONFIRMATION, APPROVE)
+    until(world, Step.OBSERVE_PRODUCTION, "performs")
+    new = world.repository.branches[PRODUCTION]
+    world.repository.branches[PRODUCTION] = old
+    world.observe_production()
+    world.run()
+    assert world.parked(feature) == [VERDICT]
+    (told,) = [e for e in world.books.outbox(feature) if "not_kept:" in e.marker]
+    assert "SHOP-1 cannot be kept" in told.payload["text"]
+    world.repository.branches[PRODUCTION] = new
+    world.observe_production()
+    assert world.decide(feature, "max", VERDICT, KEEP)
+
+
+def test_branches_of_what_has_shipped_stay_while_production_lacks_it(world: World) -> None:
+    """Nobody had noticed yet when it was kept."""
+    old = world.repository.branches[PRODUCTION]
+    feature = bring(world, "SHOP-1", VERDICT)
+    new = world.repository.branches[PRODUCTION]
+    world.repository.branches[PRODUCTION] = old
+    assert world.decide(feature, "max", VERDICT, KEEP)
+    world.run()
+    assert {feature.branch, "candidate/SHOP-1"} <= set(world.repository.branches)
+    world.repository.branches[PRODUCTION] = new
+    world.clear(feature, Step.DELETE_BRANCHES, with_downstream=False)
+    world.run()
+    assert {feature.branch, "candidate/SHOP-1"}.isdisjoint(world.repository.branches)
 
 
 def test_a_candidate_that_met_a_foreign_commit_is_built_after_the_adoption(world: World) -> None:
@@ -252,13 +371,89 @@ def test_a_feature_whose_lock_was_broken_may_still_be_rolled_back(world: World) 
     assert world.parked(waiting) == [VERDICT]
 
 
-def test_what_people_took_back_by_hand_counts_as_rolled_back(world: World) -> None:
+def lost(world: World) -> Feature:
+    """Bring SHOP-9 into production, and let an operator break its lock."""
     queued(world, "SHOP-1")
-    nine = next(f for f in world.features() if f.key == "SHOP-9")
-    world.break_lock()
+    assert world.break_lock()
+    return next(f for f in world.features() if f.key == "SHOP-9")
+
+
+def test_a_hotfix_on_top_of_what_lost_its_lock_leaves_it_in_production(world: World) -> None:
+    nine = lost(world)
     world.hotfix()
+    assert world.adopt()
+    world.run()
+    assert (holder(world), frozen(world)) == ("SHOP-9", "")
+    assert promotion_of(world, nine).state is PromotionState.UNCERTAIN
+    (written,) = [e for e, _ in world.books.happened(SHOP, since=None, limit=50) if e.kind == "adopted" and e.person]
+    assert written.text.endswith("SHOP-9 is still in it and holds production again: keep it or roll it back.")
+    assert world.decide(nine, "max", VERDICT, ROLL_BACK)
+    world.run()
+    files = world.repository.files(world.repository.branches[PRODUCTION])
+    assert ("hotfix" in files, nine.branch in files) == (True, False)
+    to_the_end(world)
+
+
+def test_a_hotfix_on_the_same_lines_of_what_lost_its_lock_leaves_it_to_people(world: World) -> None:
+    nine = lost(world)
+    assert nine.branch is not None
+    world.hotfix(nine.branch)
+    assert world.adopt()
+    assert holder(world) == "SHOP-9"
+    assert promotion_of(world, nine).state is PromotionState.UNCERTAIN
+
+
+def test_a_promotion_that_moved_and_was_not_reported_is_found_below_a_hotfix(world: World) -> None:
+    feature = bring(world, "SHOP-1", CONFIRMATION)
+    world.decide(feature, "max", CONFIRMATION, APPROVE)
+    kill(world, until(world, Step.PROMOTE, "performs"), again=False)
+    assert promotion_of(world, feature).state is PromotionState.INTENDED
+    with suppress(Conflict):
+        world.repository.promote(
+            PRODUCTION, old=promotion_of(world, feature).before, new=promotion_of(world, feature).candidate
+        )
+    assert world.break_lock()
+    world.hotfix()
+    assert world.adopt()
+    assert holder(world) == "SHOP-1"
+    assert promotion_of(world, feature).state is PromotionState.UNCERTAIN
+    to_the_end(world)
+
+
+@pytest.mark.parametrize("by_force", [True, False])
+def test_what_people_took_back_by_hand_counts_as_rolled_back(world: World, *, by_force: bool) -> None:
+    nine = lost(world)
+    promotion = promotion_of(world, nine)
+    if by_force:
+        world.repository.branches[PRODUCTION] = promotion.before
+    else:
+        before = world.repository.files(promotion.before)
+        made = world.repository.write(before, (promotion.candidate,), "Revert it", "olga@example.com")
+        world.repository.branches[PRODUCTION] = made.sha
     assert world.adopt()
     world.run()
     assert promotion_of(world, nine).state is PromotionState.ROLLED_BACK
     assert world.parked(nine) == [Step.WAIT_FOR_REWORK]
     to_the_end(world)
+
+
+def test_a_rollback_goes_on_when_its_lock_was_broken_and_a_hotfix_adopted(world: World) -> None:
+    nine = lost(world)
+    assert world.decide(nine, "max", VERDICT, ROLL_BACK)
+    kill(world, until(world, Step.RESTORE_BRANCH, "takes"), again=False)
+    world.run()
+    assert world.break_lock()
+    world.hotfix()
+    assert world.adopt()
+    assert (holder(world), promotion_of(world, nine).state) == ("SHOP-9", PromotionState.ROLLING_BACK)
+    world.clear(nine, Step.RESTORE_BRANCH)
+    world.run()
+    assert promotion_of(world, nine).state is PromotionState.ROLLED_BACK
+    assert "hotfix" in world.repository.files(world.repository.branches[PRODUCTION])
+
+
+def test_a_commit_is_looked_at_again_when_something_was_promoted_meanwhile(world: World) -> None:
+    bring(world, "SHOP-1", VERDICT)
+    head = world.repository.branches[PRODUCTION]
+    with pytest.raises(Unavailable, match="Say it again"), world.begin() as unit:
+        adopt(unit, world.project, head, person=PersonName("olga"), held={})

@@ -20,7 +20,8 @@ from feature_delivery.ports.git_host import ReviewKind
 from feature_delivery.ports.messenger import Press, Question
 from feature_delivery.ports.runs import RunRef
 from feature_delivery.services.control import brake, examine, hearing
-from feature_delivery.services.control.decide import Say, adopt, decide, may
+from feature_delivery.services.control.adoption import adopt
+from feature_delivery.services.control.decide import Say, decide, may
 from feature_delivery.services.control.flags import flag, voices
 from feature_delivery.services.control.glass import free_lock, override
 from feature_delivery.services.control.opening import find_request
@@ -441,7 +442,7 @@ def by_free_lock(stage: Stage, person: PersonName) -> bool:
 def by_adopt(stage: Stage, person: PersonName) -> bool:
     head = stage.repository.branches[stage.project.branches.production]
     with stage.begin() as unit:
-        adopt(unit, stage.project, head, person=person)
+        adopt(unit, stage.project, head, person=person, held={})
     return True
 
 

@@ -177,8 +177,8 @@ def adopt(
     Example: [bold]feature-delivery adopt $(git rev-parse origin/main)[/bold]
     """
     api = connect(home, speak_as=speak_as)
-    api.post(f"/projects/{pick_project(api, project)}/adopt", {"commit": commit_sha(commit)})
-    sys.stdout.write(f"Production goes on from {commit[:10]}.\n")
+    answer = api.post(f"/projects/{pick_project(api, project)}/adopt", {"commit": commit_sha(commit)})
+    sys.stdout.write(f"{answer['message']}\n")
 
 
 def production(project: Project = "", home: Home = None, speak_as: As = "") -> None:

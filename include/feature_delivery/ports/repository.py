@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -58,6 +59,15 @@ class FileChange:
     removed: int | None
 
 
+class Held(StrEnum):
+    """How much of a promotion a later commit of production still holds."""
+
+    ABSENT = "absent"  # it does not come after it: the branch was moved by force, or the promotion never happened
+    TAKEN_BACK = "taken back"  # it comes after it and takes all of it back
+    PART = "part"  # some of it, or later commits touch the same lines: only people can tell
+    WHOLE = "whole"
+
+
 class MergeConflictError(Exception):
     """Feature and production do not merge; ``files`` are the paths in conflict."""
 
@@ -95,6 +105,13 @@ class Repository(Protocol):
 
     def is_ancestor(self, old: CommitSha, new: CommitSha) -> bool:
         """Say whether ``new`` contains ``old``."""
+
+    def held(self, head: CommitSha, *, before: CommitSha, candidate: CommitSha) -> Held:
+        """Say how much of what ``candidate`` brought upon ``before`` is in ``head``; ``head`` is fetched if need be.
+
+        Raises:
+            NotFound: The host has ``head`` no more.
+        """
 
     def tree_of(self, commit: CommitSha) -> TreeSha:
         """Return the tree of a commit that was fetched."""

@@ -18,6 +18,7 @@ from feature_delivery.domain.process import Who
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import Feature, now
 from feature_delivery.ports.tracker import Issue
+from feature_delivery.services.control import adoption
 from feature_delivery.services.control import decide as decisions
 from feature_delivery.services.control.explain import Explanation, explain
 from feature_delivery.services.control.flags import frozen_sentence
@@ -265,13 +266,17 @@ def cancel(who: CallerDep, key: str, body: ReasonBody) -> Sentence:
 def adopt(who: CallerDep, body: AdoptBody) -> Sentence:
     """Accept a foreign commit as production's new head, and let promotions go on."""
     commit = commit_sha(body.commit)
-    head = repository(who.project).heads().get(who.project.branches.production)
+    there = repository(who.project)
+    head = there.heads().get(who.project.branches.production)
     if head != commit:
         at = head[:10] if head else "not there"
         raise Refused(f"{who.project.branches.production} is {at}, not {commit[:10]}: adopt what is there now.")
     with begin() as unit:
-        decisions.adopt(unit, who.project, commit, person=who.name)
-    return Sentence(message=f"Production is {commit[:10]}.")
+        promotions = adoption.in_doubt(unit, who.project)
+    held = adoption.look(there, commit, promotions)
+    with begin() as unit:
+        said = adoption.adopt(unit, who.project, commit, person=who.name, held=held)
+    return Sentence(message=f"Production is {commit[:10]}. {said}".strip())
 
 
 @router.get("/{project}/commits/{sha}", responses=RESPONSES)

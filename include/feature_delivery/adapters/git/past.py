@@ -15,12 +15,13 @@ import hashlib
 from dataclasses import dataclass
 
 from feature_delivery.adapters.git.commands import GitCommands
+from feature_delivery.adapters.git.holding import held
 from feature_delivery.adapters.git.merging import Merging
 from feature_delivery.adapters.git.mirror import Mirror
 from feature_delivery.adapters.git.objects import Objects
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import CommitSha
-from feature_delivery.ports.repository import PastDelivery
+from feature_delivery.ports.repository import Held, PastDelivery
 
 _NAMESPACE = "refs/feature-delivery/views"
 
@@ -54,16 +55,16 @@ class Past:
     def view(self, past: tuple[PastDelivery, ...], *, production: CommitSha) -> View:
         """Return history without ``past``.
 
-        A delivery that production does not contain (its branch was rewritten) needs no cutting and is left out.
+        A delivery that production does not contain (its branch was rewritten), or contains as a whole (what was
+        called its restoration was a fix on top of it), needs no cutting and is left out.
 
         Raises:
-            Refused: A delivery is still in production, or is not a merge of the feature into what was there before.
+            Refused: A delivery is still in production in part, or is not a merge of the feature into what was there
+                before.
         """
-        relevant = tuple(one for one in past if self._objects.is_ancestor(one.candidate, production))
+        relevant = tuple(one for one in past if self._must_be_cut(one, production))
         if not relevant:
             return View()
-        for one in relevant:
-            self._check(one, production)
         between = frozenset(
             sha
             for one in relevant
@@ -74,20 +75,33 @@ class Past:
         self._write(base, relevant)
         return View(replace_base=base, past=relevant, between=between)
 
-    def _check(self, one: PastDelivery, production: CommitSha) -> None:
+    def _must_be_cut(self, one: PastDelivery, production: CommitSha) -> bool:
+        found = self._held(one, production)
+        if found is Held.ABSENT:
+            return False
+        self._check_merge(one)
+        if found is Held.WHOLE:
+            return False
+        self._check_restored(one, production)
+        return True
+
+    def _held(self, one: PastDelivery, head: CommitSha) -> Held:
+        return held(self._objects, self._merging, head, before=one.before, candidate=one.candidate)
+
+    def _check_merge(self, one: PastDelivery) -> None:
         parents = self._objects.commit(one.candidate).parents
         if len(parents) != 2 or parents[0] != one.before:
             raise Refused(
                 f"Commit {one.candidate[:12]} is not the merge of a feature into {one.before[:12]}, so the feature "
                 "cannot be delivered again from it. Put the change on a new branch."
             )
-        if one.restored == one.candidate or not (
-            self._objects.is_ancestor(one.candidate, one.restored)
-            and self._objects.is_ancestor(one.restored, production)
-        ):
+
+    def _check_restored(self, one: PastDelivery, production: CommitSha) -> None:
+        taken_back = self._held(one, one.restored) in {Held.TAKEN_BACK, Held.PART}
+        if not (taken_back and self._objects.is_ancestor(one.restored, production)):
             raise Refused(
-                f"The delivery {one.candidate[:12]} is still in production: {one.restored[:12]} did not take it back. "
-                "Roll it back first."
+                f"{one.restored[:12]} did not take the delivery {one.candidate[:12]} back, and production holds a part "
+                "of it by now. Put the change on a new branch from production, under another issue."
             )
 
     def _write(self, base: str, past: tuple[PastDelivery, ...]) -> None:

@@ -10,6 +10,7 @@ from feature_delivery.adapters.git.address import GitAccess, remote_address
 from feature_delivery.adapters.git.candidates import Candidates
 from feature_delivery.adapters.git.checkout import checkout
 from feature_delivery.adapters.git.commands import GitCommands, closed_environment
+from feature_delivery.adapters.git.holding import held
 from feature_delivery.adapters.git.merging import Identity, Merging
 from feature_delivery.adapters.git.mirror import Mirror
 from feature_delivery.adapters.git.objects import Objects, shown_path
@@ -20,7 +21,7 @@ from feature_delivery.adapters.git.restorations import build_restoration
 from feature_delivery.adapters.git.stacking import stacked_on
 from feature_delivery.domain.errors import Conflict, NotFound, Refused, Unavailable
 from feature_delivery.domain.names import BranchName, CommitSha, TreeSha, branch_name, commit_sha
-from feature_delivery.ports.repository import Candidate, Commit, FileChange, PastDelivery
+from feature_delivery.ports.repository import Candidate, Commit, FileChange, Held, PastDelivery
 
 
 class GitRepository:
@@ -101,6 +102,16 @@ class GitRepository:
     def is_ancestor(self, old: CommitSha, new: CommitSha) -> bool:
         """See ``Repository.is_ancestor``."""
         return self._at(old, new).is_ancestor(old, new)
+
+    def held(self, head: CommitSha, *, before: CommitSha, candidate: CommitSha) -> Held:
+        """See ``Repository.held``."""
+        objects = self._at(head, before, candidate)
+        self.fetch(head)
+        try:
+            self.fetch(before, candidate)
+        except NotFound:
+            return Held.ABSENT  # what came after it would have brought it here
+        return held(objects, self._merging, head, before=before, candidate=candidate)
 
     def tree_of(self, commit: CommitSha) -> TreeSha:
         """See ``Repository.tree_of``."""

@@ -67,13 +67,14 @@ def _judge(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, pol
     """Let the evidence decide; without evidence hold production and call for people."""
     evidence = production_evidence(unit.books, feature)
     promotion = unit.books.promotion(feature)
-    if evidence.outcome == "pass":
+    lost = verdict.not_to_keep_now(unit.books, feature) if evidence.outcome == "pass" else ""
+    if evidence.outcome == "pass" and not lost:
         verdict.keep(unit, project, feature, f"Deadline: {evidence.text}", person="deadline")
     elif evidence.outcome == "fail" and promotion is not None and not promotion.irreversible:
         verdict.roll_back(unit, project, feature, f"Deadline: {evidence.text}", person="deadline")
     else:
         _prolong(unit, feature, gate)
-        text = f"{feature.key} holds production without a verdict: {evidence.text}"
+        text = f"{feature.key} holds production without a verdict: {lost or evidence.text}"
         notify(
             unit, feature, f"escalate:{gate.id}:{now():%Y%m%d%H%M}", text, to=project.people.with_role(*policy.roles)
         )

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.domain.names import CommitSha, PersonName
 from feature_delivery.domain.people import SIGN_OFFS, Answer, DecisionKind, Voice
-from feature_delivery.domain.process import Step, Who
+from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     Attempt,
     AttemptState,
     Decision,
-    Event,
     Feature,
     FeatureState,
     PromotionState,
@@ -23,7 +22,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.domain.ways import Way
 from feature_delivery.ports.tracker import IssueState
-from feature_delivery.services.control import attempts, authors, issues, posting, production, tallies, turn, verdict
+from feature_delivery.services.control import attempts, authors, issues, tallies, turn, verdict
 from feature_delivery.services.control.asking import ABOUT_CANDIDATE, candidate_of
 from feature_delivery.services.control.flags import voices
 from feature_delivery.services.control.gates import enter, settle
@@ -339,29 +338,3 @@ def cancel(unit: Unit, project: ProjectConfig, run_id: str, reason: str, *, pers
         raise Refused(f"{feature.key} is in production and waits for its verdict: roll it back or keep it first.")
     text = f"{person} cancelled it. {reason}".strip()
     attempts.give_up(unit, project, feature, FeatureState.CANCELLED, text, person=person)
-
-
-def adopt(unit: Unit, project: ProjectConfig, commit: CommitSha, *, person: PersonName) -> None:
-    """Accept a foreign commit on production as its new head, and thaw promotions.
-
-    Features that stopped because of it go on.
-
-    Raises:
-        Refused: The person is no operator, or the commit is not the one production was frozen for.
-        Unavailable: Whether they are an operator is not known at the moment.
-    """
-    if why := project.unclear(person, Who.OPERATOR):
-        raise Unavailable(why)
-    row = unit.books.lock_project(project.name)
-    if person not in project.people.with_role(Who.OPERATOR):
-        raise Refused(f"{person} is no operator of {project.name}: only an operator may adopt a commit.")
-    if row.frozen_commit is not None and row.frozen_commit != commit:
-        raise Refused(f"Production is frozen for {row.frozen_commit}, not for {commit}: look at what is there now.")
-    row.production_commit = commit
-    text = f"{person} adopted {commit[:10]} as the new head of {project.branches.production}."
-    unit.books.add(Event(project=project.name, feature_id=None, kind="adopted", text=text, person=person))
-    to = project.people.with_role(Who.OPERATOR, Who.MANAGER)
-    posting.announce(unit, project, f"adopted:{commit}:{now():%Y%m%d%H%M%S}", text, to=to)
-    production.settle_lost(unit, project, commit)
-    production.wake_stopped(unit, project)
-    production.thaw(unit, project, row)

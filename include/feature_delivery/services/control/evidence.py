@@ -25,6 +25,10 @@ def judge(scene: Scene, outcome: str) -> None:
         return  # somebody has decided meanwhile
     found = production_evidence(scene.unit.books, scene.feature)
     if outcome == "pass" and found.outcome == "pass":
+        if why := verdict.not_to_keep_now(scene.unit.books, scene.feature):
+            people = scene.project.people.with_role(Who.MANAGER, Who.OPERATOR)
+            notify(scene.unit, scene.feature, f"not_kept:{now():%Y%m%d%H%M%S}", f"{found.text} {why}", to=people)
+            return
         verdict.keep(scene.unit, scene.project, scene.feature, found.text, person="evidence")
     elif outcome == "fail" and not promotion.irreversible:
         verdict.roll_back(scene.unit, scene.project, scene.feature, found.text, person="evidence")

@@ -259,7 +259,9 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     said = evidence.text
     if promotion.irreversible:
         said = f"Its migration has no way back: a rollback leaves the data as they are. {said}"
-    return Flag(waits_for=f"Keep or roll back: {who} may say so. {said}")
+    row = books.project(project.name)
+    frozen_by = f"{row.frozen_reason} " if row is not None else ""
+    return Flag(waits_for=f"{frozen_by}Keep or roll back: {who} may say so. {said}".strip())
 
 
 def _rework(books: Books, feature: Feature) -> Flag:

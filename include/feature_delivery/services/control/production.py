@@ -15,11 +15,14 @@ from feature_delivery.domain.records import (
     PromotionState,
     now,
 )
+from feature_delivery.ports.repository import Held
 from feature_delivery.services.control import turn
 from feature_delivery.services.control.gates import rewind_later
 from feature_delivery.services.control.history import notify, record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from feature_delivery.domain.names import CommitSha
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
@@ -29,10 +32,12 @@ _UNDECIDED = OPEN_PROMOTIONS | {PromotionState.INTENDED}
 """States in which a task of ours may move the branch at any moment."""
 
 
-def observe_production(unit: Unit, project: ProjectConfig, head: CommitSha) -> str:
+def observe_production(unit: Unit, project: ProjectConfig, head: CommitSha, *, known: CommitSha | None) -> str:
     """Take in where production's branch is; returns what that changed, for the log.
 
-    The head was read before this transaction, so one that production had before is an old answer, not a fact.
+    ``head`` was read before this transaction and after another one, in which the ledger had production at ``known``.
+    Only when a delivery has moved it in between is a head that production had before an old answer: a delivery writes
+    down where it has moved the branch after it has, so what was asked later and shows an earlier release is a fact.
     """
     row = unit.books.lock_project(project.name)
     if row.production_commit is None:
@@ -46,7 +51,7 @@ def observe_production(unit: Unit, project: ProjectConfig, head: CommitSha) -> s
     promotions = unit.books.promotions(project.name)
     if any(p.state in _MOVING for p in promotions):
         return "production is being moved"
-    if any(head in {p.before, p.candidate, p.restored} for p in promotions):
+    if known != row.production_commit and any(head in {p.before, p.candidate, p.restored} for p in promotions):
         return "an old answer"
     freeze(unit, project, head)
     return "production is frozen"
@@ -60,13 +65,18 @@ def freeze(unit: Unit, project: ProjectConfig, head: CommitSha | None, reason: s
     if row.frozen_reason and row.frozen_commit in {head, None}:
         return  # known, or frozen by break glass, which only an adoption ends
     at = head[:10] if head else "a commit"
-    text = reason or (
+    put_back = _put_back(unit, project, row, head) if head is not None else ""
+    found = put_back or reason
+    text = found or (
         f"{project.branches.production} holds {at}, which no delivery put there. "
         f"Look at it, then adopt it with 'feature-delivery adopt {head}'."
     )
     row.frozen_reason, row.frozen_commit = text, head
     unit.books.add(Event(project=project.name, feature_id=None, kind="frozen", text=text))
-    active = unit.books.features(project.name, [FeatureState.ACTIVE]) or unit.books.features(project.name)
+    holder = [unit.books.feature_by_id(row.lock_feature_id)] if row.lock_feature_id is not None else []
+    for feature in holder:
+        record(unit, feature, "frozen", text)
+    active = holder or unit.books.features(project.name, [FeatureState.ACTIVE]) or unit.books.features(project.name)
     for feature in active[:1]:  # an errand belongs to a feature: any one's thread will do
         marker = f"frozen:{head}:{now():%Y%m%d%H%M%S}"
         notify(unit, feature, marker, text, to=project.people.with_role(Who.OPERATOR))
@@ -82,35 +92,90 @@ def thaw(unit: Unit, project: ProjectConfig, row: Project) -> None:
             gate.ended = False  # its run is not locked here: the finisher looks at it after this transaction
 
 
-def settle_lost(unit: Unit, project: ProjectConfig, commit: CommitSha) -> None:
+def _put_back(unit: Unit, project: ProjectConfig, row: Project, head: CommitSha) -> str:
+    """Say what production lacks where its branch was put back to an earlier release; empty when ``head`` is none."""
+    moved = [p for p in unit.books.promotions(project.name) if p.moved_at is not None]
+    since = next(
+        (
+            moved[index + (head != one.before) :]
+            for index, one in reversed(list(enumerate(moved)))
+            if head in {one.before, one.candidate, one.restored}
+        ),
+        None,
+    )
+    if since is None:
+        return ""
+    name, should = project.branches.production, row.production_commit
+    lacking = [p for p in since if p.state in OPEN_PROMOTIONS | {PromotionState.KEPT}]
+    keys = list(dict.fromkeys(unit.books.feature_by_id(p.feature_id).key for p in lacking))
+    text = f"{name} was put back to {head[:10]}, an earlier release, by hand and not by a rollback."
+    text += f" It lacks {', '.join(keys)}." if keys else ""
+    waiting = [p for p in lacking if p.state in OPEN_PROMOTIONS]
+    if waiting:
+        key = unit.books.feature_by_id(waiting[-1].feature_id).key
+        at = f" put {name} at {waiting[-1].before}," if head != waiting[-1].before else ""
+        text += f" To roll {key} back,{at} say 'feature-delivery rollback {key}', which goes on from there; or put"
+    else:
+        text += f" Adopt it with 'feature-delivery adopt {head}', or put"
+    return f"{text} {name} at {should} again."
+
+
+def settle_lost(
+    unit: Unit, project: ProjectConfig, commit: CommitSha, held: Mapping[CommitSha, Held]
+) -> tuple[str, ...]:
     """Decide what becomes of a promotion whose feature lost production by break glass, now that ``commit`` is adopted.
 
-    Its own candidate adopted: it gets production back, and its verdict is still to be given. Anything else adopted:
-    people took it back by hand.
+    Its candidate is still in ``commit``, a fix on top of it or not: it gets production back, and its verdict is still
+    to be given. Else people took it back by hand. Whoever had decided to roll it back and has mended by hand what no
+    machine could take apart has taken it back, too.
+
+    Args:
+        unit: The transaction.
+        project: Whose production.
+        commit: Where it is.
+        held: How much of each candidate in doubt ``commit`` holds.
+
+    Returns:
+        A sentence for each.
     """
     row = unit.books.lock_project(project.name)
-    for promotion in unit.books.promotions(project.name, states=_UNDECIDED):
+    said: list[str] = []
+    for promotion in in_doubt(unit, project):
         if row.lock_feature_id == promotion.feature_id:
             continue
         feature = unit.books.feature_by_id(promotion.feature_id)
         attempt = unit.books.attempt(feature, promotion.attempt)
         assert attempt is not None
-        if commit == promotion.candidate and row.lock_feature_id is None:
+        found, rolling_back = held[promotion.candidate], promotion.state is PromotionState.ROLLING_BACK
+        if row.lock_feature_id is None and (found is Held.WHOLE or (found is Held.PART and not rolling_back)):
             row.lock_feature_id, row.lock_since = feature.id, now()
-            if promotion.state is not PromotionState.ROLLING_BACK:
+            if not rolling_back:
                 promotion.state, attempt.state = PromotionState.UNCERTAIN, AttemptState.PROMOTED
                 promotion.moved_at = promotion.moved_at or now()
-        elif promotion.state is PromotionState.INTENDED:
+            text = f"{feature.key} is still in it and holds production again: " + (
+                f"its rollback goes on, clear {Step.RESTORE_BRANCH}." if rolling_back else "keep it or roll it back."
+            )
+        elif promotion.state is PromotionState.INTENDED and found is Held.ABSENT:
             promotion.state = PromotionState.DROPPED
             rewind_later(unit, feature, Step.WAIT_FOR_TURN)
+            text = f"{feature.key} is not in it and takes its turn again."
         else:
             promotion.state, promotion.restored, promotion.ended_at = PromotionState.ROLLED_BACK, commit, now()
+            promotion.moved_at = promotion.moved_at or now()
             attempt.state, attempt.ended_at = AttemptState.ROLLED_BACK, now()
             feature.rejected_commit = attempt.commit
-        record(unit, feature, "adopted", f"Production is at {commit[:10]} after its lock was broken.")
+            text = f"{feature.key} counts as taken back by hand: push a fix, or cancel it."
+        record(unit, feature, "adopted", f"Production is at {commit[:10]} after its lock was broken. {text}")
+        said.append(text)
         gate = unit.books.open_gate(feature)
         if gate is not None:
             gate.ended = False
+    return tuple(said)
+
+
+def in_doubt(unit: Unit, project: ProjectConfig) -> Sequence[Promotion]:
+    """Return the promotions without a verdict: what becomes of them may hang on what a foreign commit holds."""
+    return unit.books.promotions(project.name, states=_UNDECIDED)
 
 
 def wake_stopped(unit: Unit, project: ProjectConfig) -> None:

@@ -272,4 +272,4 @@ def _production(
     if head is None or before.production is None or head == (before.frozen or before.production):
         return []
     with control.begin() as unit:
-        return [observe_production(unit, project, head)]
+        return [observe_production(unit, project, head, known=before.production)]

@@ -317,6 +317,8 @@ def _moved(scene: Scene, permit: PermitRecord, result: Moved) -> None:
     elif scene.step is Step.RESTORE_BRANCH and promotion.state is PromotionState.ROLLING_BACK:
         promotion.restored = result.commit
         row.production_commit = result.commit
+        if row.frozen_commit == result.commit:
+            production.thaw(unit, scene.project, row)  # people had brought it there by hand
         record(unit, feature, "restored", f"Production is at {result.commit[:10]} again.", step=scene.step)
 
 

@@ -23,21 +23,38 @@ from feature_delivery.services.control.history import milestone, notify, record,
 
 if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
-    from feature_delivery.ports.ledger import Unit
+    from feature_delivery.ports.ledger import Books, Unit
 
 
 def may_be_given(unit: Unit, feature: Feature, *, keep: bool) -> Promotion:
     """Return the promotion that waits for its verdict.
 
     Raises:
-        Refused: There is none, or it cannot be kept because nothing of it runs in production yet.
+        Refused: There is none, or it cannot be kept because nothing of it runs in production yet, or because the
+            branch may have lost it.
     """
     promotion = unit.books.promotion(feature, feature.attempt_number)
     if promotion is None or promotion.state not in OPEN_PROMOTIONS - {PromotionState.ROLLING_BACK}:
         raise Refused(f"{feature.key} has nothing in production that waits for a verdict: it is {where(feature)}.")
     if keep and promotion.state is PromotionState.MOVED:
         raise Refused(f"{feature.key} is not deployed to production yet: wait for {Step.DEPLOY_PRODUCTION}.")
+    if keep and (why := not_to_keep_now(unit.books, feature)):
+        raise Refused(why)
     return promotion
+
+
+def not_to_keep_now(books: Books, feature: Feature) -> str:
+    """Return why nobody can say that it is kept: production's branch may not hold it; empty when it may be kept.
+
+    What is kept loses its branches: they must not have been the last that held it.
+    """
+    row = books.project(feature.project)
+    if row is None or (row.frozen_commit is None and row.lock_feature_id == feature.id):
+        return ""
+    return (
+        f"{feature.key} cannot be kept while nobody has said whether production still holds it; it can be rolled back. "
+        f"{row.frozen_reason}"
+    ).strip()
 
 
 def where(feature: Feature) -> str:

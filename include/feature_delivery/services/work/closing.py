@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from feature_delivery.domain.errors import Error, NotFound, Permanent, Refused
 from feature_delivery.domain.work import BranchesDeleted, Done
+from feature_delivery.ports.repository import Held
 from feature_delivery.ports.tracker import IssueState
 from feature_delivery.services.levelling import level_with
 from feature_delivery.services.work.job import DELIVERS, TAKES_BACK
@@ -21,9 +22,13 @@ def delete_branches(job: Job) -> BranchesDeleted:
     """Delete the branches of the permit: the feature's at the one commit it may be deleted at, our own anywhere.
 
     A feature's branch that somebody has pushed to since is kept and named.
+
+    Raises:
+        Refused: Production does not hold what has shipped: nothing else may.
     """
     branches = job.tools.project.branches
     heads = job.repository.heads()
+    _refuse_the_last(job, heads)
     _level_preprod(job, heads)
     ours = {branch: heads[branch] for branch in job.work.own_branches if branch in heads}
     deleted: list[BranchName] = []
@@ -35,6 +40,26 @@ def delete_branches(job: Job) -> BranchesDeleted:
         (deleted if gone else kept).append(branch)
         job.say(f"Deleted {branch}" if gone else f"Kept {branch}: somebody has pushed since {commit[:10]}")
     return BranchesDeleted(deleted=tuple(deleted), kept=tuple(kept))
+
+
+def _refuse_the_last(job: Job, heads: dict[BranchName, CommitSha]) -> None:
+    """Refuse while shipped work may be on no other branch: somebody has put production back by force."""
+    branches, promotion = job.tools.project.branches, job.work.promotion
+    theirs = [
+        branch for branch in {**job.work.branch_leases, **dict.fromkeys(job.work.own_branches)} if branch in heads
+    ]
+    if promotion is None or promotion.restored is not None or not job.work.branch_leases or not theirs:
+        return
+    production = heads.get(branches.production)
+    if production is not None:
+        held = job.repository.held(production, before=promotion.before, candidate=promotion.candidate)
+        if held is not Held.ABSENT:
+            return  # what was reverted since is in its history
+    raise Refused(
+        f"Nothing was deleted: {branches.production} is {f'at {production[:10]}' if production else 'not there'} and "
+        f"does not hold {promotion.candidate[:10]}, with which {job.work.key} has shipped. Put it back to where it "
+        f"holds it, then clear {job.work.step}; if it shall stay as it is, see to {', '.join(sorted(theirs))} by hand."
+    )
 
 
 def _level_preprod(job: Job, heads: dict[BranchName, CommitSha]) -> None:

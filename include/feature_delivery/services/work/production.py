@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from feature_delivery.domain.errors import Conflict, Permanent, Refused
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.work import Done, Failed, Moved, Observed
-from feature_delivery.ports.repository import MergeConflictError
+from feature_delivery.ports.repository import Held, MergeConflictError
 from feature_delivery.services.work import observing
 from feature_delivery.services.work.environments import commit_for
 from feature_delivery.services.work.job import TAKES_BACK, Job
@@ -105,12 +105,12 @@ def watch_plan(job: Job) -> WatchPlan | None:
 
 
 def restore_branch(job: Job) -> Moved | Failed:
-    """Add a commit to production that takes the candidate back; done already is recognised."""
+    """Add a commit to production that takes the candidate back; done already, by people too, is recognised."""
     branches = job.tools.project.branches
     promotion = job.needs(job.work.promotion, "a promotion")
     head = job.heads()[branches.production]
     job.repository.fetch(head, promotion.candidate, promotion.before)
-    restored = promotion.restored or _restored_already(job, head)
+    restored = promotion.restored or _restored_already(job, head) or _taken_back_by_hand(job, head)
     if restored is None:
         built = _restoration(job, head)
         if isinstance(built, Failed):
@@ -135,6 +135,25 @@ def _restoration(job: Job, head: CommitSha) -> CommitSha | Failed:
             reason=f"{name} holds commits made by hand since {promotion.candidate[:10]} that touch the same lines "
             f"({', '.join(error.files[:10])}). Take {job.work.key} back by hand, push, then clear {job.work.step}."
         )
+
+
+def _taken_back_by_hand(job: Job, head: CommitSha) -> CommitSha | None:
+    """Return ``head`` where people have brought production back themselves, by a revert or by force.
+
+    Raises:
+        Refused: It was put back by force to what is not the release before: more than this would be taken back.
+    """
+    name, promotion = job.tools.project.branches.production, job.needs(job.work.promotion, "a promotion")
+    held = job.repository.held(head, before=promotion.before, candidate=promotion.candidate)
+    if head == promotion.before or held is Held.TAKEN_BACK:
+        return head
+    if held is Held.ABSENT:
+        raise Refused(
+            f"{name} is at {head[:10]}, which neither holds {promotion.candidate[:10]} nor is the release before it, "
+            f"{promotion.before[:10]}. Somebody moved it by force: put it at {promotion.before}, then clear "
+            f"{job.work.step}; or break the lock and adopt what is there."
+        )
+    return None
 
 
 def _restored_already(job: Job, head: CommitSha) -> CommitSha | None:
