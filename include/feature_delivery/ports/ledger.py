@@ -157,7 +157,7 @@ class Books(Protocol):
         """Return the newest result of a suite's step in an attempt."""
 
     def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
-        """Return every suite result of a feature, oldest first."""
+        """Return every suite result of a feature, oldest first; each report is read when it is looked at."""
 
     def observation(self, feature: Feature, attempt: int, step: Step) -> Observation | None:
         """Return the newest observation of a step in an attempt."""
