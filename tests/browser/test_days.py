@@ -6,8 +6,12 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from feature_delivery.domain.names import ProjectName, feature_key
+from feature_delivery.bootstrap import settings
+from feature_delivery.domain.names import PersonName, ProjectName, feature_key
 from feature_delivery.domain.process import Step
+from feature_delivery.domain.records import Event
+from feature_delivery.services.control import brake
+from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import begin
 from tests.browser.conftest import Visit
 from tests.support.web_app import Shop
@@ -113,18 +117,78 @@ def test_others_see_a_decision_without_loading_the_page_again(visit: Visit) -> N
     assert board.evaluate("window.kept") is True
 
 
-def test_what_is_being_written_survives_a_change_elsewhere(visit: Visit) -> None:
-    tester, reviewer = visit("tess", "/shop/SHOP-8"), visit("rita", "/shop/SHOP-7")
-    tester.get_by_role("region", name="Tests").locator("summary").first.click()
-    comment = tester.get_by_label("Comment")
+def happens(page: Page, key: str) -> None:
+    """Let something happen to a feature, and wait until its open page shows it."""
+    history = page.locator("#d-history > summary")
+    before = history.inner_text()
+    with begin() as unit:
+        feature = unit.books.feature(ProjectName("shop"), feature_key(key))
+        assert feature is not None
+        unit.books.add(Event(project=feature.project, feature_id=feature.id, kind="noted", text="Something happened."))
+    expect(history).not_to_have_text(before)
+
+
+def test_what_is_being_written_and_read_survives_a_change_elsewhere(visit: Visit) -> None:
+    page = visit("tess", "/shop/SHOP-8")
+    page.get_by_role("button", name="Reject").click()
+    refusal = page.get_by_role("alert").filter(has_text="A rejection needs a comment")
+    expect(refusal).to_be_visible()
+    page.get_by_role("region", name="Tests").locator("summary").first.click()
+    comment = page.get_by_label("Comment")
     comment.press_sequentially("Half a sent")
-    old = tester.locator("#live").evaluate_handle("live => live.firstElementChild")
-    reviewer.get_by_role("button", name="Approve").click()
-    tester.wait_for_function("old => !old.isConnected", arg=old)
+    happens(page, "SHOP-8")
     comment.press_sequentially("ence")
     expect(comment).to_have_value("Half a sentence")
     expect(comment).to_be_focused()
-    expect(tester.locator("#live details[open]")).to_have_count(1)
+    expect(refusal).to_have_count(1)
+    expect(page.locator("#live details[open]")).to_have_count(1)
+
+    for where in (
+        page.get_by_role("region", name="Told and heard").locator("summary").first,
+        page.get_by_role("region", name="Environments").get_by_role("link").last,
+    ):
+        where.focus()
+        happens(page, "SHOP-8")
+        expect(where).to_be_focused()
+    expect(refusal).to_have_count(1)
+
+
+def test_a_form_says_that_what_it_is_about_has_changed(visit: Visit) -> None:
+    tester, operator = visit("tess", "/shop/SHOP-8"), visit("olga", "/shop/SHOP-8")
+    operator.get_by_text("Break glass", exact=True).click()
+    operator.get_by_label("Reason").fill("The tester is ill.")
+    changed = "has changed meanwhile: look at it again"
+    happens(operator, "SHOP-8")
+    expect(operator.get_by_text(changed)).to_have_count(0)
+    with begin() as unit:
+        feature = unit.books.feature(ProjectName("shop"), feature_key("SHOP-8"))
+        assert feature is not None
+        attempt = unit.books.attempt(feature)
+        assert attempt is not None
+        attempt.commit = "e" * 40  # type: ignore[assignment]
+        unit.books.add(Event(project=feature.project, feature_id=feature.id, kind="noted", text="Pushed."))
+    for page, forms in ((tester, 1), (operator, 2)):
+        expect(page.locator("form.decide:visible").filter(has_text=changed)).to_have_count(forms)
+        happens(page, "SHOP-8")
+        expect(page.locator("form.decide:visible").filter(has_text=changed)).to_have_count(forms)
+    expect(operator.get_by_label("Reason")).to_have_value("The tester is ill.")
+
+
+def test_why_the_brake_may_go_survives_a_change_elsewhere(visit: Visit, busy: Shop) -> None:
+    with begin() as unit:
+        brake.pull(unit, settings.project(ProjectName("shop")), "Wait.", person=PersonName("olga"))
+    pulse.snapshots.forget()
+    operator, other, reviewer = visit("olga"), visit("dora"), visit("rita", "/shop/SHOP-7")
+    link = other.get_by_role("link", name=re.compile("SHOP-9"))
+    link.focus()
+    why = operator.get_by_label("Why it may be released")
+    why.press_sequentially("All of th")
+    reviewer.get_by_role("button", name="Approve").click()
+    for page in (operator, other):
+        expect(page.locator(".card").filter(has_text="SHOP-7")).not_to_contain_text("rita")
+    why.press_sequentially("em are demos.")
+    expect(why).to_have_value("All of them are demos.")
+    expect(link).to_be_focused()
 
 
 def test_a_decision_about_what_has_changed_meanwhile_is_not_taken(visit: Visit) -> None:

@@ -183,13 +183,19 @@ class FakeBooks:
         return {f.id: f for f in self.of(Feature) if f.id in feature_ids}
 
     def features(
-        self, project: ProjectName | None = None, states: Iterable[FeatureState] = (), *, limit: int | None = None
+        self,
+        project: ProjectName | None = None,
+        states: Iterable[FeatureState] = (),
+        *,
+        limit: int | None = None,
+        before: int | None = None,
     ) -> Sequence[Feature]:
         wanted = set(states)
         return [
             f
             for f in reversed(self.of(Feature))
             if (project is None or f.project == project) and (not wanted or f.state in wanted)
+            if before is None or f.id < before
         ][:limit]
 
     def newest_features(self, project: ProjectName, keys: Collection[FeatureKey]) -> dict[FeatureKey, Feature]:
@@ -291,8 +297,9 @@ class FakeBooks:
     def gates_past_deadline(self, at: datetime) -> Sequence[Gate]:
         return [g for g in self.open_gates() if g.deadline is not None and g.deadline <= at]
 
-    def open_gates(self) -> Sequence[Gate]:
-        return [g for g in self.of(Gate) if g.state is GateState.OPEN]
+    def open_gates(self, project: ProjectName | None = None) -> Sequence[Gate]:
+        found = [g for g in self.of(Gate) if g.state is GateState.OPEN]
+        return [g for g in found if project is None or self.feature_by_id(g.feature_id).project == project]
 
     def gates_to_ask(self, steps: Collection[Step]) -> Sequence[Gate]:
         return [g for g in self.open_gates() if g.requested_at is None and not g.blocked and g.step in steps]

@@ -24,7 +24,7 @@ from feature_delivery.web import workers
 from feature_delivery.web.board import csrf, pulse
 from feature_delivery.web.transaction import begin, session
 from tests.support.board_app import browser
-from tests.support.board_world import Planted, crowd
+from tests.support.board_world import FAILURE, Planted, crowd
 from tests.support.web_app import Shop, eventually
 
 REVIEW = {"gate": "review.wait_for_review", "kind": "approve", "comment": "Well done.", "commit": ""}
@@ -440,6 +440,28 @@ def test_a_message_that_was_given_up_is_called_so_with_its_reason(busy: Shop, ri
 
 
 def test_a_feature_page_costs_no_query_per_row(busy: Shop, rita: httpx.Client) -> None:
+    assert len(_asked_for(rita, "/shop/SHOP-16")) <= 60
+
+
+def test_a_feature_page_reads_no_tests_that_it_does_not_name(busy: Shop, rita: httpx.Client) -> None:
+    """They are megabytes over many attempts, and every open page is made anew with every change."""
+    assert _reports_read(_asked_for(rita, "/shop/SHOP-4")) == 3
+    with begin() as unit:
+        feature = unit.books.feature(ProjectName("shop"), feature_key("SHOP-4"))
+        assert feature is not None
+        feature.attempt_number = 2
+    assert _reports_read(_asked_for(rita, "/shop/SHOP-4")) == 1, "of what was tested earlier, only what was red"
+    shown = rita.get("/shop/SHOP-4").text
+    assert FAILURE.name in shown
+    assert "tests.unit.test_shop" not in shown
+
+
+def _reports_read(said: list[str]) -> int:
+    return sum("fd_suite_result.report" in statement for statement in said)
+
+
+def _asked_for(who: httpx.Client, path: str) -> list[str]:
+    """Return every statement that a page is made of."""
     workers.stop_all()  # their queries are not the page's
     with session() as opened:
         engine = opened.get_bind()
@@ -449,9 +471,9 @@ def test_a_feature_page_costs_no_query_per_row(busy: Shop, rita: httpx.Client) -
         said.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
-    assert rita.get("/shop/SHOP-16").status_code == 200
+    assert who.get(path).status_code == 200
     event.remove(engine, "before_cursor_execute", note)
-    assert len(said) <= 60
+    return said
 
 
 def test_time_goes_on_while_nobody_changes_anything(rita: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,28 @@ def test_bad_input_is_one_sentence(shop: Shop) -> None:
     assert client.get(post).json() == []
 
 
+def test_a_list_is_read_on_where_it_ended(shop: Shop) -> None:
+    client, at = shop.person("max"), "/projects/shop/features"
+    for number in range(1, 4):
+        assert client.post(at, json={"key": f"SHOP-{number}"}).status_code == 201
+    first = [one["run_id"] for one in client.get(at, params={"limit": 2}).json()]
+    rest = [one["run_id"] for one in client.get(at, params={"limit": 2, "before": first[-1]}).json()]
+    assert (first, rest) == (["SHOP-3", "SHOP-2"], ["SHOP-1"])
+    client.post(f"{at}/SHOP-2/cancel", json={"reason": "Not now."})
+    assert [one["key"] for one in client.get(at, params={"state": ["cancelled", "shipped"]}).json()] == ["SHOP-2"]
+    assert "SHOP-9" in sentence(client.get(at, params={"before": "SHOP-9"}), 404, "NotFound")
+    sentence(client.get(at, params={"state": "gone"}), 422, "Invalid")
+
+
+def test_a_nul_is_bad_input_and_no_error_of_ours(shop: Shop) -> None:
+    client, at = shop.person("max"), "/projects/shop/features"
+    assert client.post(at, json={"key": "SHOP-1"}).status_code == 201
+    assert "NUL" in sentence(client.post(at, json={"key": "SHOP-2", "title": "a\0b"}), 403, "Refused")
+    said = {"gate": "intake.wait_for_start", "kind": "approve", "comment": "a\0b"}
+    sentence(client.post(f"{at}/SHOP-1/decisions", json=said), 403, "Refused")  # by its rules: max is no developer
+    assert [client.get(f"/board{at}").status_code for at in ("/?q=a%00b", "/shop/SHOP-1?run=%00")] == [200, 404]
+
+
 def test_two_starts_at_once_start_one_delivery(shop: Shop) -> None:
     clients = [shop.person(name) for name in ("max", "dora", "rita", "tess") * 4]
     with ThreadPoolExecutor(16) as pool:

@@ -207,6 +207,13 @@ class TestSuites:
         assert [case.name for case in done.cases] == ["broken", "fine"]
         assert "broken: assert 1 == 2" in bench.log
 
+    def test_of_thousands_of_tests_only_those_are_kept_that_somebody_may_be_shown(self, bench: Bench) -> None:
+        head = self.deployed(bench)
+        fine = [suites.TestCase(f"fine_{n}", CaseState.PASSED, 0.1) for n in range(5000)]
+        bench.fake.cases[head, "unit"] = (*fine, suites.TestCase("broken", CaseState.FAILED, 0.2, "no"))
+        done = bench.run(Step.CHECK_UNIT, environment=environment("development"))
+        assert (done.tests, len(done.cases), done.cases[0].name) == (5001, 200, "broken")
+
     def test_a_suite_that_lost_tests_is_red(self, bench: Bench) -> None:
         self.deployed(bench)
         facts = {"environment": environment("development"), "executed_in_production": {"unit": 10}}

@@ -94,8 +94,8 @@ class ChatStage(Stage):
     def housekeeping(self) -> None:
         """Do what housekeeping does for messages, then everything that is due."""
         with self.peek() as books:
-            gates = list(books.open_gates())
-        for gate in reminders.may_be_due({self.project.name: self.project}, gates, self.time):
+            gates = reminders.due(self.project, books.open_gates(self.project.name), self.time)
+        for gate in gates:
             with self.begin() as unit:
                 reminders.remind(unit, self.project, unit.books.feature_by_id(gate.feature_id).run_id)
         with self.begin() as unit:

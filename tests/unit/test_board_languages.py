@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 from babel.messages import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
+from hypothesis import given
+from hypothesis import strategies as st
 
 import feature_delivery
 from feature_delivery.domain.outbox import Errand
@@ -22,7 +26,7 @@ from feature_delivery.services.control.board import Stage
 from feature_delivery.services.control.journey import Spent
 from feature_delivery.web.board import words
 from feature_delivery.web.board.language import LOCALES, chosen, languages
-from feature_delivery.web.board.sentences import PATTERNS, translated
+from feature_delivery.web.board.sentences import PATTERNS, _between, translated
 
 PACKAGE = Path(feature_delivery.__file__).parent
 BOARD = PACKAGE / "web" / "board"
@@ -228,3 +232,34 @@ def test_plurals_numbers_and_moments_are_the_languages_own() -> None:
     assert "мар" in russian.moment(at)
     assert languages()["en"].moment(at) == "2 Mar 2026, 09:05"
     assert (russian.name, languages()["en"].name) == ("Русский", "English")
+
+
+def test_what_was_said_at_a_decision_stays_as_it_was_said() -> None:
+    said = "tess: reject at preprod.wait_for_acceptance: 1 approval of: preprod.wait_for_confirmation."
+    for language in ("ru", "en"):
+        gate = translated("preprod.wait_for_acceptance", languages()[language].text)
+        shown = translated(said, languages()[language].text)
+        assert shown == f"tess: reject at {gate}: 1 approval of: preprod.wait_for_confirmation."
+
+
+PIECES = sorted({part for pattern in PATTERNS for part in re.split(r"%\(\w+\)s", pattern)})
+
+
+@given(st.sampled_from(PATTERNS), st.lists(st.sampled_from([*PIECES, "SHOP-1", "rita", " ", ": ", "\n"]), max_size=8))
+def test_values_are_found_where_the_shortest_match_has_them(pattern: str, values: list[str]) -> None:
+    """The reference tries every way, as a regular expression does; that takes minutes on a long comment."""
+    split = re.split(r"%\(\w+\)s", pattern)
+    filled = [part + value for part, value in zip_longest(split, values[: len(split) - 1], fillvalue="")]
+    for sentence in ("".join(filled), "".join(values)):
+        found = re.fullmatch("(.*?)".join(map(re.escape, split)), sentence, re.DOTALL)
+        assert _between(split, sentence) == (list(found.groups()) if found else None)
+
+
+def test_the_longest_comment_costs_the_board_nothing() -> None:
+    """It took minutes, in the server that answers everybody: with every change, for every open page."""
+    text = languages()["ru"].text
+    began = time.process_time()
+    for piece in ("a: worse, and not by chance (p ", "Errors: 1 after 1", "a is not b of this project: c, limit "):
+        said = (piece * 1000)[:10_000]
+        assert translated(said, text).startswith(piece[0] if piece[0] == "a" else "Ошибки")
+    assert time.process_time() - began < 1

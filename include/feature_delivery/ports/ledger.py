@@ -119,9 +119,14 @@ class Books(Protocol):
         """Return features by their number; one query, however many."""
 
     def features(
-        self, project: ProjectName | None = None, states: Iterable[FeatureState] = (), *, limit: int | None = None
+        self,
+        project: ProjectName | None = None,
+        states: Iterable[FeatureState] = (),
+        *,
+        limit: int | None = None,
+        before: int | None = None,
     ) -> Sequence[Feature]:
-        """Return features, newest first, ``limit`` at most; all states when none is named."""
+        """Return features, newest first, ``limit`` at most, with a smaller id than ``before``; no state: all."""
 
     def newest_features(self, project: ProjectName, keys: Collection[FeatureKey]) -> dict[FeatureKey, Feature]:
         """Return the newest delivery of each of these issues that has one; one query, however many."""
@@ -157,7 +162,7 @@ class Books(Protocol):
         """Return the newest result of a suite's step in an attempt."""
 
     def suite_results(self, feature: Feature) -> Sequence[SuiteResult]:
-        """Return every suite result of a feature, oldest first."""
+        """Return every suite result of a feature, oldest first; each report is read when it is looked at."""
 
     def observation(self, feature: Feature, attempt: int, step: Step) -> Observation | None:
         """Return the newest observation of a step in an attempt."""
@@ -192,8 +197,8 @@ class Books(Protocol):
     def gates_past_deadline(self, at: datetime) -> Sequence[Gate]:
         """Return open gates whose deadline has passed."""
 
-    def open_gates(self) -> Sequence[Gate]:
-        """Return every open gate."""
+    def open_gates(self, project: ProjectName | None = None) -> Sequence[Gate]:
+        """Return the open gates, of a project or of all."""
 
     def gates_to_ask(self, steps: Collection[Step]) -> Sequence[Gate]:
         """Return the open gates of ``steps`` that nothing keeps from a decision and that nobody was asked about yet."""

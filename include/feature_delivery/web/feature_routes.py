@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from feature_delivery.bootstrap import settings
@@ -16,7 +16,7 @@ from feature_delivery.domain.freezes import freeze_at
 from feature_delivery.domain.names import CommitSha, ProjectName, branch_name, commit_sha, feature_key
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.project import ProjectConfig
-from feature_delivery.domain.records import Feature, now
+from feature_delivery.domain.records import Feature, FeatureState, now
 from feature_delivery.ports.tracker import Issue
 from feature_delivery.services.control import adoption
 from feature_delivery.services.control import decide as decisions
@@ -74,6 +74,8 @@ ADOPT = answers(
     invalid("Field 'commit': Field required. Correct it and send it again."),
 )
 LIST_LIMIT = 500
+_ANY: list[FeatureState] = []
+_OLDER = "Only older features than that of this `run_id`: that of a full page's last one gives the next page."
 
 
 def _examples(*samples: dict[str, JsonValue]) -> ConfigDict:
@@ -205,10 +207,18 @@ def _freeze(project: ProjectConfig) -> FreezeLine | None:
 
 
 @router.get("/{project}/features", responses=RESPONSES)
-def list_features(project: Readable) -> list[FeatureLine]:
-    """List the features of a project, newest first."""
+def list_features(
+    project: Readable,
+    state: Annotated[list[FeatureState], Query(description="Only features in one of these states.")] = _ANY,
+    limit: Annotated[int, Query(ge=1, le=LIST_LIMIT)] = LIST_LIMIT,
+    before: Annotated[str, Query(max_length=100, description=_OLDER)] = "",
+) -> list[FeatureLine]:
+    """List the features of a project, newest first; no more than ``limit``."""
     with begin() as unit:
-        found = unit.books.features(project.name, limit=LIST_LIMIT)
+        last = unit.books.feature_of_run(project.name, before) if before else None
+        if before and last is None:
+            raise NotFound(f"No feature of {project.name} has the run {before!r}. Name one as this list does.")
+        found = unit.books.features(project.name, state, limit=limit, before=last.id if last else None)
         return [feature_line(unit.books, project, feature) for feature in found]
 
 

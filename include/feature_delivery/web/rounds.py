@@ -382,7 +382,12 @@ def _rounds() -> dict[str, int]:
 def remind_people() -> int:
     """Remind whoever is waited for, tell managers what waits too long, say daily what waits; returns how many words."""
     known, at = _ours(), now()
-    waiting = _waiting(lambda books: reminders.may_be_due(known, books.open_gates(), at))
+
+    def due(books: SqlBooks) -> Iterator[Gate]:
+        for project in known.values():
+            yield from reminders.due(project, books.open_gates(project.name), at)
+
+    waiting = _waiting(due)
     told = sum(bool(_per_run(one.run, reminders.remind)) for one in waiting)
     for project in known.values():
         with Apart(_log, f"say what waits in {project.name}"), begin() as unit:

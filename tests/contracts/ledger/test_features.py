@@ -174,6 +174,7 @@ def test_features_are_listed_newest_first_by_project_and_state(begin: Begin) -> 
         two.state = FeatureState.SHIPPED
         assert books.features() == [three, two, one]
         assert books.features(SHOP) == [two, one]
+        assert books.features(SHOP, before=two.id) == [one]
         assert books.features(SHOP, limit=1) == [two]
         assert books.features(SHOP, {FeatureState.SHIPPED, FeatureState.CANCELLED}) == [two]
         assert books.features(states=iter([FeatureState.ACTIVE])) == [three, one]

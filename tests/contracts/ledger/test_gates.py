@@ -56,6 +56,8 @@ def test_gates_are_found_by_feature_state_and_deadline(begin: Begin) -> None:
         assert books.gates(one) == [closed, to_end, ended, late]
         assert books.gates_to_end() == [closed, to_end]
         assert books.open_gates() == [late, endless]
+        assert books.open_gates(SHOP) == [late, endless]
+        assert books.open_gates(OTHER) == []
         assert books.gates_past_deadline(NOON) == [late]
         assert books.gates_past_deadline(NOON - timedelta(microseconds=1)) == []
 

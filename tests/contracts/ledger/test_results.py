@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import inspect
+
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import (
     Deployment,
@@ -14,6 +16,7 @@ from feature_delivery.domain.records import (
     PromotionState,
 )
 from tests.contracts.ledger.rows import (
+    KEY,
     OTHER,
     SHOP,
     Begin,
@@ -104,6 +107,21 @@ def test_the_newest_result_of_a_suite_counts(begin: Begin) -> None:
         assert books.suite_result(feature, 2, Step.CHECK_UNIT) is None
         assert books.suite_results(feature) == [red, green, other]
         assert red.seconds == 1.5
+
+
+def test_a_report_is_read_when_it_is_looked_at(begin: Begin) -> None:
+    """Cases are megabytes over many attempts: who wants to know whether a suite is red does not read them."""
+    with begin() as books:
+        a_result(books, a_feature(books), "unit", "a", 3, report={"cases": ["x"]})
+    with begin() as books:
+        feature = books.feature(SHOP, KEY)
+        assert feature is not None
+        [one], newest = books.suite_results(feature), books.suite_result(feature, 1, Step.CHECK_UNIT)
+        assert one is newest
+        assert "report" in inspect(one).unloaded
+        assert one.report == {"cases": ["x"]}
+        one.report = {"cases": ["y"]}
+        assert books.suite_results(feature)[0].report == {"cases": ["y"]}
 
 
 def test_production_executed_what_shipped_and_kept_code_executed(begin: Begin) -> None:

@@ -119,14 +119,21 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         return {one.id: one for one in self._rows(select(Feature).where(t.feature.c.id.in_(feature_ids)))}
 
     def features(
-        self, project: ProjectName | None = None, states: Iterable[FeatureState] = (), *, limit: int | None = None
+        self,
+        project: ProjectName | None = None,
+        states: Iterable[FeatureState] = (),
+        *,
+        limit: int | None = None,
+        before: int | None = None,
     ) -> Sequence[Feature]:
-        """Return features, newest first, ``limit`` at most; all states when none is named."""
+        """Return features, newest first, ``limit`` at most, with a smaller id than ``before``; no state: all."""
         query = select(Feature).order_by(t.feature.c.id.desc())
         if project is not None:
             query = query.where(t.feature.c.project == project)
         if wanted := list(states):
             query = query.where(t.feature.c.state.in_(wanted))
+        if before is not None:
+            query = query.where(t.feature.c.id < before)
         return self._rows(query.limit(limit))
 
     def newest_features(self, project: ProjectName, keys: Collection[FeatureKey]) -> dict[FeatureKey, Feature]:
@@ -172,9 +179,12 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         g = t.gate.c
         return self._rows(select(Gate).where(g.state == GateState.OPEN, g.deadline <= at).order_by(g.deadline, g.id))
 
-    def open_gates(self) -> Sequence[Gate]:
-        """Return every open gate."""
-        return self._rows(_open_gates())
+    def open_gates(self, project: ProjectName | None = None) -> Sequence[Gate]:
+        """Return the open gates, of a project or of all."""
+        if project is None:
+            return self._rows(_open_gates())
+        f = t.feature.c
+        return self._rows(_open_gates().join(t.feature, f.id == t.gate.c.feature_id).where(f.project == project))
 
     def gates_to_ask(self, steps: Collection[Step]) -> Sequence[Gate]:
         """Return the open gates of ``steps`` that nothing keeps from a decision and that nobody was asked about yet."""

@@ -39,6 +39,12 @@ RECORDS: dict[type[Any], Table] = {
     records.Brake: tables.brake,
 }
 
+HEAVY: dict[type[Any], tuple[str, ...]] = {
+    records.WebhookDelivery: ("body",),
+    records.SuiteResult: ("report",),
+}
+"""Fields that are megabytes at times, and that most who read the record do not look at: read when asked for."""
+
 _mapping = threading.Lock()
 _registry = registry(metadata=tables.metadata)
 
@@ -60,8 +66,7 @@ def map_records() -> None:
 
 
 def _late(record: type[Any], table: Table) -> dict[str, Any]:
-    # Bodies of webhooks are megabytes at times, and lists of them do not show them: read when asked for.
-    return {"body": deferred(table.c.body)} if record is records.WebhookDelivery else {}
+    return {name: deferred(table.c[name]) for name in HEAVY.get(record, ())}
 
 
 def _unnumber(_mapper: Mapper[Any], _connection: Connection, record: Any) -> None:

@@ -71,14 +71,13 @@ def sentences() -> Iterator[None]:
         meaning = RULES.get(rule, f"another record breaks the rule {rule!r}")
         raise Conflict(f"Could not store a record in the ledger: {meaning}. Read the ledger again.") from error
     except DataError as error:
-        raise Refused("Could not store a record in the ledger: a value is out of range. Shorten it.") from error
+        nul = getattr(error.orig, "pgcode", None) == "22P05"  # in JSON of Airflow's; our columns take none
+        wrong = "a text holds a NUL character. Remove it" if nul else "a value is out of range. Shorten it"
+        raise Refused(f"Could not store a record in the ledger: {wrong}.") from error
     except (OperationalError, ProgrammingError) as error:
-        if _tables_are_missing(error):
-            sentence = "The ledger's tables are missing or old. Run `airflow db migrate`, with the external DB manager."
-            raise Misconfigured(sentence) from error
-        if isinstance(error, ProgrammingError):
+        if (ours := _of_the_server(error)) is None:
             raise
-        raise Unavailable(f"The ledger's database did not answer ({_cause(error)}). Try again.") from error
+        raise ours from error
     except NoneFree as error:
         # All are taken: whoever waited gives up, and comes back when others have ended.
         raise Unavailable("No connection to the ledger's database was free in time. Try again.") from error
@@ -88,6 +87,16 @@ def sentences() -> Iterator[None]:
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             raise Unavailable(f"The ledger's database was lost ({_cause(error)}). Try again.") from error
         raise
+
+
+def _of_the_server(error: OperationalError | ProgrammingError) -> Error | None:
+    if _tables_are_missing(error):
+        return Misconfigured(
+            "The ledger's tables are missing or old. Run `airflow db migrate`, with the external DB manager."
+        )
+    if isinstance(error, ProgrammingError):
+        return None
+    return Unavailable(f"The ledger's database did not answer ({_cause(error)}). Try again.")
 
 
 def _cause(error: DBAPIError) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from feature_delivery.domain.messages import MessageKind, Stage, stage
 from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import Step, Who, row_of
-from feature_delivery.domain.records import Feature, Gate, now
+from feature_delivery.domain.records import now
 from feature_delivery.services.control.asking import able, candidate_of
 from feature_delivery.services.control.flags import shown
 from feature_delivery.services.control.gates import enter
@@ -16,39 +15,33 @@ from feature_delivery.services.control.history import notify, record
 from feature_delivery.services.control.posting import say_to_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable
+    from datetime import datetime
 
-    from feature_delivery.domain.names import ProjectName
     from feature_delivery.domain.project import ProjectConfig
+    from feature_delivery.domain.records import Feature, Gate
     from feature_delivery.ports.ledger import Books, Unit
 
 LINES_LIMIT = 40
 
 
-def may_be_due(projects: Mapping[ProjectName, ProjectConfig], gates: Sequence[Gate], at: datetime) -> list[Gate]:
-    """Return gates worth a look: a thousand wait, few are due; working time is never longer than time.
+def due(project: ProjectConfig, gates: Iterable[Gate], at: datetime) -> list[Gate]:
+    """Return which of a project's open gates somebody is to be told about: a thousand wait, few are due.
 
-    Where nobody works now, nothing is due.
+    The same rules as ``remind``, which asks them again within its transaction.
     """
-    rules = [
-        rule
-        for project in projects.values()
-        if project.messages.hours.open(at)
-        for rule in (project.messages.reminders, *project.messages.gate_reminders.values())
-    ]
-    delays = [(Stage.REMINDED, rule.after) for rule in rules] + [
-        (Stage.ESCALATED, rule.escalate_after) for rule in rules
-    ]
-    least: dict[int, timedelta] = {}
-    for number, delay in delays:
-        if delay is not None:
-            least[number] = min(delay, least.get(number, delay))
+    if not project.people.known or not project.messages.hours.open(at):
+        return []
     return [
         gate
         for gate in gates
-        if not gate.blocked
-        and any(gate.reminders < number and at - gate.opened_at >= delay for number, delay in least.items())
+        if not gate.blocked and gate.step in project.people.policies and _stage(project, gate, at) > gate.reminders
     ]
+
+
+def _stage(project: ProjectConfig, gate: Gate, at: datetime) -> int:
+    messages = project.messages
+    return stage(gate.opened_at, at, reminding=messages.reminding(gate.step), hours=messages.hours)
 
 
 def remind(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
@@ -59,21 +52,20 @@ def remind(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
         return False
     if not project.people.known:
         return False  # whom to remind is not known: it stays due
-    messages = project.messages
-    due = stage(gate.opened_at, now(), reminding=messages.reminding(gate.step), hours=messages.hours)
-    if due <= gate.reminders:
+    reached = _stage(project, gate, now())
+    if reached <= gate.reminders:
         return False
-    gate.reminders, gate.reminded_at = due, now()
+    gate.reminders, gate.reminded_at = reached, now()
     waits_for = able(unit.books, project, feature, gate.step)
-    escalates = due == Stage.ESCALATED
-    since = messages.hours.local(gate.opened_at)
+    escalates = reached == Stage.ESCALATED
+    since = project.messages.hours.local(gate.opened_at)
     text = f"{feature.key} {feature.title}".strip()
     text = f"{text} has waited for {', '.join(waits_for)} at {gate.step} since {since:%a %d %b, %H:%M}."
     record(unit, feature, "escalated" if escalates else "reminded", text, step=gate.step)
     notify(
         unit,
         feature,
-        f"remind:{gate.id}:{due}",
+        f"remind:{gate.id}:{reached}",
         text,
         to=project.people.with_role(Who.MANAGER) if escalates else waits_for,
         kind=MessageKind.REMINDER,
@@ -104,11 +96,9 @@ def digest(unit: Unit, project: ProjectConfig) -> bool:
 
 def waiting(books: Books, project: ProjectConfig) -> list[str]:
     """Return a line for every feature of a project that waits for somebody, those that wait longest first."""
-    found: list[tuple[datetime, str]] = []
-    for gate in books.open_gates():
-        feature = books.feature_by_id(gate.feature_id)
-        if feature.project == project.name and gate.step is not Step.WAIT_FOR_TURN:
-            found.append((gate.opened_at, _line(books, project, feature, gate)))
+    gates = [gate for gate in books.open_gates(project.name) if gate.step is not Step.WAIT_FOR_TURN]
+    features = books.features_by_id({gate.feature_id for gate in gates})
+    found = [(gate.opened_at, _line(books, project, features[gate.feature_id], gate)) for gate in gates]
     return [line for _since, line in sorted(found)]
 
 

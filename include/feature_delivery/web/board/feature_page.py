@@ -94,7 +94,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteBlock:
-    """One run of a suite; ``broken``: its tests that failed, ``others``: the rest, as far as they are shown."""
+    """One run of a suite; ``broken``: its tests that failed, ``others``: the rest, as far as they are shown.
+
+    A green run of an earlier attempt names none.
+    """
 
     result: SuiteResult
     broken: tuple[Mapping[str, Any], ...]
@@ -196,11 +199,11 @@ def feature_page(unit: WebUnit, project: ProjectConfig, feature: Feature, *, rea
         spans=found,
         timeline=charts.timeline(found, began=feature.created_at, ended=ended),
         totals={spent: journey.total_seconds(found, spent) for spent in charts.LANES},
-        suites=tuple(
-            # What failed stands first.
-            sorted((_block(one) for one in results if one.attempt == feature.attempt_number), key=_is_green)
+        # What failed stands first.
+        suites=tuple(sorted((_block(one) for one in results if one.attempt == feature.attempt_number), key=_is_green)),
+        older_suites=tuple(
+            _block(one, whole=bool(one.red)) for one in results if one.attempt != feature.attempt_number
         ),
-        older_suites=tuple(_block(result) for result in results if result.attempt != feature.attempt_number),
         measured=_measured(books, feature),
         deployments=_deployments(unit, feature, places),
         messages=tuple(reversed(books.outbox(feature))),
@@ -342,17 +345,14 @@ def _glass(unit: WebUnit, project: ProjectConfig, feature: Feature, reader: str)
     return tuple(kind for kind in kinds if glass.may_override(unit, project, feature, replace(say, kind=kind)))
 
 
-def _block(result: SuiteResult) -> SuiteBlock:
-    cases = [case for case in result.report.get("cases", ()) if isinstance(case, dict)]
-    broken = [case for case in cases if case.get("state") in {"failed", "error"}]
-    others = [case for case in cases if case.get("state") not in {"failed", "error"}]
-    left_out = max(0, len(broken) - CASES_SHOWN) + max(0, len(others) - CASES_SHOWN)
-    return SuiteBlock(
-        result=result,
-        broken=tuple(broken[:CASES_SHOWN]),
-        others=tuple(others[:CASES_SHOWN]),
-        left_out=left_out,
-    )
+def _block(result: SuiteResult, *, whole: bool = True) -> SuiteBlock:
+    """Return what is shown of a run; ``whole``: its tests, too, which are megabytes over many attempts."""
+    found = result.report.get("cases", ()) if whole else ()
+    cases = [case for case in found if isinstance(case, dict)]
+    broken = [case for case in cases if case.get("state") in {"failed", "error"}][:CASES_SHOWN]
+    others = [case for case in cases if case.get("state") not in {"failed", "error"}][:CASES_SHOWN]
+    left_out = result.tests - len(broken) - len(others) if cases else 0
+    return SuiteBlock(result=result, broken=tuple(broken), others=tuple(others), left_out=left_out)
 
 
 def _is_green(block: SuiteBlock) -> bool:

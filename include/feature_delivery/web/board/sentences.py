@@ -7,9 +7,10 @@ patterns; a sentence that fits none of them is shown as it was said. A test hold
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
+from feature_delivery.domain.people import DecisionKind
 from feature_delivery.web.board.words import GATES, METRICS, N_, STATIONS, UNITS, WHO
 
 PATTERNS: tuple[str, ...] = (
@@ -99,28 +100,38 @@ PATTERNS: tuple[str, ...] = (
 
 
 def translated(sentence: str, text: Callable[[str], str]) -> str:
-    """Return a sentence in the language of ``text`` (which translates a message); gates are words in every language."""
-    for pattern, regex in _compiled():
-        translation = text(pattern)
-        if translation != pattern and (found := regex.fullmatch(sentence) or regex.fullmatch(f"{sentence} ")):
-            return (
-                translation % {name: _value(name, value, text) for name, value in found.groupdict().items()}
-            ).strip()
+    """Return a sentence in the language of ``text`` (which translates a message); gates are words in every language.
+
+    What a person said at a gate stays as it was said. The cost grows with the length of the sentence, no faster:
+    people write it, and every open page is translated anew with every change.
+    """
+    if found := _SAID.match(sentence):
+        return f"{found[1]}, {text(GATES[found[2]])}:{sentence[found.end() :]}"
+    if found := _DECIDED.match(sentence):
+        return sentence[: found.start(1)] + text(GATES[found[1]]) + sentence[found.end() :]
+    open_ended = f"{sentence} "  # the value at its end is empty
+    for pattern, literals, names in _parts():
+        values = _between(literals, sentence)
+        if values is None:
+            values = _between(literals, open_ended)
+        if values is not None and (translation := text(pattern)) != pattern:
+            named = zip(names, values, strict=True)
+            return (translation % {name: _value(name, value, text) for name, value in named}).strip()
     if _metric(sentence.partition(": ")[0]):
         return _figure(sentence, text)
-    said = _SAID.sub(lambda found: f"{found[1]}, {found[2]}:", sentence)
-    return _GATE.sub(lambda found: text(GATES[found[0]]), said)
+    return _GATE.sub(lambda found: text(GATES[found[0]]), sentence)
 
 
 _GATE = re.compile("|".join(rf"\b{re.escape(gate)}\b" for gate in GATES))
-_SAID = re.compile(rf"^(\S+) at ({_GATE.pattern}):")
+_SAID = re.compile(rf"(\S+) at ({_GATE.pattern}):")
 """Who said it where, before the words of a person: no sentence to translate, and not one word of English."""
+_DECIDED = re.compile(rf"\S+: (?:{'|'.join(DecisionKind)}) at ({_GATE.pattern})")
+"""Who decided what where: a line of the history, before the words of a person."""
 
 _SENTENCES = frozenset({"evidence", "said", "source"})
 """Values that are sentences themselves, perhaps several."""
 
 _BETWEEN = re.compile(r"(?<=[.!?]) (?=[A-Z])")
-_LEVELS = re.compile(r"(.+) after (.+)")
 _UNIT = re.compile(r"(?<=\d )(?:ms|s)\b")
 
 
@@ -148,17 +159,36 @@ def _figure(value: str, text: Callable[[str], str]) -> str:
     if known := _metric(name):
         word = text(known)
         name = word[:1].upper() + word[1:]
-    if found := _LEVELS.fullmatch(levels):
-        levels = text("%(after)s after %(before)s") % {"after": found[1], "before": found[2]}
+    after, word, before = levels.rpartition(" after ")
+    if word:
+        levels = text("%(after)s after %(before)s") % {"after": after, "before": before}
     return name + colon + _UNIT.sub(lambda unit: text(UNITS[unit[0]]), levels)
 
 
 @cache
-def _compiled() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return tuple((pattern, re.compile(_regex(pattern), re.DOTALL)) for pattern in PATTERNS)
+def _parts() -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]:
+    """Return each pattern with its literal parts, and the names of the values between them."""
+    split = ((pattern, re.split(r"%\((\w+)\)s", pattern)) for pattern in PATTERNS)
+    return tuple((pattern, tuple(parts[::2]), tuple(parts[1::2])) for pattern, parts in split)
 
 
-def _regex(pattern: str) -> str:
-    # Odd places are the names of values.
-    parts = re.split(r"%\((\w+)\)s", pattern)
-    return "".join(f"(?P<{part}>.*?)" if place % 2 else re.escape(part) for place, part in enumerate(parts))
+def _between(literals: Sequence[str], sentence: str) -> list[str] | None:
+    """Return what stands between the literal parts, each value as short as it can be; ``None``: they do not fit.
+
+    Taking each part where it comes first fits whenever any way does, so nothing is ever tried again.
+    """
+    first, *inner = literals
+    if not inner:
+        return [] if sentence == first else None
+    last, at = inner.pop(), len(first)
+    end = len(sentence) - len(last)
+    if at > end or not sentence.startswith(first) or not sentence.endswith(last):
+        return None
+    values = []
+    for literal in inner:
+        place = sentence.find(literal, at, end)
+        if place < 0:
+            return None
+        values.append(sentence[at:place])
+        at = place + len(literal)
+    return [*values, sentence[at:end]]

@@ -57,37 +57,88 @@
     const below = frame && line().querySelector(".here")?.getBoundingClientRect().bottom - frame.bottom + 60;
     if (below > 0) line().scrollTop += below;
   };
-  const keep = () => ({
-    line: line()?.scrollTop,
-    open: new Set([...live.querySelectorAll("details[open][id]")].map((one) => one.id)),
-    focus: live.contains(document.activeElement) ? document.activeElement : null,
-    form: live.querySelector("form.decide:not(.glass-form)"),
-    reason: document.getElementById("glass-reason")?.value,
-  });
-  const restore = (kept) => {
-    for (const id of kept.open) {
-      const found = document.getElementById(id);
-      if (found) found.open = true;
+  // What is there is changed where it differs, not put in place anew: what people type, opened, marked and stand on stays.
+  const own = new Set(["tabindex", "data-sent"]); // set by this script
+  const ids = (root) => {
+    const found = new Map();
+    for (const one of root.querySelectorAll("[id]")) {
+      for (let at = one; at !== root; at = at.parentNode) found.set(at, (found.get(at) ?? new Set()).add(one.id));
     }
-    if (kept.line !== undefined && line()) line().scrollTop = kept.line;
-    const form = live.querySelector("form.decide:not(.glass-form)");
-    const reason = document.getElementById("glass-reason");
-    if (reason && kept.reason) reason.value = kept.reason;
-    const old = kept.form?.querySelector("textarea");
-    const now = form?.querySelector("textarea");
-    if (old && now) {
-      now.value = old.value;
-      // The commit in question is another one now: what was written stays, and is looked at again.
-      if (old.value && kept.form.dataset.subject !== form.dataset.subject) form.classList.add("changed");
+    return found;
+  };
+  const attributes = (old, now) => {
+    const kept = (name) =>
+      own.has(name) || (name === "open" && old.matches("details")) || (name === "value" && old.matches("input:not([type=hidden])"));
+    for (const { name } of [...old.attributes]) if (!now.hasAttribute(name) && !kept(name)) old.removeAttribute(name);
+    for (const { name, value } of now.attributes) {
+      if (old.getAttribute(name) !== value && !kept(name)) old.setAttribute(name, value);
     }
-    if (!kept.focus) return;
-    const again = kept.focus.id
-      ? document.getElementById(kept.focus.id)
-      : kept.focus.name && form?.querySelector(`[name="${kept.focus.name}"][value="${CSS.escape(kept.focus.value)}"]`);
-    again?.focus({ preventScroll: true });
-    if (again && kept.focus.selectionStart !== undefined && again.setSelectionRange) {
-      again.setSelectionRange(kept.focus.selectionStart, kept.focus.selectionEnd);
+  };
+  const children = (old, now, oldIds, nowIds) => {
+    // Who has an id within is known by it; who has none, by place among those of its name.
+    const named = new Map();
+    const nameless = new Map();
+    for (const one of old.childNodes) {
+      for (const id of oldIds.get(one) ?? []) named.set(id, one);
+      if (oldIds.has(one)) continue;
+      if (!nameless.has(one.nodeName)) nameless.set(one.nodeName, []);
+      nameless.get(one.nodeName).push(one);
     }
+    const used = new Set();
+    const pairs = [...now.childNodes].map((one) => {
+      const known = nowIds.has(one)
+        ? [...nowIds.get(one)].map((id) => named.get(id)).find((same) => same && same.nodeName === one.nodeName && !used.has(same))
+        : nameless.get(one.nodeName)?.shift();
+      if (known) used.add(known);
+      return [known, one];
+    });
+    for (const one of [...old.childNodes]) if (!used.has(one)) one.remove();
+    let place = old.firstChild;
+    for (const [known, one] of pairs) {
+      if (known && known === place) place = place.nextSibling;
+      else old.insertBefore(known ?? one, place);
+      if (!known) continue;
+      if (known.nodeType !== Node.ELEMENT_NODE) {
+        if (known.data !== one.data) known.data = one.data;
+        continue;
+      }
+      attributes(known, one);
+      if (!known.matches("textarea")) children(known, one, oldIds, nowIds);
+    }
+  };
+  // What a form is about: what it sends besides what people type.
+  const subject = (form) =>
+    [form.dataset.subject, ...[...form.querySelectorAll("input[type=hidden]:not([name=token])")].map((one) => one.value)].join(" ");
+  const carry = (root) => {
+    const told = live.querySelector(".question .refusal");
+    if (told && !root.querySelector(".question .refusal")) {
+      // It is said once, in answer to what was sent: it stays until the page is left.
+      let question = root.querySelector(".question");
+      if (!question) {
+        question = document.createElement("section");
+        question.className = "question broken";
+        root.querySelector(".content").prepend(question);
+      }
+      question.insertBefore(told.cloneNode(true), question.querySelector("form"));
+    }
+    for (const form of root.querySelectorAll("form")) {
+      const old = live.querySelector(`form[action="${CSS.escape(form.getAttribute("action"))}"]`);
+      if (!old || (subject(old) === subject(form) && !old.querySelector(".changed"))) continue;
+      // What was written stays, and is looked at again.
+      const note = document.createElement("p");
+      note.className = "changed";
+      note.setAttribute("role", "status");
+      note.textContent = live.dataset.changed;
+      form.prepend(note);
+    }
+  };
+  const put = (root) => {
+    const focus = live.contains(document.activeElement) ? document.activeElement : null;
+    carry(root);
+    children(live, root, ids(live), ids(root));
+    if (!focus || document.activeElement === focus) return;
+    // It was moved, or its like stands elsewhere now.
+    (focus.isConnected ? focus : focus.id && document.getElementById(focus.id))?.focus?.({ preventScroll: true });
   };
   let fetching = null;
   const refresh = async () => {
@@ -105,9 +156,7 @@
       if (!answer.ok) return;
       const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
       localise(parsed);
-      const kept = keep();
-      live.replaceChildren(...parsed.body.childNodes);
-      restore(kept);
+      put(parsed.body);
       age();
       reachable();
     } catch {
