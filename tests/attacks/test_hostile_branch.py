@@ -295,11 +295,13 @@ os.chdir(os.environ['VIRTUAL_ENV']); os.rename('bin', 'bin2'); os.symlink({str(t
     bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
 
 
-def test_a_link_in_place_of_the_cache_of_branches_opens_nothing(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["UV_CACHE_DIR", "npm_config_cache"])
+def test_a_link_in_place_of_the_cache_of_branches_opens_nothing(bench: Bench, tmp_path: Path, variable: str) -> None:
     """Production's installs write to the cache around it; what branches may write to is opened by its name."""
     (tmp_path / "elsewhere").mkdir()
-    platform = LocalPlatform(replace(bench.platform.settings, uv_cache=tmp_path / "cache"))
-    link = f"import os; os.symlink({str(tmp_path / 'elsewhere')!r}, os.environ['UV_CACHE_DIR'] + '/branches')"
+    uv, npm = (tmp_path / ("cache" if one == variable else one) for one in ("UV_CACHE_DIR", "npm_config_cache"))
+    platform = LocalPlatform(replace(bench.platform.settings, uv_cache=uv, npm_cache=npm))
+    link = f"import os; os.symlink({str(tmp_path / 'elsewhere')!r}, os.environ[{variable!r}] + '/branches')"
     platform.deploy(PRODUCTION, shops.release("links", install=(("python", "-c", link),)), say=bench.say)
     with pytest.raises(Misconfigured, match="is a symbolic link"):
         platform.deploy(reference(), shops.release("writes", install=(("true", "again"),)), say=bench.say)
@@ -318,6 +320,20 @@ def test_a_link_in_place_of_the_cache_of_branches_opens_nothing(bench: Bench, tm
         [*rules[:at], "--", base_interpreter(), "-c", into], capture_output=True, text=True, check=False
     )
     assert "PermissionError" in done.stderr
+
+
+def test_it_writes_to_no_cache_of_npm_but_that_of_branches(bench: Bench, tmp_path: Path) -> None:
+    """``npx`` of production's install, or in the operator's shell, would run what lies there."""
+    cache = tmp_path / "npm"
+    platform = LocalPlatform(replace(bench.platform.settings, npm_cache=cache))
+    script = (
+        f"{OPEN}\nimport os\nprint(opens(os.environ['npm_config_cache'] + '/x', 'w'), opens({str(cache / 'x')!r}, 'w'))"
+    )
+    install = ((base_interpreter(), "-c", script),)
+    platform.deploy(reference(), shops.release("fills", install=install), say=bench.say)
+    assert "UnsupportedOperation PermissionError" in bench.said, "it writes, which is not to be read"
+    platform.deploy(PRODUCTION, shops.release("fills too", install=install), say=bench.say)
+    assert (cache / "x").is_file()
 
 
 def test_root_has_lost_what_leads_around_the_fence(bench: Bench, release: Release) -> None:

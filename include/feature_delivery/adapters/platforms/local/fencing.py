@@ -68,9 +68,12 @@ def fenced(
     read = [layout.commands, *_behind(layout.commands), *_marks_above(layout.directory)]
     caches: list[str] = []
     if installs:
-        write.append(settings.npm_cache)
         read += _named_for_installs(settings, hidden)
-        caches.append(f"write:{_uv_cache(settings, layout.name)}")
+        # That of branches may be a link, since it lies where production's installs write: it is named, not followed.
+        caches += [
+            f"write:{Path(os.path.realpath(whole)) / cache.relative_to(whole)}"
+            for cache, whole in settings.caches_of(layout.name).values()
+        ]
     rules = [
         *_rules("write", [*write, *settings.fence_open]),
         *caches,
@@ -106,11 +109,6 @@ def _rules(kind: str, paths: Iterable[Path]) -> list[str]:
 def _behind(commands: Path) -> list[Path]:
     """Return what the commands that we bring along are links to."""
     return [path.resolve() for path in commands.iterdir() if path.is_symlink()] if commands.is_dir() else []
-
-
-def _uv_cache(settings: Settings, environment: str) -> Path:
-    """Return uv's cache; that of branches may be a link, since it lies where production's installs write."""
-    return Path(os.path.realpath(settings.uv_cache)) / settings.uv_cache_of(environment).relative_to(settings.uv_cache)
 
 
 def _marks_above(directory: Path) -> list[Path]:

@@ -78,20 +78,20 @@ class Installer:
         return _files(checkout) != before or _refers_to(venv, checkout)
 
     def _variables(self) -> dict[str, str]:
-        cache = self.settings.uv_cache_of(self.layout.name)
-        if cache != self.settings.uv_cache and cache.is_symlink():
-            raise Misconfigured(
-                f"Could not install: {str(cache)!r} is a symbolic link, and an install may have made it. Remove it."
-            )
-        cache.mkdir(parents=True, exist_ok=True)
+        caches = self.settings.caches_of(self.layout.name)
+        for cache, whole in caches.values():
+            if cache != whole and cache.is_symlink():
+                raise Misconfigured(
+                    f"Could not install: {str(cache)!r} is a symbolic link, and an install may have made it. Remove it."
+                )
+            cache.mkdir(parents=True, exist_ok=True)
         provide_uv(self.layout)
         return {
             **variables_of_installs(),
-            "UV_CACHE_DIR": str(cache),
+            **{variable: str(cache) for variable, (cache, _whole) in caches.items()},
             # Linked files would be one file in the cache and in every environment: a branch that writes to its own
             # would change production's.
             "UV_LINK_MODE": "copy",
-            "npm_config_cache": str(self.settings.npm_cache),
             "npm_config_update_notifier": "false",
             **self.settings.install_variables,
         }

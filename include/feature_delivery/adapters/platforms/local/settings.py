@@ -72,7 +72,8 @@ class Settings:
         ports: Stable addresses are taken from here; below what the kernel hands out on its own (32768 and up).
         uv_cache: Shared by production's installs, so that only the first one of a package needs the network. Branches
             have a part of it for theirs: uv takes what is unpacked there unseen, and they may write what they like.
-        npm_cache: The same for npm: each environment has a ``$HOME`` of its own, which would be empty.
+        npm_cache: The same for npm: each environment has a ``$HOME`` of its own, which would be empty; and ``npx`` runs
+            what is there.
         fence: Whether the code of branches is kept from what is not theirs (``fencing.py``).
         fence_open: More places that it may read and write.
         limits: What it may use of the machine; nothing is limited where there is no fence.
@@ -97,6 +98,8 @@ class Settings:
     stop_timeout: timedelta = timedelta(seconds=5)
     lock_timeout: timedelta = timedelta(seconds=60)
 
-    def uv_cache_of(self, environment: str) -> Path:
-        """Return uv's cache for the installs of an environment, by its name."""
-        return self.uv_cache if environment == EnvironmentKind.PRODUCTION else self.uv_cache / "branches"
+    def caches_of(self, environment: str) -> dict[str, tuple[Path, Path]]:
+        """Return the caches for the installs of an environment, by its name: by variable, each with what it lies in."""
+        part = "" if environment == EnvironmentKind.PRODUCTION else "branches"
+        whole = {"UV_CACHE_DIR": self.uv_cache, "npm_config_cache": self.npm_cache}
+        return {variable: (cache / part, cache) for variable, cache in whole.items()}
