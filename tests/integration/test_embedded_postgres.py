@@ -55,6 +55,14 @@ def postmaster(server: EmbeddedPostgres) -> psutil.Process:
     return psutil.Process(int((server.directory / "data" / "postmaster.pid").read_text().splitlines()[0]))
 
 
+def test_nothing_of_it_lies_where_shops_may_write(tmp_path: Path) -> None:
+    """In the machine's shared memory, for one, which the fence leaves open to processes of the same user."""
+    with running_postgres(tmp_path) as server:
+        opened = {entry.path for entry in postmaster(server).memory_maps(grouped=True)}
+        assert not [path for path in opened if path.startswith("/dev/shm/PostgreSQL")]  # noqa: S108
+        assert any(Path(path).is_relative_to(server.directory / "data" / "pg_dynshmem") for path in opened)
+
+
 @pytest.mark.parametrize("name", ["plain", "with spaces, commas and a 'quote'", "x" * 120])
 def test_data_outlives_a_stop_whatever_the_path_is_called(tmp_path: Path, name: str) -> None:
     with running_postgres(tmp_path / name) as server:

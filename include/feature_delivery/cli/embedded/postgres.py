@@ -34,6 +34,8 @@ _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
+    # Among its data, and not in /dev/shm: that is open to the shops, which run as the same user.
+    "dynamic_shared_memory_type": "mmap",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "1GB",

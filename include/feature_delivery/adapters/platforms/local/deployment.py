@@ -78,7 +78,8 @@ class Starter:
         self.say(f"Wait until {plan.path} answers 200, at most {plan.timeout.total_seconds():g} seconds.")
         end, pause = time.monotonic() + plan.timeout.total_seconds(), _FIRST_PAUSE
         found: int | str = "it was not asked"
-        while (left := end - time.monotonic()) > 0:
+        # A look that has no time left for an answer would hide what the one before it has found.
+        while (left := end - time.monotonic()) > _FIRST_PAUSE:
             if not processes.lives(release.process):
                 self._judge_early_end(release)
             found = health.answer(port, plan.path, timeout_seconds=min(left, health.REQUEST_SECONDS))
