@@ -102,12 +102,16 @@ def help_on(world: World, feature: Feature) -> None:  # noqa: C901 - one arm per
     elif gate.step is S.WAIT_FOR_MERGE_REQUEST:
         world.open_request(feature)
     elif gate.step is S.WAIT_FOR_VERDICT:
-        if not (_deployed(world, feature) and world.decide(feature, "max", gate.step, DecisionKind.KEEP)):
-            world.decide(feature, "max", gate.step, DecisionKind.ROLL_BACK)
+        _judge(world, feature)
     elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK} and feature.branch is None:
         world.clear(feature, S.REGISTER_FEATURE)
     elif gate.step in {S.WAIT_FOR_CODE, S.WAIT_FOR_REWORK}:
         _push(world, feature)
+
+
+def _judge(world: World, feature: Feature) -> None:
+    if not (_deployed(world, feature) and world.decide(feature, "max", S.WAIT_FOR_VERDICT, DecisionKind.KEEP)):
+        world.decide(feature, "max", S.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
 
 
 def _deployed(world: World, feature: Feature) -> bool:
@@ -134,15 +138,8 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
         promotion = books.promotion(feature, feature.attempt_number)
         state = promotion.state if promotion is not None else None
         failed_at_start = feature.attempt_number == 0
-    if state in OPEN_PROMOTIONS and gate.step is S.WAIT_FOR_REWORK:
-        again = f"{feature.run_id} {S.RESTORE_BRANCH} is cleared"
-        if state is PromotionState.ROLLING_BACK and again not in world.log:
-            world.say(again)
-            world.clear(feature, S.WAIT_FOR_VERDICT)
-        elif state is PromotionState.ROLLING_BACK:
-            _mend_by_hand(world, feature)
-        else:
-            world.decide(feature, "max", S.WAIT_FOR_VERDICT, DecisionKind.ROLL_BACK)
+    if state in OPEN_PROMOTIONS and gate.step in {S.WAIT_FOR_REWORK, S.WAIT_FOR_DEMONSTRATION}:
+        _end_of_promotion(world, feature, state)
     elif state is PromotionState.INTENDED:
         world.clear(feature, S.WAIT_FOR_TURN)
     elif "reserve" in gate.blocked:
@@ -161,6 +158,18 @@ def _unblock(world: World, feature: Feature, gate: Gate) -> None:
             world.clear(feature, S.WAIT_FOR_TURN)
     else:
         _push(world, feature)
+
+
+def _end_of_promotion(world: World, feature: Feature, state: PromotionState) -> None:
+    """Where somebody has marked the verdict's task by hand, the run stands behind it without one."""
+    again = f"{feature.run_id} {S.RESTORE_BRANCH} is cleared"
+    if state is not PromotionState.ROLLING_BACK:
+        _judge(world, feature)
+    elif again not in world.log:
+        world.say(again)
+        world.clear(feature, S.WAIT_FOR_VERDICT)
+    else:
+        _mend_by_hand(world, feature)
 
 
 def _mend_by_hand(world: World, feature: Feature) -> None:

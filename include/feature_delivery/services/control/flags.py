@@ -260,8 +260,9 @@ def _verdict(books: Books, project: ProjectConfig, feature: Feature) -> Flag:
     if promotion.irreversible:
         said = f"Its migration has no way back: a rollback leaves the data as they are. {said}"
     row = books.project(project.name)
-    frozen_by = f"{row.frozen_reason} " if row is not None else ""
-    return Flag(waits_for=f"{frozen_by}Keep or roll back: {who} may say so. {said}".strip())
+    if row is not None and row.frozen_reason:
+        return Flag(waits_for=f"{row.frozen_reason} Keep or roll back: {who} may say so. {said}")
+    return Flag(waits_for=f"Keep or roll back: {who} may say so. {said}")
 
 
 def _rework(books: Books, feature: Feature) -> Flag:
@@ -280,7 +281,11 @@ def _demonstration(books: Books, project: ProjectConfig, feature: Feature) -> Fl
     ):
         return Flag(outcome="shown")
     if feature.state is FeatureState.ACTIVE:
-        return Flag(blocked="The feature has not been kept in production.")
+        # Somebody has marked the verdict's task by hand: the verdict itself can be given as ever.
+        promotion = books.promotion(feature)
+        there = promotion is not None and promotion.state in OPEN_PROMOTIONS
+        to_do = f"{feature.key} is in production: keep it or roll it back."
+        return Flag(blocked=to_do if there else f"{feature.key} has not been kept in production.")
     return Flag(waits_for=f"The client to be shown {feature.key}.")
 
 

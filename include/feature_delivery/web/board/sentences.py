@@ -49,6 +49,7 @@ PATTERNS: tuple[str, ...] = (
     N_("%(name)s freezes production until %(ends)s (%(zone)s). May override it, with a reason: %(able)s."),
     N_("Somebody to take %(key)s: assign it, move it to in progress, or approve the start."),
     N_("Keep or roll back: %(who)s may say so. %(evidence)s"),
+    N_("%(freeze)s Keep or roll back: %(who)s may say so. %(evidence)s"),
     N_("A new commit on %(branch)s, or the cancellation of %(key)s."),
     N_("The client to be shown %(key)s."),
     N_("A merge request from %(branch)s to %(target)s."),
@@ -65,7 +66,7 @@ PATTERNS: tuple[str, ...] = (
     N_("The rollback is not finished: production stays locked."),
     N_("%(key)s is in production: keep it or roll it back."),
     N_("Production is held by %(holder)s."),
-    N_("The feature has not been kept in production."),
+    N_("%(key)s has not been kept in production."),
     # services.work.observing and domain.judging.sentences
     N_("Watched for %(seconds)s seconds by %(source)s."),
     N_("the probe of %(address)s"),
