@@ -430,7 +430,7 @@ def test_troubles_with_the_outside_are_told(watched: Watched) -> None:
                     error="It did not answer.",
                 )
             )
-        keep(unit, SHOP, MARKS, Marks(looked_at=now() - 2 * HOUR, issues=now() - 2 * HOUR).dump())
+        keep(unit, SHOP, MARKS, Marks(looked_at=now(), requests=now() - 2 * HOUR, issues=now() - 2 * HOUR).dump())
     watched.seen("WebhookRefused", project="shop")
     watched.seen("WebhookFailed", project="shop")
     watched.seen("OutboxStuck", project="shop", side="tracker")
