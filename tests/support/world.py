@@ -27,7 +27,7 @@ from feature_delivery.ports.ledger import Books, Unit
 from feature_delivery.ports.runs import RunRef, TaskRef
 from feature_delivery.services.control import adoption, ended_runs
 from feature_delivery.services.control.attempts import BranchFacts, observe_branch
-from feature_delivery.services.control.deadlines import expire
+from feature_delivery.services.control.deadlines import GRACE, expire
 from feature_delivery.services.control.decide import Say, cancel, decide
 from feature_delivery.services.control.gates import asleep, enter, finish
 from feature_delivery.services.control.glass import free_lock, override
@@ -501,8 +501,9 @@ class World:
     def wait(self, by: timedelta) -> None:
         """Let time pass, and deadlines with it."""
         self.time += by
+        at = self.time + (timedelta(0) if self.project.people.known else GRACE)
         with self.peek() as books:
-            late = {books.feature_by_id(gate.feature_id).run_id for gate in books.gates_past_deadline(self.time)}
+            late = {books.feature_by_id(gate.feature_id).run_id for gate in books.gates_past_deadline(at)}
         for run_id in sorted(late):
             self.try_(f"deadline of {run_id}", partial(expire, project=self.project, run_id=run_id))
             self.witness.decided(run_id)

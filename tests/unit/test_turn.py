@@ -282,7 +282,11 @@ def test_evidence_keeps_nothing_that_production_has_lost_and_tells_people(world:
     assert "SHOP-1 cannot be kept" in told.payload["text"]
     world.repository.branches[PRODUCTION] = new
     world.observe_production()
-    assert world.decide(feature, "max", VERDICT, KEEP)
+    world.wait(timedelta(seconds=1))
+    world.run()
+    promotion = world.promotion(feature)
+    assert promotion is not None
+    assert promotion.state is PromotionState.KEPT, "nobody's word was asked for: nor is it after the freeze"
 
 
 def test_branches_of_what_has_shipped_stay_while_production_lacks_it(world: World) -> None:
@@ -300,15 +304,23 @@ def test_branches_of_what_has_shipped_stay_while_production_lacks_it(world: Worl
     assert {feature.branch, "candidate/SHOP-1"}.isdisjoint(world.repository.branches)
 
 
-def test_a_candidate_that_met_a_foreign_commit_is_built_after_the_adoption(world: World) -> None:
+@pytest.mark.parametrize("adopted", [True, False])
+def test_a_candidate_that_met_a_foreign_commit_is_built_when_it_is_adopted_or_gone(
+    world: World, *, adopted: bool
+) -> None:
     feature = bring(world, "SHOP-1", Step.WAIT_FOR_REVIEW)
+    before = world.repository.branches[PRODUCTION]
     world.hotfix()
     world.decide(feature, "rob", Step.WAIT_FOR_REVIEW, APPROVE)
     world.run()
     gate = world.books.open_gate(now_of(world, feature))
     assert gate is not None
     assert "foreign" in gate.blocked
-    assert world.adopt()
+    if adopted:
+        assert world.adopt()
+    else:
+        world.repository.branches[PRODUCTION] = before
+        world.observe_production()
     world.run()
     gate = world.books.open_gate(now_of(world, feature))
     assert gate is not None

@@ -388,18 +388,20 @@ def test_words_that_need_no_group_count_while_the_service_is_away(stage: Stage) 
     assert says(stage, "olga", VERDICT, DecisionKind.ROLL_BACK)
 
 
-def test_no_deadline_passes_while_whoever_may_decide_can_say_nothing(stage: Stage) -> None:
+@pytest.mark.parametrize("after", [3, 70, 90])
+def test_no_deadline_passes_while_whoever_may_decide_can_say_nothing(stage: Stage, after: int) -> None:
+    """Outages that begin half an hour before the deadline, and end before and after it."""
     stage.at(ACCEPTANCE)
     policy = stage.project.people.policies[ACCEPTANCE]
     assert (policy.on_expiry, policy.timeout) == (Expiry.REJECT, 14 * DAY)
-    say_who(stage, UNKNOWN)
-    stage.wait(15 * DAY)
-    assert stage.parked(stage.feature()) == [ACCEPTANCE]
-    stage.wait(DAY)
+    stage.wait(14 * DAY - timedelta(minutes=30))
+    for minutes in range(after):
+        say_who(stage, members() if minutes == 0 else UNKNOWN)
+        stage.wait(timedelta(minutes=1))
     say_who(stage, members())
-    stage.wait(timedelta(minutes=50))
+    stage.wait(timedelta(minutes=54))
     assert stage.parked(stage.feature()) == [ACCEPTANCE], "there is some time left after it"
-    stage.wait(timedelta(minutes=20))
+    stage.wait(timedelta(minutes=7))
     assert stage.parked(stage.feature()) != [ACCEPTANCE]
 
 

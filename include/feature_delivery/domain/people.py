@@ -228,11 +228,12 @@ class People:
         wanted = [mark.casefold() for mark in marks if mark]
         if wanted and not self._callings:
             # Asked of every card of the board: worked out once.
-            found: dict[str, set[PersonName]] = {}
+            found: dict[str, frozenset[PersonName]] = {}
             for name, person in self.persons.items():
                 for calling in (name, *person.logins, *person.emails):
-                    found.setdefault(calling.casefold(), set()).add(name)
-            self._callings.update((calling, frozenset(names)) for calling, names in found.items())
+                    mark = calling.casefold()
+                    found[mark] = found.get(mark, frozenset()) | {name}
+            self._callings.update(found)  # at once: other threads look in here
         return frozenset().union(*(self._callings.get(mark, frozenset()) for mark in wanted))
 
     def authors_of(self, attempt: Authored | None) -> frozenset[PersonName]:

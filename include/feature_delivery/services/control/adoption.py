@@ -73,7 +73,6 @@ def adopt(
     unit.books.add(Event(project=project.name, feature_id=None, kind="adopted", text=text, person=person))
     to = project.people.with_role(Who.OPERATOR, Who.MANAGER)
     posting.announce(unit, project, f"adopted:{commit}:{now():%Y%m%d%H%M%S}", text, to=to)
-    production.wake_stopped(unit, project)
     production.thaw(unit, project, row)
     return said
 

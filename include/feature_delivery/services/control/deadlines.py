@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from feature_delivery.ports.ledger import Unit
 
 
-GRACE = timedelta(hours=1)
-"""So long people have at least when it is known again who they are."""
+GRACE, STEP = timedelta(hours=1), timedelta(minutes=5)
+"""So long people have when it is known again who they are, or as long as the gate gives them; put off by such steps."""
 
 
 def expire(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
@@ -26,16 +26,15 @@ def expire(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     feature = enter(unit, project, run_id)
     gate = unit.books.open_gate(feature)
     policy = project.people.policies.get(gate.step) if gate else None
-    if gate is None or policy is None or gate.deadline is None or gate.deadline > now() or feature.rewind_to:
+    if gate is None or policy is None or gate.deadline is None or feature.rewind_to:
+        return False
+    if not (project.people.known or gate.blocked):
+        return _put_off(unit, project, feature, gate, policy)
+    if gate.deadline > now():
         return False
     gate.deadline = now() + policy.timeout if policy.timeout else None
     if gate.blocked:
         # Nobody could decide: the time of the failure is not the deciders' time.
-        _prolong(unit, feature, gate)
-        return False
-    if not project.people.known and not _burns(unit, feature, policy):
-        # Whoever may decide by a group can say nothing now, and is not even asked.
-        gate.deadline = now() + (min(policy.timeout, GRACE) if policy.timeout else GRACE)
         _prolong(unit, feature, gate)
         return False
     match policy.on_expiry:
@@ -58,9 +57,25 @@ def _prolong(unit: Unit, feature: Feature, gate: Gate) -> None:
         unit.runs.shelve(run_of(feature), until=gate.deadline)
 
 
-def _burns(unit: Unit, feature: Feature, policy: GatePolicy) -> bool:
-    """Say whether production has failed, which waits for no service that tells who people are."""
-    return policy.on_expiry is Expiry.EVIDENCE and production_evidence(unit.books, feature).outcome == "fail"
+def _put_off(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, policy: GatePolicy) -> bool:
+    """Leave time after it is known again who people are: whoever may decide by a group can say nothing now.
+
+    Production that has failed waits for no service; whoever may decide by name is told that it is held.
+    """
+    assert gate.deadline is not None
+    at_production = policy.on_expiry is Expiry.EVIDENCE
+    if at_production and gate.deadline <= now() and production_evidence(unit.books, feature).outcome == "fail":
+        _judge(unit, project, feature, gate, policy)
+        return True
+    grace = min(policy.timeout or GRACE, GRACE)
+    if gate.deadline > now() + grace - STEP:
+        return False
+    if at_production and gate.deadline <= now():
+        text = f"{feature.key} holds production without a verdict: it is not known who is in the groups that may say."
+        notify(unit, feature, f"held:{gate.id}", text, to=project.people.with_role(*policy.roles))
+    gate.deadline = now() + grace
+    _prolong(unit, feature, gate)
+    return False
 
 
 def _judge(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, policy: GatePolicy) -> None:

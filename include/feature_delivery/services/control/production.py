@@ -9,7 +9,9 @@ from feature_delivery.domain.records import (
     OPEN_PROMOTIONS,
     AttemptState,
     Event,
+    Feature,
     FeatureState,
+    Gate,
     Project,
     Promotion,
     PromotionState,
@@ -17,6 +19,7 @@ from feature_delivery.domain.records import (
 )
 from feature_delivery.ports.repository import Held
 from feature_delivery.services.control import turn
+from feature_delivery.services.control.flags import production_evidence
 from feature_delivery.services.control.gates import rewind_later
 from feature_delivery.services.control.history import notify, record
 
@@ -85,11 +88,23 @@ def freeze(unit: Unit, project: ProjectConfig, head: CommitSha | None, reason: s
 def thaw(unit: Unit, project: ProjectConfig, row: Project) -> None:
     """Let promotions go on; whoever holds production and stopped because of the freeze is looked at again."""
     row.frozen_reason, row.frozen_commit = "", None
+    wake_stopped(unit, project)
     turn.grant(unit, project)
     if row.lock_feature_id is not None:
-        gate = unit.books.open_gate(unit.books.feature_by_id(row.lock_feature_id))
+        feature = unit.books.feature_by_id(row.lock_feature_id)
+        gate = unit.books.open_gate(feature)
         if gate is not None:
             gate.ended = False  # its run is not locked here: the finisher looks at it after this transaction
+            if gate.step is Step.WAIT_FOR_VERDICT and project.choices.automatic_verdict:
+                _let_evidence_decide(unit, feature, gate)
+
+
+def _let_evidence_decide(unit: Unit, feature: Feature, gate: Gate) -> None:
+    """Have the deadline pass that keeps what has shown itself well: the evidence was judged while nothing could be."""
+    promotion = unit.books.promotion(feature)
+    deployed = promotion is not None and promotion.state is PromotionState.DEPLOYED
+    if deployed and production_evidence(unit.books, feature).outcome == "pass":
+        gate.deadline = now()
 
 
 def _put_back(unit: Unit, project: ProjectConfig, row: Project, head: CommitSha) -> str:
