@@ -9,8 +9,12 @@ for file in database.dump state.tar.gz; do
     [ -s "$folder/$file" ] || { echo "'$folder' is no backup: it has no '$file'." >&2; exit 1; }
 done
 # Where compose has them from: the environment goes before .env.
-projects=${PROJECTS:-$(sed -n "s/^PROJECTS=[\"']\{0,1\}\([^\"']*\).*/\1/p" .env | tail -n 1)}
-case $projects in "~/"*) projects=$HOME/${projects#"~/"} ;; esac
+projects=${PROJECTS:-$(sed -n "s/^\(export \)\{0,1\}PROJECTS=//p" .env | tail -n 1 |
+    sed "s/^\([\"']\)\(.*\)\1.*/\2/; t; s/[[:space:]]#.*//; s/[[:space:]]*\$//")}
+case $projects in
+    "~/"*) projects=$HOME/${projects#"~/"} ;;
+    *'$'*) echo "PROJECTS in .env has a variable in it, '$projects': write the folder's whole name." >&2; exit 1 ;;
+esac
 [ -n "$projects" ] || { echo "Say in .env which folder the project files go into: PROJECTS=/srv/projects" >&2; exit 1; }
 $compose up -d postgres
 tries=60

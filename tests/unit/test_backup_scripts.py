@@ -99,9 +99,12 @@ def test_the_folder_of_project_files_is_the_one_that_env_names(compose: Path, tm
     restore = tmp_path / "checkout" / "scripts" / "restore.sh"
     assert run(str(restore), folder, compose, TABLES="0", PROJECTS="").returncode == 0
     assert (tmp_path / "my projects" / "shop.yaml").exists()
-    (tmp_path / "checkout" / ".env").write_text(f"PROJECTS={quote}~/mine{quote}\n")
+    (tmp_path / "checkout" / ".env").write_text(f"export PROJECTS={quote}~/mine{quote}  # ours\n")
     assert run(str(restore), folder, compose, TABLES="0", PROJECTS="", HOME=str(tmp_path)).returncode == 0
     assert (tmp_path / "mine" / "shop.yaml").exists()
+    (tmp_path / "checkout" / ".env").write_text(f"PROJECTS={quote}${{HOME}}/else{quote}\n")
+    refused = run(str(restore), folder, compose, TABLES="0", PROJECTS="", HOME=str(tmp_path))
+    assert (refused.returncode, "write the folder's whole name" in refused.stderr) == (1, True)
 
 
 def test_a_backup_that_failed_leaves_nothing_behind(compose: Path, tmp_path: Path) -> None:
