@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -219,6 +220,65 @@ for pid in {[victim.pid, os.getpid(), *servers]!r}:
         victim.wait()
 
 
+def test_it_bounds_and_slows_no_process_that_is_not_its_own(bench: Bench, release: Release) -> None:
+    """The kernel kills what has used its share of the processor, and asks only whether the user is the same.
+
+    On itself it may, and to look at others it may.
+    """
+    if not fence.can_filter():
+        pytest.skip("Calls of the kernel are filtered on x86-64 and ARM alone.")
+    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    before = _bounds(victim.pid)
+    script = f"""
+import ctypes, os, resource, subprocess
+libc = ctypes.CDLL(None, use_errno=True)
+def tried(what):
+    try: what(); return "DONE"
+    except OSError as error: return error.strerror
+def call(*arguments):
+    if libc.syscall(*arguments) == -1: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+scheduling = ctypes.create_string_buffer(bytes([56, 0, 0, 0, 5]), 56)
+io = {{"x86_64": 251, "aarch64": 30}}[os.uname().machine]
+attributes = {{"x86_64": 314, "aarch64": 274}}[os.uname().machine]
+for pid in {[victim.pid, *(process.pid for process in bench.servers())]!r}:
+    for bound in ((resource.RLIMIT_CPU, (1, 1)), (resource.RLIMIT_NOFILE, (3, 3))):
+        print(tried(lambda: resource.prlimit(pid, *bound)))
+    for which in (os.PRIO_PROCESS, os.PRIO_PGRP): print(tried(lambda: os.setpriority(which, pid, 19)))
+    print(tried(lambda: os.setpriority(os.PRIO_USER, 0, 19)))
+    print(tried(lambda: os.sched_setaffinity(pid, [0])))
+    print(tried(lambda: os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))))
+    print(tried(lambda: os.sched_setparam(pid, os.sched_param(0))))
+    print(tried(lambda: call(attributes, pid, scheduling, 0)))
+    for which in (1, 2, 3): print(tried(lambda: call(io, which, pid, 3 << 13)))
+print("its own:", resource.prlimit({victim.pid}, resource.RLIMIT_CPU) == {before[0]!r})
+def itself():
+    resource.setrlimit(resource.RLIMIT_CPU, (99, 99)); resource.prlimit(0, resource.RLIMIT_NOFILE, (64, 64))
+    os.nice(1); os.setpriority(os.PRIO_PROCESS, 0, 19)
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)); os.sched_setparam(0, os.sched_param(0))
+    call(attributes, 0, scheduling, 0); call(io, 1, 0, 3 << 13)
+print(tried(itself), subprocess.run(["true"]).returncode)
+"""
+    try:
+        report, said = attack(bench, release, script)
+        others, _, itself = said.partition("its own: ")
+        assert set(others.splitlines()) == {"Operation not permitted"}
+        assert (report.problem, itself) == ("", "True\nDONE 0")
+        assert _bounds(victim.pid) == before
+    finally:
+        victim.kill()
+        victim.wait()
+
+
+def _bounds(pid: int) -> list[object]:
+    return [
+        *(resource.prlimit(pid, what) for what in (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE)),
+        os.getpriority(os.PRIO_PROCESS, pid),
+        os.sched_getaffinity(pid),
+        os.sched_getscheduler(pid),
+    ]
+
+
 def _wheel(folder: Path) -> None:
     """Write the wheel of a package whose one module says what everything costs."""
     folder.mkdir()
@@ -334,6 +394,7 @@ def test_it_writes_to_no_cache_of_npm_but_that_of_branches(bench: Bench, tmp_pat
     assert "UnsupportedOperation PermissionError" in bench.said, "it writes, which is not to be read"
     platform.deploy(PRODUCTION, shops.release("fills too", install=install), say=bench.say)
     assert (cache / "x").is_file()
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
 
 
 def test_root_has_lost_what_leads_around_the_fence(bench: Bench, release: Release) -> None:

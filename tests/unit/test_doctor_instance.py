@@ -75,6 +75,7 @@ def test_a_triggerer_that_runs_is_well_and_one_that_nobody_needs_is_not_asked_fo
         ("auto", "80", (3, "x86_64"), "closes nothing"),
         ("auto", "80", (7, "riscv64"), "closes nothing"),
         ("auto", "", (4, "x86_64"), "Not closed: signals to other processes (Linux 6.12), ports"),
+        ("auto", "", (7, "riscv64"), "Not closed: limits and priorities of other processes"),
         ("auto", "80 443", (7, "aarch64"), "use is limited."),
     ],
 )

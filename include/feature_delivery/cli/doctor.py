@@ -177,6 +177,7 @@ def _fence() -> Finding:
         return Finding("fence", well=False, sentence=said)
     missing = [
         *([] if version >= 6 else ["signals to other processes (Linux 6.12)"]),
+        *([] if fence.can_filter() else ["limits and priorities of other processes (x86-64 and ARM)"]),
         *([] if wanted.fence_ports else ["ports (FEATURE_DELIVERY_FENCE_PORTS)"]),
     ]
     lacks = f" Not closed: {', '.join(missing)}." if missing else ""

@@ -181,7 +181,7 @@ def test_a_copy_of_what_changes_meanwhile_holds_nothing_from_elsewhere(tmp_path:
             quietly(os.unlink, f"d{{n}}"); quietly(os.rename, f"old{{n}}", f"d{{n}}")
             quietly(os.mkfifo, "new"); quietly(os.replace, "new", f"f{{n}}")
     """
-    seen = set()
+    seen: set[str] = set()
     with restless(changes):
         for n in range(600):
             if n >= 30 and seen:
