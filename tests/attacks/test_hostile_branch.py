@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -182,6 +183,23 @@ def test_without_a_fence_the_command_has_its_variables_and_they_reach_nothing_of
         )
     assert json.loads(done.stdout) == [{**variables, **linked}, "/dev/null"]
     assert len(list(tmp_path.iterdir())) == 1, "the command alone was linked with them"
+
+
+@pytest.mark.parametrize("rules", [["off"], ["required"], ["required", "stays"]])
+def test_a_command_ends_by_the_signals_that_our_python_ignores(rules: list[str]) -> None:
+    """``while :; do echo yes; done | ./setup`` would never end."""
+    ignored = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+    looks = "grep SigIgn /proc/self/status; { yes; echo $? >&2; } | head -n 1"
+    with handed({"PATH": os.environ["PATH"]}) as given:
+        done = subprocess.run(
+            [base_interpreter(), "-I", "-S", fence.__file__, *rules, "--", "sh", "-c", looks],
+            stdin=given,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert int(done.stdout.split()[1], 16) & ignored == 0
+    assert int(done.stderr) == 128 + signal.SIGPIPE
 
 
 def test_its_own_data_and_temporary_files_are_open_to_it(bench: Bench, release: Release) -> None:

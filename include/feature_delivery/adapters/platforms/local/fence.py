@@ -132,6 +132,8 @@ def main(rules: "list[str]", command: "list[str]") -> None:
         except OSError as error:
             _say(f"Did not start: the fence could not be put up ({error.strerror}).")
             sys.exit(126)
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)  # Python ignores them, and what is ignored stays so
     try:
         os.execvpe(command[0], command, _given())
     except OSError as error:
