@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -9,8 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -37,6 +39,7 @@ from tests.local_bench import PRODUCTION, PROJECT, Bench, get, reference
 from tests.support.web_app import PROJECT_FILE
 
 CANARY = "canary-4d1f0c"
+LIBC = ctypes.CDLL(None)
 
 pytestmark = pytest.mark.skipif(
     fence.version() < 1, reason="This kernel has no Landlock: nothing fences the code of a branch in here."
@@ -190,16 +193,9 @@ def test_a_command_ends_by_the_signals_that_our_python_ignores(rules: list[str])
     """``while :; do echo yes; done | ./setup`` would never end."""
     ignored = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
     looks = "grep SigIgn /proc/self/status; { yes; echo $? >&2; } | head -n 1"
-    with handed({"PATH": os.environ["PATH"]}) as given:
-        done = subprocess.run(
-            [base_interpreter(), "-I", "-S", fence.__file__, *rules, "--", "sh", "-c", looks],
-            stdin=given,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert int(done.stdout.split()[1], 16) & ignored == 0
-    assert int(done.stderr) == 128 + signal.SIGPIPE
+    mask, _, ended = _behind(*rules, command=("sh", "-c", looks))
+    assert int(mask.split()[1], 16) & ignored == 0
+    assert int(ended) == 128 + signal.SIGPIPE
 
 
 def test_its_own_data_and_temporary_files_are_open_to_it(bench: Bench, release: Release) -> None:
@@ -295,6 +291,91 @@ def _bounds(pid: int) -> list[object]:
         os.sched_getaffinity(pid),
         os.sched_getscheduler(pid),
     ]
+
+
+def _behind(*rules: str, command: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+    """Return what a command behind a fence says, in lines."""
+    with handed({"PATH": os.environ["PATH"]}) as given:
+        start = (base_interpreter(), "-I", "-S", fence.__file__)
+        done = subprocess.run([*before, *start, *rules, "--", *command], stdin=given, capture_output=True, check=False)
+    return [*done.stdout.decode().splitlines(), *done.stderr.decode().splitlines()]
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """What production keeps in the machine's shared memory."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="cart-") as file:
+        Path(file.name).write_text(CANARY)
+        yield Path(file.name)
+
+
+def test_it_has_shared_memory_and_terminals_of_its_own(bench: Bench, release: Release, shared: Path) -> None:
+    """System V's, too. Locks and pools of Python, Celery's workers, browsers and PostgreSQL need some."""
+    if not fence.can_set_apart():
+        pytest.skip("This machine lets nobody mount anything, not even for itself.")
+    number = os.getpid()
+    segment = LIBC.shmget(number, 64, 0o1600)
+    script = f"""
+import ctypes, multiprocessing, multiprocessing.shared_memory, os
+print(opens({str(shared)!r}), opens({str(shared)!r}, "r+"), ctypes.CDLL(None).shmget({number}, 64, 0))
+with multiprocessing.Pool(2) as pool: print(pool.map(abs, [-1, -2]))
+memory = multiprocessing.shared_memory.SharedMemory("mine-{number}", create=True, size=9)
+print(os.listdir("/dev/shm")); memory.unlink()
+above, terminal = os.openpty(); os.write(above, b"typed\\n")
+print(os.ttyname(terminal), os.read(os.open(os.ttyname(terminal), os.O_RDWR), 9))
+"""
+    try:
+        report, said = attack(bench, release, script)
+    finally:
+        LIBC.shmctl(segment, 0, None)
+    assert (report.problem, said.split("\n")) == (
+        "",
+        ["FileNotFoundError FileNotFoundError -1", "[1, 2]", f"['mine-{number}']", "/dev/pts/0 b'typed\\n'"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "met"), [(["required"], "Permission denied"), ([], CANARY), (["required", "write:/dev/shm"], CANARY)]
+)
+def test_where_it_can_have_none_of_its_own_that_of_the_machine_is_closed_if_the_fence_is_required(
+    rules: list[str], met: str, shared: Path
+) -> None:
+    """As in most containers. Without any, many an ordinary shop does not run."""
+    if os.geteuid():
+        pytest.skip("Only root has the right to lose it.")
+    without = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+    (said,) = _behind(*rules, command=("cat", str(shared)), before=without)
+    assert said.endswith(met)
+
+
+def test_an_ordinary_user_has_shared_memory_of_its_own_too(shared: Path) -> None:
+    """By a namespace of users, in which it is who it was."""
+    shared.chmod(0o666)
+    before = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups") if os.geteuid() == 0 else ()
+    id_before = subprocess.run([*before, "id"], capture_output=True, text=True, check=True).stdout.strip()
+    id_behind, said = _behind(command=("sh", "-c", f"id; cat {shared}"), before=before)
+    if said == CANARY:
+        pytest.skip("This machine gives ordinary users no namespace.")
+    assert id_behind == id_before
+    assert said.endswith("No such file or directory")
+
+
+def test_it_reads_and_writes_no_terminal(bench: Bench, release: Release) -> None:
+    """As that in which the operator has started the instance, as the same user."""
+    kept = [os.openpty() for _ in range(3)]
+    ours, theirs = kept[-1]
+    try:
+        os.write(ours, b"a password\n")
+        name = os.ttyname(theirs)
+        _, said = attack(bench, release, f"print(opens({name!r}), opens({name!r}, 'w'), opens('/dev/tty'))")
+    finally:
+        for pair in kept:
+            os.close(pair[0])
+            os.close(pair[1])
+    *theirs_met, own_met = said.split()
+    assert len(theirs_met) == 2
+    assert {*theirs_met} <= {"PermissionError", "FileNotFoundError"}
+    assert own_met == "OSError", "it has none"
 
 
 def _wheel(folder: Path) -> None:

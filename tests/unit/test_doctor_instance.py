@@ -91,6 +91,25 @@ def test_doctor_says_what_the_fence_cannot_do_on_this_machine(
     assert one.well == (kernel[0] >= 4 and wanted == "auto" and "closes nothing" not in said)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("auto", "Not closed: the machine's shared memory (/dev/shm). Shops have no terminals (pexpect) here."),
+        ("required", "shared memory (pools of Python) by FEATURE_DELIVERY_FENCE_OPEN=/dev/shm alone."),
+    ],
+)
+def test_doctor_says_what_shops_lack_where_they_can_have_no_memory_of_their_own(
+    wanted: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATURE_DELIVERY_FENCE", wanted)
+    monkeypatch.setenv("FEATURE_DELIVERY_FENCE_PORTS", "80")
+    monkeypatch.setattr(fence, "version", lambda: 7)
+    monkeypatch.setattr(fence, "can_set_apart", lambda: False)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="x86_64"))
+    one = next(finding for finding in doctor.examine(Path("nowhere")) if finding.what == "fence")
+    assert one.sentence.endswith(said)
+
+
 def test_project_files_are_looked_for_where_the_instance_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

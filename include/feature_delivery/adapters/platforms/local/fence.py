@@ -2,9 +2,10 @@
 
 The code of a branch is a guest on this machine. Landlock (a part of the kernel, no rights needed) lets it touch what
 RULES and the machine's programs are, and nothing else: not the instance's secrets, not other environments, not the
-memory or the environment of any other process, not even by signals where the kernel can forbid them; a filter of system
-calls keeps others' limits and priorities from it. What it starts inherits the fence, and nobody can step out of it.
-Root loses the rights that would lead around it.
+memory or the environment of any other process, not even by signals where the kernel can forbid them. A filter of
+system calls keeps others' limits and priorities from it, and shared memory and terminals are its own where the machine
+lets them be. What it starts inherits the fence, and nobody can step out of it. Root loses the rights that would lead
+around it.
 
 Rules: ``write:PATH`` and ``read:PATH`` are there for the command, ``programs:PATH`` is a folder of the machine's
 programs, ``hidden:PATH`` is a tree that stays closed even where programs lie around it, ``required`` refuses to run on
@@ -60,7 +61,11 @@ _SECRETS = (
         "/etc/machine-id",
     ),
 )
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx")
+_SHARED_MEMORY, _TERMINALS = "/dev/shm", "/dev/pts"  # noqa: S108
+_MOUNTS, _IPC, _USERS = 0x00020000, 0x08000000, 0x10000000  # namespaces
+_FOLLOWS, _PLAIN = 0x4000 | 1 << 19, 0x2 | 0x8
+"""Of mounts: it and all below it change with the machine's, and nothing flows back; no set-user-id, no programs."""
 _BESIDE = ("lib", "lib64", "libexec")
 """What a program in a ``bin`` directory may need of the directory above it."""
 
@@ -111,6 +116,14 @@ def can_filter() -> bool:
 def can_close_ports() -> bool:
     """Say whether ports can be closed here: Landlock knows them from version 4 on, and the ways around must be shut."""
     return version() >= 4 and can_filter()
+
+
+def can_set_apart() -> bool:
+    """Say whether a command can have shared memory and terminals of its own here: that takes namespaces."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _set_apart() else 1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def main(rules: "list[str]", command: "list[str]") -> None:
@@ -253,6 +266,7 @@ def _bound(what: int, most: int) -> None:
 
 
 def _enclose(rules: "list[str]", found: int) -> None:
+    devices = [*_DEVICES, *_own_devices(rules)]
     handled = (1 << _KNOWN.get(found, _NEWEST)) - 1
     ports = _values(rules, "port") if can_close_ports() else []
     wanted = struct.pack("=QQQ", handled, _CONNECT_TCP if ports else 0, _SCOPES if found >= 6 else 0)
@@ -264,8 +278,8 @@ def _enclose(rules: "list[str]", found: int) -> None:
     for path in [*_PROGRAMS, sys.base_prefix, *_beside_programs(_values(rules, "programs"))]:
         for part in _open_parts(path, hidden):
             _add(ruleset, part, _READ & handled)
-    for name in _DEVICES:
-        _add(ruleset, f"/dev/{name}", handled & ~_EXECUTE)
+    for path in devices:
+        _add(ruleset, path, handled & ~_EXECUTE)
     for path in _values(rules, "read"):
         _add(ruleset, path, _READ & handled)
     for path in _values(rules, "write"):
@@ -277,6 +291,44 @@ def _enclose(rules: "list[str]", found: int) -> None:
     os.close(ruleset)
     if can_filter():
         _filter_calls(ports=bool(ports))
+
+
+def _own_devices(rules: "list[str]") -> "list[str]":
+    """Give the command shared memory and terminals of its own, unless RULES open the machine's; return what to open.
+
+    Locks and pools of Python need shared memory. Where it can have none of its own, as in most containers, it has the
+    machine's, in which production may keep something; where the fence is required, it has none. Never are terminals
+    the machine's: somebody may type there.
+    """
+    if {os.path.realpath(_SHARED_MEMORY), _TERMINALS} & set(_values(rules, "write")):
+        return []
+    # An attempt of an ordinary user that fails half-way would leave the command without rights that it had.
+    if (os.geteuid() == 0 or can_set_apart()) and _set_apart():
+        return [_SHARED_MEMORY, _TERMINALS]
+    return [] if "required" in rules else [_SHARED_MEMORY]
+
+
+def _set_apart() -> bool:
+    """Put what is empty in place of the machine's shared memory, System V's too, and terminals; say if that worked."""
+    user, group = os.geteuid(), os.getegid()
+    if _libc.unshare(_MOUNTS | _IPC | (_USERS if user else 0)):
+        return False
+    try:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            if user:
+                with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                    file.write(text)
+    except OSError:
+        return False
+    mounts = (
+        (b"none", "/", None, _FOLLOWS, None),
+        (b"devpts", _TERMINALS, b"devpts", _PLAIN, b"newinstance,ptmxmode=0666,mode=0620"),
+        (b"tmpfs", _SHARED_MEMORY, b"tmpfs", _PLAIN, b"mode=1777,size=25%"),
+    )
+    for source, target, kind, flags, options in mounts:
+        if _libc.mount(source, target.encode(), kind, ctypes.c_ulong(flags), options):
+            return False
+    return True
 
 
 def _open_ports(ruleset: int, span: str) -> None:
