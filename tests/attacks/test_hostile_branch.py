@@ -198,6 +198,20 @@ def test_a_command_ends_by_the_signals_that_our_python_ignores(rules: list[str])
     assert int(ended) == 128 + signal.SIGPIPE
 
 
+@pytest.mark.parametrize("rules", [["off"], ["stays"]])
+def test_a_task_that_began_before_its_files_were_replaced_starts_nothing(rules: list[str]) -> None:
+    """An earlier version handed the command's variables on as those of this program."""
+    done = subprocess.run(
+        [base_interpreter(), "-I", "-S", fence.__file__, *rules, "--", "sh", "-c", "echo started"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (126, "")
+    assert "was replaced while it was used" in done.stderr
+
+
 def test_its_own_data_and_temporary_files_are_open_to_it(bench: Bench, release: Release) -> None:
     script = """
 import os, tempfile, pathlib, subprocess, sys
@@ -474,11 +488,9 @@ def test_a_link_in_place_of_the_cache_of_branches_opens_nothing(bench: Bench, tm
         installs=True,
     )
     into = f"open({str(tmp_path / 'elsewhere' / 'planted')!r}, 'w')"
-    at = rules.index("--")
-    done = subprocess.run(
-        [*rules[:at], "--", base_interpreter(), "-c", into], capture_output=True, text=True, check=False
-    )
-    assert "PermissionError" in done.stderr
+    start = rules.index(fence.__file__) + 1
+    said = _behind(*rules[start : rules.index("--")], command=(base_interpreter(), "-c", into))
+    assert "PermissionError" in said[-1]
 
 
 def test_it_writes_to_no_cache_of_npm_but_that_of_branches(bench: Bench, tmp_path: Path) -> None:

@@ -155,12 +155,15 @@ def main(rules: "list[str]", command: "list[str]") -> None:
 
 
 def _given() -> "dict[bytes, bytes]":
-    """Read the command's environment, and leave it nothing to read."""
+    """Read the command's environment, and leave it nothing to read; end where there is none."""
     parts = []
     while part := os.read(0, 1 << 16):
         parts.append(part)
     nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nowhere, 0)
+    if not parts:  # whoever starts us gives marks at least
+        _say("Did not start: this program was replaced while it was used. Stop Airflow, then start it and try again.")
+        sys.exit(126)
     pairs = (pair.partition(b"=") for pair in b"".join(parts).split(b"\0") if pair)
     return {name: value for name, _, value in pairs}
 
