@@ -325,7 +325,7 @@ def shared() -> Iterator[Path]:
 
 def test_it_has_shared_memory_and_terminals_of_its_own(bench: Bench, release: Release, shared: Path) -> None:
     """System V's, too. Locks and pools of Python, Celery's workers, browsers and PostgreSQL need some."""
-    if not fence.can_set_apart():
+    if not fencing.can_set_apart():
         pytest.skip("This machine lets nobody mount anything, not even for itself.")
     number = os.getpid()
     segment = LIBC.shmget(number, 64, 0o1600)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from feature_delivery.adapters.platforms.local import fence
+from feature_delivery.adapters.platforms.local import fence, fencing
 from feature_delivery.cli import doctor
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.project import WATCHED_HERE, ProjectConfig
@@ -104,7 +104,7 @@ def test_doctor_says_what_shops_lack_where_they_can_have_no_memory_of_their_own(
     monkeypatch.setenv("FEATURE_DELIVERY_FENCE", wanted)
     monkeypatch.setenv("FEATURE_DELIVERY_FENCE_PORTS", "80")
     monkeypatch.setattr(fence, "version", lambda: 7)
-    monkeypatch.setattr(fence, "can_set_apart", lambda: False)
+    monkeypatch.setattr(fencing, "can_set_apart", lambda: False)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="x86_64"))
     one = next(finding for finding in doctor.examine(Path("nowhere")) if finding.what == "fence")
     assert one.sentence.endswith(said)

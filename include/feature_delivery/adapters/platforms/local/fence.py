@@ -13,7 +13,8 @@ a kernel that cannot fence. Nothing is opened because the command's own environm
 ``file:BYTES`` bound each process and each file, ``processes:NUMBER`` what may come to those that run, ``nice:NUMBER``
 lets others go first. ``port:FROM-TO`` are the only ports that may be connected to by TCP; without one, all are open.
 ``stays`` keeps this program outside, above the command: whatever the command has started ends with it, also what has
-left its session and dropped every sign of where it comes from. ``off`` puts up nothing.
+left its session and dropped every sign of where it comes from. ``off`` puts up nothing. ``fence.py apart`` only says,
+by ending with 0, that commands can have shared memory and terminals of their own here.
 
 The command's environment comes by standard input, as ``NAME=value`` with NUL between: in our own, what a branch wants
 for its shop (``LD_PRELOAD``) would take effect before the fence is up.
@@ -116,14 +117,6 @@ def can_filter() -> bool:
 def can_close_ports() -> bool:
     """Say whether ports can be closed here: Landlock knows them from version 4 on, and the ways around must be shut."""
     return version() >= 4 and can_filter()
-
-
-def can_set_apart() -> bool:
-    """Say whether a command can have shared memory and terminals of its own here: that takes namespaces."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if _set_apart() else 1)
-    return os.waitpid(child, 0)[1] == 0
 
 
 def main(rules: "list[str]", command: "list[str]") -> None:
@@ -305,10 +298,17 @@ def _own_devices(rules: "list[str]") -> "list[str]":
     """
     if {os.path.realpath(_SHARED_MEMORY), _TERMINALS} & set(_values(rules, "write")):
         return []
-    # An attempt of an ordinary user that fails half-way would leave the command without rights that it had.
-    if (os.geteuid() == 0 or can_set_apart()) and _set_apart():
+    if (os.geteuid() == 0 or _may_set_apart()) and _set_apart():
         return [_SHARED_MEMORY, _TERMINALS]
     return [] if "required" in rules else [_SHARED_MEMORY]
+
+
+def _may_set_apart() -> bool:
+    """Try in a child: an ordinary user's attempt that fails half-way leaves a process without rights that it had."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _set_apart() else 1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _set_apart() -> bool:
@@ -432,5 +432,7 @@ def _add(ruleset: int, path: str, rights: int, more: int = 0) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["apart"]:
+        sys.exit(not _set_apart())
     _at = sys.argv.index("--")
     main(sys.argv[1:_at], sys.argv[_at + 1 :])
