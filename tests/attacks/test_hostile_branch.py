@@ -6,13 +6,12 @@ import ctypes
 import json
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -34,7 +33,7 @@ from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import Release
 from tests import shops
-from tests.attacks.hostile import OPEN, attack
+from tests.attacks.hostile import OPEN, attack, behind
 from tests.local_bench import PRODUCTION, PROJECT, Bench, get, reference
 from tests.support.web_app import PROJECT_FILE
 
@@ -188,30 +187,6 @@ def test_without_a_fence_the_command_has_its_variables_and_they_reach_nothing_of
     assert len(list(tmp_path.iterdir())) == 1, "the command alone was linked with them"
 
 
-@pytest.mark.parametrize("rules", [["off"], ["required"], ["required", "stays"]])
-def test_a_command_ends_by_the_signals_that_our_python_ignores(rules: list[str]) -> None:
-    """``while :; do echo yes; done | ./setup`` would never end."""
-    ignored = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
-    looks = "grep SigIgn /proc/self/status; { yes; echo $? >&2; } | head -n 1"
-    mask, _, ended = _behind(*rules, command=("sh", "-c", looks))
-    assert int(mask.split()[1], 16) & ignored == 0
-    assert int(ended) == 128 + signal.SIGPIPE
-
-
-@pytest.mark.parametrize("rules", [["off"], ["stays"]])
-def test_a_task_that_began_before_its_files_were_replaced_starts_nothing(rules: list[str]) -> None:
-    """An earlier version handed the command's variables on as those of this program."""
-    done = subprocess.run(
-        [base_interpreter(), "-I", "-S", fence.__file__, *rules, "--", "sh", "-c", "echo started"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (126, "")
-    assert "was replaced while it was used" in done.stderr
-
-
 def test_its_own_data_and_temporary_files_are_open_to_it(bench: Bench, release: Release) -> None:
     script = """
 import os, tempfile, pathlib, subprocess, sys
@@ -307,14 +282,6 @@ def _bounds(pid: int) -> list[object]:
     ]
 
 
-def _behind(*rules: str, command: Sequence[str], before: Sequence[str] = ()) -> list[str]:
-    """Return what a command behind a fence says, in lines."""
-    with handed({"PATH": os.environ["PATH"]}) as given:
-        start = (base_interpreter(), "-I", "-S", fence.__file__)
-        done = subprocess.run([*before, *start, *rules, "--", *command], stdin=given, capture_output=True, check=False)
-    return [*done.stdout.decode().splitlines(), *done.stderr.decode().splitlines()]
-
-
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """What production keeps in the machine's shared memory."""
@@ -358,7 +325,7 @@ def test_where_it_can_have_none_of_its_own_that_of_the_machine_is_closed_if_the_
     if os.geteuid():
         pytest.skip("Only root has the right to lose it.")
     without = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
-    (said,) = _behind(*rules, command=("cat", str(shared)), before=without)
+    (said,) = behind(*rules, command=("cat", str(shared)), before=without)
     assert said.endswith(met)
 
 
@@ -367,7 +334,7 @@ def test_an_ordinary_user_has_shared_memory_of_its_own_too(shared: Path) -> None
     shared.chmod(0o666)
     before = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups") if os.geteuid() == 0 else ()
     id_before = subprocess.run([*before, "id"], capture_output=True, text=True, check=True).stdout.strip()
-    id_behind, said = _behind(command=("sh", "-c", f"id; cat {shared}"), before=before)
+    id_behind, said = behind(command=("sh", "-c", f"id; cat {shared}"), before=before)
     if said == CANARY:
         pytest.skip("This machine gives ordinary users no namespace.")
     assert id_behind == id_before
@@ -489,7 +456,7 @@ def test_a_link_in_place_of_the_cache_of_branches_opens_nothing(bench: Bench, tm
     )
     into = f"open({str(tmp_path / 'elsewhere' / 'planted')!r}, 'w')"
     start = rules.index(fence.__file__) + 1
-    said = _behind(*rules[start : rules.index("--")], command=(base_interpreter(), "-c", into))
+    said = behind(*rules[start : rules.index("--")], command=(base_interpreter(), "-c", into))
     assert "PermissionError" in said[-1]
 
 
