@@ -1,8 +1,15 @@
-"""The code of a branch that tries something, run as its test suite."""
+"""The code of a branch that tries something, run as its test suite or behind a bare fence."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Sequence
+
+from feature_delivery.adapters.platforms.local import fence
 from feature_delivery.adapters.platforms.local.local_platform import LocalPlatform
+from feature_delivery.adapters.platforms.local.processes import base_interpreter
+from feature_delivery.adapters.platforms.local.variables import handed
 from feature_delivery.domain.suites import SuiteReport
 from feature_delivery.ports.platform import Release
 from tests import shops
@@ -22,3 +29,11 @@ def attack(
         reference(), name="unit", suite=suite, release=release, variables={}, say=bench.say
     )
     return report, "\n".join(bench.said[at:])
+
+
+def behind(*rules: str, command: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+    """Return what a command behind a fence says, in lines."""
+    with handed({"PATH": os.environ["PATH"]}) as given:
+        start = (base_interpreter(), "-I", "-S", fence.__file__)
+        done = subprocess.run([*before, *start, *rules, "--", *command], stdin=given, capture_output=True, check=False)
+    return [*done.stdout.decode().splitlines(), *done.stderr.decode().splitlines()]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -30,11 +33,12 @@ from feature_delivery.domain.errors import Misconfigured, Refused
 from feature_delivery.domain.plan import SuitePlan
 from feature_delivery.ports.platform import Release
 from tests import shops
-from tests.attacks.hostile import OPEN, attack
+from tests.attacks.hostile import OPEN, attack, behind
 from tests.local_bench import PRODUCTION, PROJECT, Bench, get, reference
 from tests.support.web_app import PROJECT_FILE
 
 CANARY = "canary-4d1f0c"
+LIBC = ctypes.CDLL(None)
 
 pytestmark = pytest.mark.skipif(
     fence.version() < 1, reason="This kernel has no Landlock: nothing fences the code of a branch in here."
@@ -219,6 +223,142 @@ for pid in {[victim.pid, os.getpid(), *servers]!r}:
         victim.wait()
 
 
+def test_it_bounds_and_slows_no_process_that_is_not_its_own(bench: Bench, release: Release) -> None:
+    """The kernel kills what has used its share of the processor, and asks only whether the user is the same.
+
+    On itself it may, and to look at others it may.
+    """
+    if not fence.can_filter():
+        pytest.skip("Calls of the kernel are filtered on x86-64 and ARM alone.")
+    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    before = _bounds(victim.pid)
+    script = f"""
+import ctypes, os, resource, subprocess
+libc = ctypes.CDLL(None, use_errno=True)
+def tried(what):
+    try: what(); return "DONE"
+    except OSError as error: return error.strerror
+def call(*arguments):
+    if libc.syscall(*arguments) == -1: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+scheduling = ctypes.create_string_buffer(bytes([56, 0, 0, 0, 5]), 56)
+io = {{"x86_64": 251, "aarch64": 30}}[os.uname().machine]
+attributes = {{"x86_64": 314, "aarch64": 274}}[os.uname().machine]
+for pid in {[victim.pid, *(process.pid for process in bench.servers())]!r}:
+    for bound in ((resource.RLIMIT_CPU, (1, 1)), (resource.RLIMIT_NOFILE, (3, 3))):
+        print(tried(lambda: resource.prlimit(pid, *bound)))
+    for which in (os.PRIO_PROCESS, os.PRIO_PGRP): print(tried(lambda: os.setpriority(which, pid, 19)))
+    print(tried(lambda: os.setpriority(os.PRIO_USER, 0, 19)))
+    print(tried(lambda: os.sched_setaffinity(pid, [0])))
+    print(tried(lambda: os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))))
+    print(tried(lambda: os.sched_setparam(pid, os.sched_param(0))))
+    print(tried(lambda: call(attributes, pid, scheduling, 0)))
+    for which in (1, 2, 3): print(tried(lambda: call(io, which, pid, 3 << 13)))
+print("its own:", resource.prlimit({victim.pid}, resource.RLIMIT_CPU) == {before[0]!r})
+def itself():
+    resource.setrlimit(resource.RLIMIT_CPU, (99, 99)); resource.prlimit(0, resource.RLIMIT_NOFILE, (64, 64))
+    os.nice(1); os.setpriority(os.PRIO_PROCESS, 0, 19)
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)); os.sched_setparam(0, os.sched_param(0))
+    call(attributes, 0, scheduling, 0); call(io, 1, 0, 3 << 13)
+print(tried(itself), subprocess.run(["true"]).returncode)
+"""
+    try:
+        report, said = attack(bench, release, script)
+        others, _, itself = said.partition("its own: ")
+        assert set(others.splitlines()) == {"Operation not permitted"}
+        assert (report.problem, itself) == ("", "True\nDONE 0")
+        assert _bounds(victim.pid) == before
+    finally:
+        victim.kill()
+        victim.wait()
+
+
+def _bounds(pid: int) -> list[object]:
+    return [
+        *(resource.prlimit(pid, what) for what in (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE)),
+        os.getpriority(os.PRIO_PROCESS, pid),
+        os.sched_getaffinity(pid),
+        os.sched_getscheduler(pid),
+    ]
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """What production keeps in the machine's shared memory."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="cart-") as file:
+        Path(file.name).write_text(CANARY)
+        yield Path(file.name)
+
+
+def test_it_has_shared_memory_and_terminals_of_its_own(bench: Bench, release: Release, shared: Path) -> None:
+    """System V's, too. Locks and pools of Python, Celery's workers, browsers and PostgreSQL need some."""
+    if not fencing.can_set_apart():
+        pytest.skip("This machine lets nobody mount anything, not even for itself.")
+    number = os.getpid()
+    segment = LIBC.shmget(number, 64, 0o1600)
+    script = f"""
+import ctypes, multiprocessing, multiprocessing.shared_memory, os
+print(opens({str(shared)!r}), opens({str(shared)!r}, "r+"), ctypes.CDLL(None).shmget({number}, 64, 0))
+with multiprocessing.Pool(2) as pool: print(pool.map(abs, [-1, -2]))
+memory = multiprocessing.shared_memory.SharedMemory("mine-{number}", create=True, size=9)
+print(os.listdir("/dev/shm")); memory.unlink()
+above, terminal = os.openpty(); os.write(above, b"typed\\n")
+print(os.ttyname(terminal), os.read(os.open(os.ttyname(terminal), os.O_RDWR), 9))
+"""
+    try:
+        report, said = attack(bench, release, script)
+    finally:
+        LIBC.shmctl(segment, 0, None)
+    assert (report.problem, said.split("\n")) == (
+        "",
+        ["FileNotFoundError FileNotFoundError -1", "[1, 2]", f"['mine-{number}']", "/dev/pts/0 b'typed\\n'"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "met"), [(["required"], "Permission denied"), ([], CANARY), (["required", "write:/dev/shm"], CANARY)]
+)
+def test_where_it_can_have_none_of_its_own_that_of_the_machine_is_closed_if_the_fence_is_required(
+    rules: list[str], met: str, shared: Path
+) -> None:
+    """As in most containers. Without any, many an ordinary shop does not run."""
+    if os.geteuid():
+        pytest.skip("Only root has the right to lose it.")
+    without = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+    (said,) = behind(*rules, command=("cat", str(shared)), before=without)
+    assert said.endswith(met)
+
+
+def test_an_ordinary_user_has_shared_memory_of_its_own_too(shared: Path) -> None:
+    """By a namespace of users, in which it is who it was."""
+    shared.chmod(0o666)
+    before = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups") if os.geteuid() == 0 else ()
+    id_before = subprocess.run([*before, "id"], capture_output=True, text=True, check=True).stdout.strip()
+    id_behind, said = behind(command=("sh", "-c", f"id; cat {shared}"), before=before)
+    if said == CANARY:
+        pytest.skip("This machine gives ordinary users no namespace.")
+    assert id_behind == id_before
+    assert said.endswith("No such file or directory")
+
+
+def test_it_reads_and_writes_no_terminal(bench: Bench, release: Release) -> None:
+    """As that in which the operator has started the instance, as the same user."""
+    kept = [os.openpty() for _ in range(3)]
+    ours, theirs = kept[-1]
+    try:
+        os.write(ours, b"a password\n")
+        name = os.ttyname(theirs)
+        _, said = attack(bench, release, f"print(opens({name!r}), opens({name!r}, 'w'), opens('/dev/tty'))")
+    finally:
+        for pair in kept:
+            os.close(pair[0])
+            os.close(pair[1])
+    *theirs_met, own_met = said.split()
+    assert len(theirs_met) == 2
+    assert {*theirs_met} <= {"PermissionError", "FileNotFoundError"}
+    assert own_met == "OSError", "it has none"
+
+
 def _wheel(folder: Path) -> None:
     """Write the wheel of a package whose one module says what everything costs."""
     folder.mkdir()
@@ -315,11 +455,9 @@ def test_a_link_in_place_of_the_cache_of_branches_opens_nothing(bench: Bench, tm
         installs=True,
     )
     into = f"open({str(tmp_path / 'elsewhere' / 'planted')!r}, 'w')"
-    at = rules.index("--")
-    done = subprocess.run(
-        [*rules[:at], "--", base_interpreter(), "-c", into], capture_output=True, text=True, check=False
-    )
-    assert "PermissionError" in done.stderr
+    start = rules.index(fence.__file__) + 1
+    said = behind(*rules[start : rules.index("--")], command=(base_interpreter(), "-c", into))
+    assert "PermissionError" in said[-1]
 
 
 def test_it_writes_to_no_cache_of_npm_but_that_of_branches(bench: Bench, tmp_path: Path) -> None:
@@ -334,6 +472,7 @@ def test_it_writes_to_no_cache_of_npm_but_that_of_branches(bench: Bench, tmp_pat
     assert "UnsupportedOperation PermissionError" in bench.said, "it writes, which is not to be read"
     platform.deploy(PRODUCTION, shops.release("fills too", install=install), say=bench.say)
     assert (cache / "x").is_file()
+    bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
 
 
 def test_root_has_lost_what_leads_around_the_fence(bench: Bench, release: Release) -> None:

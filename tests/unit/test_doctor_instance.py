@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from feature_delivery.adapters.platforms.local import fence
+from feature_delivery.adapters.platforms.local import fence, fencing
 from feature_delivery.cli import doctor
 from feature_delivery.domain.finding import Finding
 from feature_delivery.domain.project import WATCHED_HERE, ProjectConfig
@@ -75,6 +75,7 @@ def test_a_triggerer_that_runs_is_well_and_one_that_nobody_needs_is_not_asked_fo
         ("auto", "80", (3, "x86_64"), "closes nothing"),
         ("auto", "80", (7, "riscv64"), "closes nothing"),
         ("auto", "", (4, "x86_64"), "Not closed: signals to other processes (Linux 6.12), ports"),
+        ("auto", "", (7, "riscv64"), "Not closed: limits and priorities of other processes"),
         ("auto", "80 443", (7, "aarch64"), "use is limited."),
     ],
 )
@@ -88,6 +89,25 @@ def test_doctor_says_what_the_fence_cannot_do_on_this_machine(
     one = next(finding for finding in doctor.examine(Path("nowhere")) if finding.what == "fence")
     assert said in one.sentence
     assert one.well == (kernel[0] >= 4 and wanted == "auto" and "closes nothing" not in said)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("auto", "Not closed: the machine's shared memory (/dev/shm). Shops have no terminals (pexpect) here."),
+        ("required", "shared memory (pools of Python) by FEATURE_DELIVERY_FENCE_OPEN=/dev/shm alone."),
+    ],
+)
+def test_doctor_says_what_shops_lack_where_they_can_have_no_memory_of_their_own(
+    wanted: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATURE_DELIVERY_FENCE", wanted)
+    monkeypatch.setenv("FEATURE_DELIVERY_FENCE_PORTS", "80")
+    monkeypatch.setattr(fence, "version", lambda: 7)
+    monkeypatch.setattr(fencing, "can_set_apart", lambda: False)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="x86_64"))
+    one = next(finding for finding in doctor.examine(Path("nowhere")) if finding.what == "fence")
+    assert one.sentence.endswith(said)
 
 
 def test_project_files_are_looked_for_where_the_instance_reads_them(

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from feature_delivery.adapters.git.repository import GitRepository
-from feature_delivery.adapters.platforms.local import fence
+from feature_delivery.adapters.platforms.local import fence, fencing
 from feature_delivery.bootstrap import variables
 from feature_delivery.bootstrap.project_file import project_faults, read_project_file
 from feature_delivery.cli.api import Api, authorities, find_login
@@ -175,11 +175,20 @@ def _fence() -> Finding:
     if wanted.fence_ports and not fence.can_close_ports():
         said = "FEATURE_DELIVERY_FENCE_PORTS closes nothing: that takes Linux 6.7 on x86-64 or ARM."
         return Finding("fence", well=False, sentence=said)
+    apart = fencing.can_set_apart()
     missing = [
         *([] if version >= 6 else ["signals to other processes (Linux 6.12)"]),
+        *([] if fence.can_filter() else ["limits and priorities of other processes (x86-64 and ARM)"]),
+        *([] if apart or wanted.fence == "required" else ["the machine's shared memory (/dev/shm)"]),
         *([] if wanted.fence_ports else ["ports (FEATURE_DELIVERY_FENCE_PORTS)"]),
     ]
     lacks = f" Not closed: {', '.join(missing)}." if missing else ""
+    if not apart:
+        lacks += " Shops have no terminals (pexpect) here" + (
+            ", and shared memory (pools of Python) by FEATURE_DELIVERY_FENCE_OPEN=/dev/shm alone."
+            if wanted.fence == "required"
+            else "."
+        )
     return Finding("fence", well=True, sentence=f"Files, memory and processes are kept apart, use is limited.{lacks}")
 
 

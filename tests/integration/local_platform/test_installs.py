@@ -254,7 +254,7 @@ def test_installs_share_the_users_caches_and_the_shop_itself_does_not(
     release = shops.release("one", install=(told,), inputs=("shop.py",))
     status = bench.platform.deploy(reference(), release, say=bench.say)
     try:
-        assert f"cache {tmp_path / 'npm'}" in bench.said
+        assert f"cache {tmp_path / 'npm' / 'branches'}" in bench.said
         assert "npm_config_cache" not in json.loads(get(status.address, "/env"))
     finally:
         bench.platform.stop_all(PROJECT)

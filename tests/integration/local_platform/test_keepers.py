@@ -29,6 +29,17 @@ def hide():
         os._exit(0)
     os.wait()
 """
+CLAIMS = """
+import os, signal, subprocess, sys, threading
+if len(sys.argv) == 1:
+    above = open(f"/proc/{os.getppid()}/cmdline").read().split("\\0")
+    os.execv(sys.executable, [sys.executable, "shop.py", "--", *above[3:5]])
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def keeps_one():
+    while True: subprocess.run(["sleep", "600"])
+threading.Thread(target=keeps_one, daemon=True).start()
+"""
+DEAF = shops.SHOP.replace("signal.signal(signal.SIGTERM", "(lambda *_: None)(signal.SIGTERM")
 SERVES = {"shop.py": f"{TITLED}hide()\n{shops.SHOP}"}
 
 
@@ -118,10 +129,23 @@ def test_what_does_not_listen_and_multiplies_while_it_is_stopped_is_stopped_to_t
     multiplies = "import signal, threading\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     multiplies += "def more():\n    while True: hide(); time.sleep(0.02)\n"
     multiplies += "threading.Thread(target=more, daemon=True).start()\n"
-    deaf = shops.SHOP.replace("signal.signal(signal.SIGTERM", "(lambda *_: None)(signal.SIGTERM")
     bench.platform.provision(reference())
-    release = shops.release("one", {"shop.py": TITLED + multiplies + deaf})
+    release = shops.release("one", {"shop.py": TITLED + multiplies + DEAF})
     bench.platform.deploy(reference(), release, say=bench.say)
+    LocalPlatform(replace(bench.platform.settings, stop_timeout=timedelta(seconds=0.2))).destroy(reference())
+    assert left(bench) == set()
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["below its keeper", "whose keeper it has ended"])
+def test_what_calls_itself_a_keeper_is_stopped_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, alone: bool
+) -> None:
+    """A server may take the keeper's command line, which it can read, for its own."""
+    monkeypatch.setattr(processes, "_SPARED_ROUNDS", 1)
+    found = bench.platform.provision(reference()).address
+    bench.platform.deploy(reference(), shops.release("one", {"shop.py": CLAIMS + DEAF}), say=bench.say)
+    if alone:
+        psutil.Process(psutil.Process(int(get(found, "/pid"))).ppid()).kill()
     LocalPlatform(replace(bench.platform.settings, stop_timeout=timedelta(seconds=0.2))).destroy(reference())
     assert left(bench) == set()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from feature_delivery.adapters.platforms import untrusted
+from feature_delivery.adapters.platforms.local import installation
 from feature_delivery.adapters.platforms.local.layout import remove_tree
 from feature_delivery.domain.errors import Refused
 from tests import shops
@@ -160,6 +161,57 @@ while os.getppid() == {os.getpid()}:
             yield
         finally:
             mover.kill()
+
+
+def test_a_copy_that_is_not_whole_fails(tmp_path: Path) -> None:
+    """The kernel takes less of a write than it is given before it refuses the next: at a limit, or on a full disk."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "big").write_bytes(b"x" * (3 << 19))
+    code = f"""
+import resource
+from pathlib import Path
+from feature_delivery.adapters.platforms import untrusted
+resource.setrlimit(resource.RLIMIT_FSIZE, (5 << 18, 5 << 18))
+try: untrusted.copy(Path({str(tmp_path / "source")!r}), Path({str(tmp_path / "copy")!r}), leave_out=frozenset())
+except OSError as error: print(error.strerror)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"File too large\n"
+
+
+LEASE = """
+import fcntl, os, signal, sys, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+kept = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.fcntl(kept, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("leased", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_file_that_its_owner_holds_for_itself_is_left_out_of_a_copy(tmp_path: Path) -> None:
+    """Who opens a file with a lease waits for it, or is refused."""
+    (tmp_path / "source").mkdir()
+    leased = tmp_path / "source" / "leased"
+    with subprocess.Popen([sys.executable, "-c", LEASE, str(leased)], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"leased\n"
+            left = untrusted.copy(tmp_path / "source", tmp_path / "copy", leave_out=frozenset())
+        finally:
+            holder.kill()
+    assert left == ["leased (somebody holds it for themselves)"]
+
+
+def test_a_link_that_leads_to_itself_is_no_file_of_an_install_and_no_way_to_remove_by(tmp_path: Path) -> None:
+    (tmp_path / "uv.lock").symlink_to("uv.lock")
+    plan = shops.plan(inputs=("uv.lock",))
+    without = installation.inputs_of(tmp_path, plan)
+    (tmp_path / "uv.lock").unlink()
+    assert installation.inputs_of(tmp_path, plan) == without
+    (tmp_path / "round").symlink_to("round")
+    for path in (tmp_path / "round" / "x", tmp_path / "round" / "x" / "y"):
+        with pytest.raises(Refused, match="a symbolic link on the way"):
+            remove_tree(path, inside=tmp_path)
 
 
 def test_a_copy_of_what_changes_meanwhile_holds_nothing_from_elsewhere(tmp_path: Path) -> None:

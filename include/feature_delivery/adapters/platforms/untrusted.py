@@ -32,8 +32,9 @@ _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 _NOTHING: frozenset[str] = frozenset()
 _CHANGED = "it changed meanwhile"
 _PASSED_OVER = {
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL), _CHANGED),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.ESTALE), _CHANGED),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "it may not be read"),
+    errno.EAGAIN: "somebody holds it for themselves",  # by a lease
 }
 """What the code of a branch can bring about in its own files; what else fails is ours."""
 
@@ -182,8 +183,9 @@ def _copy_file(file: FileIO, to: str, found: os.stat_result) -> None:
     with open(to, "xb", buffering=0) as copied:  # noqa: PTH123
         left = found.st_size
         while left > 0 and (data := file.read(min(left, _CHUNK))):
-            copied.write(data)
             left -= len(data)
+            while data:  # what is not taken whole is refused, or taken, the next time
+                data = data[copied.write(data) :]
         os.utime(copied.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
         os.fchmod(copied.fileno(), found.st_mode & _PERMISSIONS)
 

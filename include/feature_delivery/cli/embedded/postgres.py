@@ -34,7 +34,7 @@ _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
     "shared_buffers": "128MB",
-    # Among its data, and not in /dev/shm: that is open to the shops, which run as the same user.
+    # Among its data, and not in /dev/shm: shops that can have none of their own run as the same user, and use that.
     "dynamic_shared_memory_type": "mmap",
     "wal_level": "minimal",
     "max_wal_senders": "0",

@@ -2,8 +2,10 @@
 
 The code of a branch is a guest on this machine. Landlock (a part of the kernel, no rights needed) lets it touch what
 RULES and the machine's programs are, and nothing else: not the instance's secrets, not other environments, not the
-memory or the environment of any other process, not even by signals where the kernel can forbid them. What it starts
-inherits the fence, and nobody can step out of it. Root loses the rights that would lead around it.
+memory or the environment of any other process, not even by signals where the kernel can forbid them. A filter of
+system calls keeps others' limits and priorities from it, and shared memory and terminals are its own where the machine
+lets them be. What it starts inherits the fence, and nobody can step out of it. Root loses the rights that would lead
+around it.
 
 Rules: ``write:PATH`` and ``read:PATH`` are there for the command, ``programs:PATH`` is a folder of the machine's
 programs, ``hidden:PATH`` is a tree that stays closed even where programs lie around it, ``required`` refuses to run on
@@ -11,7 +13,8 @@ a kernel that cannot fence. Nothing is opened because the command's own environm
 ``file:BYTES`` bound each process and each file, ``processes:NUMBER`` what may come to those that run, ``nice:NUMBER``
 lets others go first. ``port:FROM-TO`` are the only ports that may be connected to by TCP; without one, all are open.
 ``stays`` keeps this program outside, above the command: whatever the command has started ends with it, also what has
-left its session and dropped every sign of where it comes from. ``off`` puts up nothing.
+left its session and dropped every sign of where it comes from. ``off`` puts up nothing. ``fence.py apart`` only says,
+by ending with 0, that commands can have shared memory and terminals of their own here.
 
 The command's environment comes by standard input, as ``NAME=value`` with NUL between: in our own, what a branch wants
 for its shop (``LD_PRELOAD``) would take effect before the fence is up.
@@ -59,7 +62,11 @@ _SECRETS = (
         "/etc/machine-id",
     ),
 )
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx")
+_SHARED_MEMORY, _TERMINALS = "/dev/shm", "/dev/pts"  # noqa: S108
+_MOUNTS, _IPC, _USERS = 0x00020000, 0x08000000, 0x10000000  # namespaces
+_FOLLOWS, _PLAIN = 0x4000 | 1 << 19, 0x2 | 0x8
+"""Of mounts: it and all below it change with the machine's, and nothing flows back; no set-user-id, no programs."""
 _BESIDE = ("lib", "lib64", "libexec")
 """What a program in a ``bin`` directory may need of the directory above it."""
 
@@ -71,14 +78,28 @@ _CAPABILITIES = 64
 _PORT, _CONNECT_TCP = 2, 1 << 1
 _SET_FILTER, _FILTER = 22, 2
 _FAST_OPEN, _MULTIPATH_TCP, _SMC = 0x20000000, 262, 43
+_LOOKED_AT = (
+    *("socket", "sendto", "sendmsg", "sendmmsg"),
+    *("prlimit64", "setpriority", "ioprio_set"),
+    *("sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"),
+)
 _CALLS = {
-    "x86_64": (0xC000003E, 41, 44, 46, 307),
-    "aarch64": (0xC00000B7, 198, 206, 211, 269),
+    "x86_64": (0xC000003E, (41, 44, 46, 307, 302, 141, 251, 142, 144, 203, 314)),
+    "aarch64": (0xC00000B7, (198, 206, 211, 269, 261, 140, 30, 118, 119, 122, 274)),
 }
-"""Per machine: how it is called by the kernel, and its calls socket, sendto, sendmsg and sendmmsg."""
+"""Per machine: how it is called by the kernel, and the numbers of the calls that are looked at."""
 _RINGS, _FOREIGN_CALLS = 425, 0x40000000
-_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
-_NO_SUCH_CALL, _NO_SUCH_PROTOCOL, _NOT_SUPPORTED = 38, 93, 95
+_LOAD, _EQUAL, _LEAST, _ANY_OF, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
+_MACHINE, _CALL, _ARGUMENTS = 4, 0, (16, 24, 32, 40)
+"""Where the kernel shows these to a filter; of an argument, the lower half."""
+
+
+def _error(number: int) -> "tuple[int, int, int, int]":
+    return (_ANSWER, 0, 0, 0x00050000 | number)
+
+
+_ALLOW = (_ANSWER, 0, 0, 0x7FFF0000)
+_NOT_PERMITTED, _NO_SUCH_CALL, _NO_SUCH_PROTOCOL, _NOT_SUPPORTED = map(_error, (1, 38, 93, 95))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -88,9 +109,14 @@ def version() -> int:
     return int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)))
 
 
+def can_filter() -> bool:
+    """Say whether calls of the kernel can be looked at here: their numbers are known for 64 bits of x86 and ARM."""
+    return os.uname().machine in _CALLS and sys.maxsize > 1 << 32
+
+
 def can_close_ports() -> bool:
     """Say whether ports can be closed here: Landlock knows them from version 4 on, and the ways around must be shut."""
-    return version() >= 4 and os.uname().machine in _CALLS
+    return version() >= 4 and can_filter()
 
 
 def main(rules: "list[str]", command: "list[str]") -> None:
@@ -112,6 +138,8 @@ def main(rules: "list[str]", command: "list[str]") -> None:
         except OSError as error:
             _say(f"Did not start: the fence could not be put up ({error.strerror}).")
             sys.exit(126)
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)  # Python ignores them, and what is ignored stays so
     try:
         os.execvpe(command[0], command, _given())
     except OSError as error:
@@ -120,12 +148,15 @@ def main(rules: "list[str]", command: "list[str]") -> None:
 
 
 def _given() -> "dict[bytes, bytes]":
-    """Read the command's environment, and leave it nothing to read."""
+    """Read the command's environment, and leave it nothing to read; end where there is none."""
     parts = []
     while part := os.read(0, 1 << 16):
         parts.append(part)
     nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nowhere, 0)
+    if not parts:  # whoever starts us gives marks at least
+        _say("Did not start: this program was replaced while it was used. Stop Airflow, then start it and try again.")
+        sys.exit(126)
     pairs = (pair.partition(b"=") for pair in b"".join(parts).split(b"\0") if pair)
     return {name: value for name, _, value in pairs}
 
@@ -231,6 +262,7 @@ def _bound(what: int, most: int) -> None:
 
 
 def _enclose(rules: "list[str]", found: int) -> None:
+    devices = [*_DEVICES, *_own_devices(rules)]
     handled = (1 << _KNOWN.get(found, _NEWEST)) - 1
     ports = _values(rules, "port") if can_close_ports() else []
     wanted = struct.pack("=QQQ", handled, _CONNECT_TCP if ports else 0, _SCOPES if found >= 6 else 0)
@@ -242,8 +274,8 @@ def _enclose(rules: "list[str]", found: int) -> None:
     for path in [*_PROGRAMS, sys.base_prefix, *_beside_programs(_values(rules, "programs"))]:
         for part in _open_parts(path, hidden):
             _add(ruleset, part, _READ & handled)
-    for name in _DEVICES:
-        _add(ruleset, f"/dev/{name}", handled & ~_EXECUTE)
+    for path in devices:
+        _add(ruleset, path, handled & ~_EXECUTE)
     for path in _values(rules, "read"):
         _add(ruleset, path, _READ & handled)
     for path in _values(rules, "write"):
@@ -253,8 +285,53 @@ def _enclose(rules: "list[str]", found: int) -> None:
     if _libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or _libc.syscall(_RESTRICT, ruleset, ctypes.c_uint32(0)):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     os.close(ruleset)
-    if ports:
-        _shut_ways_around_ports()
+    if can_filter():
+        _filter_calls(ports=bool(ports))
+
+
+def _own_devices(rules: "list[str]") -> "list[str]":
+    """Give the command shared memory and terminals of its own, unless RULES open the machine's; return what to open.
+
+    Locks and pools of Python need shared memory. Where it can have none of its own, as in most containers, it has the
+    machine's, in which production may keep something; where the fence is required, it has none. Never are terminals
+    the machine's: somebody may type there.
+    """
+    if {os.path.realpath(_SHARED_MEMORY), _TERMINALS} & set(_values(rules, "write")):
+        return []
+    if (os.geteuid() == 0 or _may_set_apart()) and _set_apart():
+        return [_SHARED_MEMORY, _TERMINALS]
+    return [] if "required" in rules else [_SHARED_MEMORY]
+
+
+def _may_set_apart() -> bool:
+    """Try in a child: an ordinary user's attempt that fails half-way leaves a process without rights that it had."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _set_apart() else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _set_apart() -> bool:
+    """Put what is empty in place of the machine's shared memory, System V's too, and terminals; say if that worked."""
+    user, group = os.geteuid(), os.getegid()
+    if _libc.unshare(_MOUNTS | _IPC | (_USERS if user else 0)):
+        return False
+    try:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            if user:
+                with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                    file.write(text)
+    except OSError:
+        return False
+    mounts = (
+        (b"none", "/", None, _FOLLOWS, None),
+        (b"devpts", _TERMINALS, b"devpts", _PLAIN, b"newinstance,ptmxmode=0666,mode=0620"),
+        (b"tmpfs", _SHARED_MEMORY, b"tmpfs", _PLAIN, b"mode=1777,size=25%"),
+    )
+    for source, target, kind, flags, options in mounts:
+        if _libc.mount(source, target.encode(), kind, ctypes.c_ulong(flags), options):
+            return False
+    return True
 
 
 def _open_ports(ruleset: int, span: str) -> None:
@@ -268,38 +345,37 @@ def _open_ports(ruleset: int, span: str) -> None:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _shut_ways_around_ports() -> None:
-    """Forbid what connects without asking Landlock: Multipath TCP, SMC, data that opens a connection, rings of calls.
+def _filter_calls(*, ports: bool) -> None:
+    """Forbid what the kernel allows without asking Landlock.
 
-    Programs take the ordinary way then: each answer is one that a kernel without it gives.
+    Limits, priorities and processors of other processes: who gives a process a second of processor time has the kernel
+    kill it. Only those of the caller itself may be set, by the number 0: a filter knows no other of its own.
+
+    ``ports``: also what connects: Multipath TCP, SMC, data that opens a connection, rings of calls. Programs take the
+    ordinary way then: each answer is one that a kernel without it gives.
     """
-    machine, socket, sendto, sendmsg, sendmmsg = _CALLS[os.uname().machine]
-    load, equal, least, any_of, end = 0x20, 0x15, 0x35, 0x45, 0x06
-    steps = (
-        (load, 0, 0, 4),
-        (equal, 0, 20, machine),
-        (load, 0, 0, 0),
-        (least, 18, 0, _FOREIGN_CALLS),
-        (equal, 17, 0, _RINGS),
-        (equal, 4, 0, socket),
-        (equal, 8, 0, sendto),
-        (equal, 9, 0, sendmsg),
-        (equal, 6, 0, sendmmsg),
-        (end, 0, 0, _ALLOW),
-        (load, 0, 0, 16),  # the family of a socket, then its protocol
-        (equal, 8, 0, _SMC),
-        (load, 0, 0, 32),
-        (equal, 6, 0, _MULTIPATH_TCP),
-        (end, 0, 0, _ALLOW),
-        (load, 0, 0, 40),  # the flags of sendto and sendmmsg
-        (any_of, 4, 2, _FAST_OPEN),
-        (load, 0, 0, 32),  # those of sendmsg
-        (any_of, 2, 0, _FAST_OPEN),
-        (end, 0, 0, _ALLOW),
-        (end, 0, 0, _ERROR | _NO_SUCH_PROTOCOL),
-        (end, 0, 0, _ERROR | _NOT_SUPPORTED),
-        (end, 0, 0, _ERROR | _NO_SUCH_CALL),
+    machine, numbers = _CALLS[os.uname().machine]
+    first, second, third, fourth = _ARGUMENTS
+    itself = ((_LOAD, 0, 0, first), (_EQUAL, 0, 1, 0), _ALLOW, _NOT_PERMITTED)
+    only_looks = ((_LOAD, 0, 0, third), (_EQUAL, 0, 3, 0), (_LOAD, 0, 0, third + 4), (_EQUAL, 0, 1, 0))
+    looks: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(_LOOKED_AT, itself)
+    looks["prlimit64"] = ((_LOAD, 0, 0, first), (_EQUAL, 4, 0, 0), *only_looks, _ALLOW, _NOT_PERMITTED)
+    for name, one_process in (("setpriority", 0), ("ioprio_set", 1)):
+        looks[name] = ((_LOAD, 0, 0, first), (_EQUAL, 0, 3, one_process), (_LOAD, 0, 0, second), *itself[1:])
+    looks["socket"] = (
+        *((_LOAD, 0, 0, first), (_EQUAL, 2, 0, _SMC)),
+        *((_LOAD, 0, 0, third), (_EQUAL, 0, 1, _MULTIPATH_TCP), _NO_SUCH_PROTOCOL, _ALLOW),
     )
+    for name, flags in (("sendto", fourth), ("sendmsg", third), ("sendmmsg", fourth)):
+        looks[name] = ((_LOAD, 0, 0, flags), (_ANY_OF, 0, 1, _FAST_OPEN), _NOT_SUPPORTED, _ALLOW)
+    steps = [(_LOAD, 0, 0, _MACHINE), (_EQUAL, 1, 0, machine), _NO_SUCH_CALL]
+    steps += [(_LOAD, 0, 0, _CALL), (_LEAST, 0, 1, _FOREIGN_CALLS), _NO_SUCH_CALL]
+    for name, number in zip(_LOOKED_AT, numbers, strict=True):
+        if ports or not name.startswith(("socket", "send")):
+            steps += [(_EQUAL, 0, len(looks[name]), number), *looks[name]]
+    if ports:
+        steps += [(_EQUAL, 0, 1, _RINGS), _NO_SUCH_CALL]
+    steps.append(_ALLOW)
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     program = struct.pack("@HP", len(steps), ctypes.addressof(code))
     if _libc.prctl(_SET_FILTER, _FILTER, program, 0, 0):
@@ -356,5 +432,7 @@ def _add(ruleset: int, path: str, rights: int, more: int = 0) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["apart"]:
+        sys.exit(not _set_apart())
     _at = sys.argv.index("--")
     main(sys.argv[1:_at], sys.argv[_at + 1 :])

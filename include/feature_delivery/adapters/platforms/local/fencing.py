@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -86,6 +87,12 @@ def fenced(
         *([] if serves else [f"nice:{_STANDS_BACK}", "stays"]),
     ]
     return (*start, *rules, "--", *command)
+
+
+def can_set_apart() -> bool:
+    """Say whether a command can have shared memory and terminals of its own here: that takes namespaces."""
+    asked = (base_interpreter(), "-I", "-S", str(_PROGRAM), "apart")
+    return subprocess.run(asked, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def _limits(limits: Limits, variables: Mapping[str, str]) -> list[str]:

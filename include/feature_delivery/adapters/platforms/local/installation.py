@@ -106,7 +106,8 @@ def inputs_of(checkout: Path, plan: DeliveryPlan) -> str:
     digest = hashlib.sha256(json.dumps([base_interpreter(), plan.install, sorted(plan.variables.items())]).encode())
     for name in sorted({*plan.install_inputs, ".python-version"}):
         path = checkout / name
-        if not path.resolve().is_relative_to(checkout.resolve()):
+        # Not Path.resolve: before Python 3.13 it raises RuntimeError for a link that leads to itself.
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(checkout)):
             raise Refused(f"Could not install: the install input {name!r} of delivery.yaml leads out of the checkout.")
         digest.update(f"\0{name}\0{path.is_file()}\0".encode())
         if path.is_file():

@@ -129,10 +129,11 @@ def remove_tree(path: Path, *, inside: Path) -> None:
     Processes that still write are outlasted by trying again.
 
     Raises:
-        Refused: ``path`` does not really lie in ``inside``: some directory on the way is a symbolic link.
+        Refused: Some directory on the way from ``inside`` to ``path`` is a symbolic link.
         OSError: It could not be removed.
     """
-    if path.parent.resolve() != inside.resolve() / path.parent.relative_to(inside):
+    way = path.parent.relative_to(inside)
+    if any((inside / each).is_symlink() for each in (way, *way.parents) if each.parts):
         raise Refused(f"Did not remove {str(path)!r}: a symbolic link on the way leads out of {str(inside)!r}.")
     for remaining in reversed(range(_REMOVAL_ROUNDS)):
         try:

@@ -30,7 +30,7 @@ MARK_ROLE = "DELIVERY_MARK_ROLE"
 MARK_OWNER = "DELIVERY_MARK_OWNER"
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _LAUNCH_SECONDS = 30
-_KILL_ROUNDS = 20
+_KILL_ROUNDS, _SPARED_ROUNDS = 20, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,8 @@ def stop(select: Callable[[], list[psutil.Process]], *, grace_seconds: float) ->
     """Stop every process that ``select`` returns, politely first, until it returns none.
 
     ``select`` is asked again after each round, so that children born in between are found too: for that, keepers are
-    killed only when nothing else is left. psutil checks the start time before each signal: a reused id is never hit.
+    killed only when nothing else is left, or when that takes long: what no keeper stands above may pass for one.
+    psutil checks the start time before each signal: a reused id is never hit.
 
     Raises:
         Unavailable: Some process outlives being killed.
@@ -221,11 +222,12 @@ def stop(select: Callable[[], list[psutil.Process]], *, grace_seconds: float) ->
         with suppress(psutil.Error):
             process.terminate()
     _wait(victims, grace_seconds)
-    for _ in range(_KILL_ROUNDS):
+    for number in range(_KILL_ROUNDS):
         victims = _alive({*victims, *_with_families(select())})
         if not victims:
             return
-        for process in [one for one in victims if not _is_keeper(one)] or victims:
+        below = [one for one in victims if number >= _SPARED_ROUNDS or not _is_keeper(one, victims)]
+        for process in below or victims:
             with suppress(psutil.Error):
                 process.kill()
         _wait(victims, 1.0)
@@ -246,9 +248,14 @@ def _with_families(leaders: list[psutil.Process]) -> list[psutil.Process]:
     return _alive(family)
 
 
-def _is_keeper(process: psutil.Process) -> bool:
+def _is_keeper(process: psutil.Process, victims: list[psutil.Process]) -> bool:
+    """Say whether a process is the uppermost of ``victims``, and a keeper by its marks and its own command line.
+
+    Anything may give itself that command line; below a keeper it deceives nobody.
+    """
     with suppress(psutil.Error):
-        return str(_LAUNCHER) in process.cmdline()
+        says_so = process.cmdline()[3:5] == [str(_LAUNCHER), "kept"]
+        return says_so and marks_of(process) is not None and process.ppid() not in {one.pid for one in victims}
     return False
 
 
