@@ -281,10 +281,11 @@ def test_what_happens_while_something_is_refused_is_shown_after_that(stage: Stag
 
     def meanwhile(**_about: object) -> None:
         stage.host.record_deployment = real  # type: ignore[method-assign]
-        approve(stage)
+        stage.decide(stage.feature(), "rob", REVIEW, DecisionKind.APPROVE)
         raise Refused("The token lacks 'deployments'.")
 
-    shown_anew(stage)
+    entry = shown_anew(stage)  # refused for a day: it would be given up
+    entry.created_at, entry.error = stage.time - outbox.SHOWN_FOR, "The token lacks 'deployments'."
     stage.host.record_deployment = meanwhile  # type: ignore[method-assign]
     outbox.drain(stage.control)
     stage.time += timedelta(seconds=2)
