@@ -91,13 +91,16 @@ def check_sides(books: Books) -> None:
 def check_kept(books: Books) -> None:
     one, two, sent = (entry(books, None, marker) for marker in ("1", "2", "3"))
     two.error, sent.sent_at = "It does not answer.", NOON
-    books.outbox_keep([], NOON + 3 * HOUR, "It is slow.")
-    books.outbox_keep([one.id, two.id, sent.id], NOON + HOUR, "It is slow.")
-    found = [books.outbox_marked(SHOP, marker) for marker in ("1", "2", "3")]
+    lately = entry(books, None, "4", due_at=NOON + HOUR / 2)
+    until = {"before": NOON + HOUR / 2, "until": NOON + HOUR}
+    books.outbox_keep([], **until, said="It is slow.")
+    books.outbox_keep([one.id, two.id, sent.id, lately.id], **until, said="It is slow.")
+    found = [books.outbox_marked(SHOP, marker) for marker in ("1", "2", "3", "4")]
     assert [(e.due_at, e.error) for e in found if e] == [
         (NOON + HOUR, "It is slow."),
         (NOON + HOUR, "It does not answer."),
         (NOON, ""),
+        (NOON + HOUR / 2, ""),
     ]
 
 

@@ -429,9 +429,9 @@ class FakeBooks:
                 found.append(o)
         return found
 
-    def outbox_keep(self, numbers: Collection[int], until: datetime, said: str) -> None:
+    def outbox_keep(self, numbers: Collection[int], *, before: datetime, until: datetime, said: str) -> None:
         for o in self.of(OutboxEntry):
-            if o.id in numbers and o.sent_at is None:
+            if o.id in numbers and o.sent_at is None and o.due_at < before:
                 o.due_at, o.error = until, o.error or said
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:

@@ -376,7 +376,16 @@ def test_whatever_happens_while_a_feature_is_shown_is_shown_after_that(begin: Be
                     continue
                 asked = int(entry.payload["asked"])
                 errand = Claimed(
-                    entry.id, SHOP, feature_id, KEY, "SHOP-1", Errand.SHOW, dict(entry.payload), entry.marker, 1
+                    entry.id,
+                    SHOP,
+                    entry.side,
+                    feature_id,
+                    KEY,
+                    "SHOP-1",
+                    Errand.SHOW,
+                    dict(entry.payload),
+                    entry.marker,
+                    1,
                 )
             seen.append(asked)
             with begin() as (_, books):

@@ -12,7 +12,7 @@ import pytest
 from feature_delivery.domain.errors import Error, Misconfigured, NotFound, RateLimited, Refused, Unavailable
 from feature_delivery.domain.messages import CHAT
 from feature_delivery.domain.names import FeatureKey, ProjectName
-from feature_delivery.domain.outbox import POSTS, Errand, OutboxEntry, Post
+from feature_delivery.domain.outbox import LEASE, POSTS, Errand, OutboxEntry, Post
 from feature_delivery.domain.project import ProjectConfig
 from feature_delivery.domain.records import FeatureState, now
 from feature_delivery.ports.messenger import Message
@@ -201,12 +201,12 @@ def test_a_newer_state_waits_no_longer_than_a_lease_for_one_that_came_to_nothing
         for state in (IssueState.IN_PROGRESS, IssueState.DONE):
             history.send(unit, feature, Errand.ISSUE_STATE, f"test {state}", {"state": state.value})
         old, new = (one for one in unit.books.outbox(feature) if ":test " in one.marker)
-        old.tries, old.due_at = 1, now() + outbox.LEASE
+        old.tries, old.due_at = 1, now() + LEASE
     moved: list[IssueState] = []
     monkeypatch.setattr(stage.tracker, "move", lambda _key, state: moved.append(state))
     drain(stage, {Errand.ISSUE_STATE})
     assert (moved, new.tries) == ([], 0)
-    stage.time += outbox.LEASE + timedelta(seconds=1)
+    stage.time += LEASE + timedelta(seconds=1)
     for _ in range(2):
         drain(stage, {Errand.ISSUE_STATE})
         stage.time += outbox.FIRST_PAUSE

@@ -12,7 +12,7 @@ from feature_delivery.domain.people import DecisionKind
 from feature_delivery.domain.process import Step
 from feature_delivery.domain.records import FeatureState
 from feature_delivery.ports.git_host import DeploymentState, RequestState, ReviewKind, StatusState
-from feature_delivery.services.control import outbox
+from feature_delivery.services.control import outbox, showing
 from feature_delivery.services.control.history import show_later
 from feature_delivery.services.control.reconcile import reconcile
 from tests.support.cooperation import bring
@@ -247,6 +247,87 @@ def test_a_right_that_was_granted_later_is_used(stage: Stage) -> None:
     assert stage.host.shown("preprod-shop-1") is not None
 
 
+def test_a_right_that_is_missing_keeps_no_status_waiting_and_is_asked_for_once_an_hour(stage: Stage) -> None:
+    stage.host.refuses["record_deployment"] = Refused("Could not show a deployment: the token lacks 'deployments'.")
+    stage.at(REVIEW)
+    entry = shown_anew(stage)
+    outbox.drain(stage.control)
+    asked = stage.host.calls["record_deployment"]
+    approve(stage)
+    assert states(stage)["review"] is SUCCESS
+    assert stage.host.calls["record_deployment"] == asked
+    assert entry.error == "Could not show a deployment: the token lacks 'deployments'."
+    del stage.host.refuses["record_deployment"]
+    stage.time += showing.LEFT_ALONE_FOR
+    stage.errands()
+    assert stage.host.shown("development-shop-1") is not None, "nothing has happened since"
+    assert not entry.error
+
+
+def test_a_tracker_that_is_down_for_hours_keeps_no_status_waiting(stage: Stage) -> None:
+    stage.at(REVIEW)
+    shown_anew(stage)
+    stage.tracker.down = Unavailable("The tracker does not answer.")
+    for _ in range(60):
+        outbox.drain(stage.control)
+        stage.time += timedelta(minutes=3)
+    approve(stage)
+    assert states(stage)["review"] is SUCCESS
+
+
+def test_what_happens_while_something_is_refused_is_shown_after_that(stage: Stage) -> None:
+    stage.at(REVIEW)
+    real = stage.host.record_deployment
+
+    def meanwhile(**_about: object) -> None:
+        stage.host.record_deployment = real  # type: ignore[method-assign]
+        stage.decide(stage.feature(), "rob", REVIEW, DecisionKind.APPROVE)
+        raise Refused("The token lacks 'deployments'.")
+
+    entry = shown_anew(stage)  # refused for a day: it would be given up
+    entry.created_at, entry.error = stage.time - outbox.SHOWN_FOR, "The token lacks 'deployments'."
+    stage.host.record_deployment = meanwhile  # type: ignore[method-assign]
+    outbox.drain(stage.control)
+    stage.time += timedelta(seconds=2)
+    outbox.drain(stage.control)
+    assert states(stage)["review"] is SUCCESS
+
+
+def approve(stage: Stage) -> None:
+    """Have the review approved, and wait for as long as anybody would."""
+    stage.decide(stage.feature(), "rob", REVIEW, DecisionKind.APPROVE)
+    stage.time += timedelta(seconds=5)
+    outbox.drain(stage.control)
+
+
+def test_what_is_refused_for_a_day_is_given_up_until_something_happens(stage: Stage) -> None:
+    stage.host.refuses["record_deployment"] = Refused("Could not show a deployment: the token lacks 'deployments'.")
+    stage.at(REVIEW)
+    entry = shown_anew(stage)
+    for _ in range(26):
+        assert entry.sent_at is None
+        stage.time += timedelta(hours=1)
+        outbox.drain(stage.control)
+        if stage.time >= entry.created_at + outbox.SHOWN_FOR:
+            break
+    assert entry.sent_at
+    shown_anew(stage)
+    assert entry.sent_at is None
+
+
+def test_a_showing_waits_from_the_moment_at_which_something_happened(stage: Stage) -> None:
+    """Its row is as old as the feature: *OutboxStuck* counts from when there was something to show."""
+    stage.at(REVIEW)
+    stage.time += timedelta(days=1)
+    began, entry = stage.time, shown_anew(stage)
+    asked = entry.created_at
+    assert began <= asked <= began + timedelta(seconds=1)
+    stage.host.down = Unavailable("The host does not answer.")
+    outbox.drain(stage.control)
+    shown_anew(stage)
+    assert entry.created_at == asked, "something else has happened since, and none of it is shown"
+
+
 def test_a_host_that_is_down_is_shown_everything_when_it_is_back(stage: Stage) -> None:
     stage.at(REVIEW)
     stage.host.down = Unavailable("The host is down.")
@@ -287,7 +368,7 @@ def test_a_tracker_that_does_not_answer_is_asked_by_one_showing_and_keeps_no_sta
     assert stage.host.calls["set_status"] >= 3 * 4, "every feature has its statuses"
     assert all(entry.sent_at is None for entry in entries)
     stage.tracker.down = None
-    stage.time += timedelta(minutes=1)
+    stage.time += showing.LINKS_AGAIN_AFTER
     stage.errands()
     assert all(entry.sent_at and not entry.error for entry in entries)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -37,6 +37,9 @@ TRACKER = frozenset({Errand.ISSUE_COMMENT, Errand.ISSUE_STATE, Errand.ISSUE_ASSI
 HOST = frozenset(Errand) - POSTS - HEARINGS - TRACKER - {Errand.MESSAGE}
 _TOGETHER = (HOST, TRACKER, *(frozenset({kind}) for kind in (Errand.MESSAGE, *sorted(POSTS | HEARINGS))))
 
+LEASE = timedelta(minutes=2)
+"""Whoever claims an errand has this long, and claims it anew while it runs; after it another process may run it."""
+
 OUTDATED = "A newer state was sent instead."
 """The error of what was not sent, to nobody's loss."""
 
@@ -65,6 +68,7 @@ class OutboxEntry:
 
     Attributes:
         feature_id: 0: it is about the project as a whole.
+        created_at: Since when it is to be told; of what is told again and again, since it was last told.
         lane: Entries of a feature with the same lane are run in the order of their numbers, each after the one before
             has succeeded; empty: in any order.
     """

@@ -311,8 +311,8 @@ class Books(Protocol):
         Rows that another process holds are passed over; of each lane of a feature there is only the oldest.
         """
 
-    def outbox_keep(self, numbers: Collection[int], until: datetime, said: str) -> None:
-        """Make these entries not due before ``until``; ``said`` is the error of those that have none."""
+    def outbox_keep(self, numbers: Collection[int], *, before: datetime, until: datetime, said: str) -> None:
+        """Make these entries due ``until`` that are due ``before``; ``said`` is the error of those that have none."""
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:
         """Return the entry of a marker as it is now, locked until the end of the transaction."""

@@ -118,17 +118,13 @@ class Leaked:
 
 @dataclass(frozen=True, slots=True)
 class OutboxCount:
-    """Errands that were not run yet; ``failing``: those that were tried in vain.
-
-    ``oldest`` is that of the creation, ``due`` the earliest moment at which one of them should have been run.
-    """
+    """Errands that were not run yet; ``failing``: those that were tried in vain; ``oldest``: since when one waits."""
 
     project: ProjectName
     kind: Errand
     number: int
     failing: int
     oldest: datetime
-    due: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,14 +267,15 @@ class SqlBooks(ReleaseBooks, WebhookBooks, TallyBooks, IdentityBooks):
         query = query.order_by(o.tries, o.due_at, o.id).limit(limit)
         return self._rows(query.with_for_update(skip_locked=True, of=t.outbox))
 
-    def outbox_keep(self, numbers: Collection[int], until: datetime, said: str) -> None:
-        """Make these entries not due before ``until``; ``said`` is the error of those that have none."""
+    def outbox_keep(self, numbers: Collection[int], *, before: datetime, until: datetime, said: str) -> None:
+        """Make these entries due ``until`` that are due ``before``; ``said`` is the error of those that have none."""
         if numbers:
             o = t.outbox.c
             error = case((o.error == "", said), else_=o.error)
             self._session.flush()
             # Not those that somebody is at just now, who may wait for another of them.
-            free = select(o.id).where(o.id.in_(numbers), o.sent_at.is_(None)).with_for_update(skip_locked=True)
+            which = (o.id.in_(numbers), o.sent_at.is_(None), o.due_at < before)
+            free = select(o.id).where(*which).with_for_update(skip_locked=True)
             self._session.execute(update(OutboxEntry).where(o.id.in_(free)).values(due_at=until, error=error))
 
     def outbox_marked(self, project: ProjectName, marker: str) -> OutboxEntry | None:

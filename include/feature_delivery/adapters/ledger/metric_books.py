@@ -12,7 +12,6 @@ from feature_delivery.adapters.ledger import tables as t
 from feature_delivery.adapters.ledger.mapping import map_records
 from feature_delivery.adapters.ledger.moved import moved
 from feature_delivery.domain.names import ProjectName
-from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import ORDER, Step
 from feature_delivery.domain.records import (
     LISTING_HOST,
@@ -240,11 +239,8 @@ def _webhooks_waiting() -> Any:
 def _outbox() -> Any:
     o = t.outbox.c
     failing = func.sum(sql_cast(and_(o.error != "", o.tries > 1), Integer))
-    # A showing is asked for again and again in one row: only since it is due has it been waited for.
-    since = case((o.kind == Errand.SHOW, o.due_at), else_=o.created_at)
-    oldest = func.min(since, type_=o.created_at.type)
     return (
-        select(o.project, o.kind, func.count(), failing, oldest, func.min(o.due_at))
+        select(o.project, o.kind, func.count(), failing, func.min(o.created_at))
         .where(o.sent_at.is_(None))
         .group_by(o.project, o.kind)
     )

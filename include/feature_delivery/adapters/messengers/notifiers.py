@@ -21,7 +21,8 @@ Notify = Callable[[dict[str, Any]], None]
 class NotifierMessenger:
     """``Messenger`` by one notifier. A message whose sending was not noted (a crash) is sent again.
 
-    Notifiers have no time limit of their own, and nothing ends one: one that hangs is waited for, however long.
+    Notifiers have no time limit of their own, and nothing ends one: the outbox gives up one that hangs, whose message
+    may have arrived, and sends the next one.
     """
 
     def __init__(self, make: Callable[[], Notify], *, name: str, posts: Posts) -> None:

@@ -16,6 +16,9 @@ from feature_delivery.services.control import hand_merges, hearing, opening, pos
 from feature_delivery.services.levelling import level_with
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from feature_delivery.domain.outbox import Side
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.tracker import Tracker
     from feature_delivery.services.control.outside import Control, Outside
@@ -30,12 +33,16 @@ LEFT_OPEN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Claimed:
-    """One errand, out of its transaction; ``feature_id`` 0, ``key`` and ``run_id`` empty: about the project."""
+    """One errand as it was claimed once, out of its transaction.
+
+    ``feature_id`` 0, ``key`` and ``run_id`` empty: it is about the project.
+    """
 
     id: int
     project: ProjectName
+    side: Side
     feature_id: int
     key: FeatureKey
     run_id: str
@@ -47,14 +54,19 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an errand: ``shown``, for a showing, is kept for the next one.
+    """What came of an errand.
 
-    ``elsewhere``: the error is that of another side than the errand's.
+    Attributes:
+        error: Why it failed.
+        shown: What a showing has shown, kept for the next one.
+        rest_at: When what is left of a showing is tried again, unless something happens before; its side has answered.
+        given_up: It still runs, and is waited for no longer.
     """
 
     error: Exception | None = None
     shown: dict[str, Any] | None = None
-    elsewhere: bool = False
+    rest_at: datetime | None = None
+    given_up: bool = False
 
 
 def run(control: Control, project: ProjectConfig, errand: Claimed) -> Outcome:
@@ -73,7 +85,7 @@ def run(control: Control, project: ProjectConfig, errand: Claimed) -> Outcome:
             hand_merges.put_right(control, project, errand.run_id, payload, marker=errand.marker)
         case Errand.SHOW:
             found = showing.show(control, project, errand.run_id, dict(payload.get("shown", {})))
-            return Outcome(found.error, found.shown, elsewhere=found.elsewhere)
+            return Outcome(found.error, found.shown, found.rest_at)
         case Errand.MESSAGE:
             posting.divide(control, project, errand.run_id)
             if not payload.get("milestone"):  # the board shows those as history

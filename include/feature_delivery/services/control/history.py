@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_delivery.domain.markdown import plain
 from feature_delivery.domain.messages import MessageKind
-from feature_delivery.domain.outbox import Errand, OutboxEntry
+from feature_delivery.domain.outbox import LEASE, Errand, OutboxEntry
 from feature_delivery.domain.records import Event, Feature, now
 
 if TYPE_CHECKING:
@@ -48,18 +48,9 @@ def show_later(unit: Unit, feature: Feature) -> None:
     marker = f"{feature.run_id}:{Errand.SHOW}"
     entry = unit.books.outbox_marked(feature.project, marker)
     if entry is None:
-        entry = OutboxEntry(
-            project=feature.project,
-            feature_id=feature.id,
-            kind=Errand.SHOW,
-            payload={"asked": 0, "shown": {}},
-            marker=marker,
-            due_at=now() + SHOW_AFTER,
-        )
-        unit.books.add(entry)
-    elif entry.sent_at is not None:
-        entry.sent_at, entry.due_at, entry.tries = None, now() + SHOW_AFTER, 0
-    entry.payload["asked"] = int(entry.payload.get("asked", 0)) + 1
+        _add(unit, feature, Errand.SHOW, marker, {"asked": 1, "shown": {}})
+    else:
+        _ask_again(entry)
     mend_later(unit, feature)
 
 
@@ -70,23 +61,38 @@ def mend_later(unit: Unit, feature: Feature, *, begin: bool = False) -> None:
     """
     marker = f"{feature.run_id}:{Errand.MEND}"
     entry = unit.books.outbox_marked(feature.project, marker)
-    if entry is None:
-        if begin:
-            payload = {"asked": 1}
-            unit.books.add(
-                OutboxEntry(
-                    project=feature.project,
-                    feature_id=feature.id,
-                    kind=Errand.MEND,
-                    payload=payload,
-                    marker=marker,
-                    due_at=now() + SHOW_AFTER,
-                )
-            )
-        return
-    if entry.sent_at is not None:
-        entry.sent_at, entry.due_at, entry.tries = None, now() + SHOW_AFTER, 0
+    if entry is not None:
+        _ask_again(entry)
+    elif begin:
+        _add(unit, feature, Errand.MEND, marker, {"asked": 1})
+
+
+def _add(unit: Unit, feature: Feature, kind: Errand, marker: str, payload: dict[str, Any]) -> None:
+    unit.books.add(
+        OutboxEntry(
+            project=feature.project,
+            feature_id=feature.id,
+            kind=kind,
+            payload=payload,
+            marker=marker,
+            due_at=now() + SHOW_AFTER,
+        )
+    )
+
+
+def _ask_again(entry: OutboxEntry) -> None:
     entry.payload["asked"] = int(entry.payload.get("asked", 0)) + 1
+    if entry.sent_at is not None:
+        begin_anew(entry)
+    elif entry.due_at > now() + 2 * LEASE:
+        # No claim lasts so long, nor with clocks that differ: what it waits for need not keep this waiting.
+        entry.due_at = now() + SHOW_AFTER
+
+
+def begin_anew(entry: OutboxEntry) -> None:
+    """Have an errand run as if it were new: whatever it was asked for before is done."""
+    entry.sent_at, entry.tries, entry.created_at = None, 0, now()
+    entry.due_at = entry.created_at + SHOW_AFTER
 
 
 def send(

@@ -12,7 +12,6 @@ from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from feature_delivery.domain.outbox import Errand
 from feature_delivery.domain.process import GATES, PROCESS, Step, Who
 from feature_delivery.domain.records import FeatureState, PromotionState
 from feature_delivery.ports.metrics import WORST
@@ -208,7 +207,7 @@ def _mail(facts: MetricFacts) -> Iterator[Family]:
         key = (count.project, side_of(count.kind))
         depth[key] += count.number
         failing[key] += count.failing
-        age[key] = max(age[key], _age(facts, count.due if count.kind is Errand.SHOW else count.oldest))
+        age[key] = max(age[key], _age(facts, count.oldest))
     yield _family("outbox", "Errands to the outside that were not run yet.", "project side", depth.items())
     yield _family("outbox_failing", "Those of them that were tried in vain.", "project side", failing.items())
     yield _family("outbox_oldest_seconds", "How long the oldest of them waits.", "project side", age.items())

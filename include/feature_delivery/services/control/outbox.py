@@ -24,14 +24,14 @@ from feature_delivery.domain.errors import (
     Unavailable,
 )
 from feature_delivery.domain.names import FeatureKey
-from feature_delivery.domain.outbox import HEARINGS, OUTDATED, POSTS, Errand, OutboxEntry
+from feature_delivery.domain.outbox import HEARINGS, LEASE, OUTDATED, POSTS, Errand, OutboxEntry
 from feature_delivery.domain.process import Who
 from feature_delivery.domain.records import Event, FeatureState, now
 from feature_delivery.services.control import brake, errands
 from feature_delivery.services.control.errands import Claimed, Outcome
-from feature_delivery.services.control.history import SHOW_AFTER, notify, record
+from feature_delivery.services.control.history import SHOW_AFTER, begin_anew, notify, record
 from feature_delivery.services.control.posting import hopeless
-from feature_delivery.services.control.under_way import asked_to_wait
+from feature_delivery.services.control.under_way import LONGEST_RUN, asked_to_wait
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     from feature_delivery.domain.project import ProjectConfig
     from feature_delivery.ports.ledger import Unit
     from feature_delivery.services.control.outside import Control
-    from feature_delivery.services.control.under_way import UnderWay
-
-LEASE = timedelta(minutes=2)
-"""Whoever claims an errand has this long, and claims it anew while it runs; after it another process may run it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=30)
 
@@ -55,11 +51,13 @@ PERMANENT_PAUSE, LONGEST_PERMANENT_PAUSE = timedelta(hours=1), timedelta(days=1)
 REFUSED_TRIES, REFUSED_FOR = 12, timedelta(days=7)
 """So often, and so long, is tried what the outside refuses about a delivery that is over (its issue is gone)."""
 
-LONGEST_PAUSES = {kind: timedelta(minutes=5) for kind in POSTS} | {kind: timedelta(minutes=1) for kind in HEARINGS}
-"""Messages wait in a lane for the one before, and people wait for an answer."""
+LONGEST_PAUSES = {kind: timedelta(minutes=5) for kind in POSTS} | {
+    kind: timedelta(minutes=1) for kind in HEARINGS | {Errand.SHOW}
+}
+"""Messages wait in a lane for the one before, people for an answer, and for what host and tracker show."""
 
-SHOW_TRIES = 24
-"""So often a showing that is refused is tried again; whatever happens next shows the feature anyway."""
+SHOWN_FOR = timedelta(days=1)
+"""So long a showing that is refused is tried again; whatever happens next shows the feature anyway."""
 
 POST_TRIES = 24
 """So often, over hours, a message is tried that itself is refused: it must not keep those behind it for ever."""
@@ -74,6 +72,12 @@ LOOK = 20
 """So many due errands are looked at at once; each look leaves out the sides of which one has just begun."""
 
 UNDER_WAY = "It has been under way for a long time: the other side has not answered yet."
+
+GIVEN_UP = (
+    f"It has been under way for {LONGEST_RUN // timedelta(minutes=1)} minutes and is waited for no longer: the other "
+    "side does not answer. Look whether it does, and at the time-outs in its Connection."
+)
+PERHAPS_SENT = "The message may have arrived or not: it is not sent again."
 
 _log = logging.getLogger(__name__)
 
@@ -97,8 +101,10 @@ def begin(control: Control, *, at: datetime | None = None) -> int:
                 own.spawn(partial(_do, control, errand))
             except RuntimeError:  # no more threads: others run it when its lease has ended
                 for left in claimed[number:]:
-                    own.end(left.id, failed=True)
+                    own.end(left, failed=True)
                 raise
+    for errand in own.give_up():
+        _keep(control, errand, Outcome(Unavailable(GIVEN_UP), given_up=True))
     return begun
 
 
@@ -119,23 +125,21 @@ def _do(control: Control, errand: Claimed) -> None:
     try:
         outcome = _run(control, errand)
     except BaseException:
-        own.end(errand.id, failed=True)
+        own.end(errand, failed=True)
         raise
-    _note(own, errand, outcome)
+    _keep(control, errand, outcome)
+    error = outcome.error
+    silent = error if error is not None and outcome.rest_at is None and _lies_with_the_side(error, errand) else None
+    own.end(errand, failed=error is not None, silent=silent)
+
+
+def _keep(control: Control, errand: Claimed, outcome: Outcome) -> None:
     try:
         project = _project(control, errand.project)
         with control.begin() as unit:
             _mark(unit, project, errand, outcome)
     except Exception:  # noqa: BLE001 - it is run again when its lease has ended
         _log.exception("Could not mark errand %s of %s", errand.marker, errand.project)
-    own.tell()
-
-
-def _note(own: UnderWay, errand: Claimed, outcome: Outcome) -> None:
-    """Let others of its side begin, or leave the side alone."""
-    error = outcome.error
-    silent = error is not None and not outcome.elsewhere and _lies_with_the_side(error, errand)
-    own.end(errand.id, failed=error is not None, silent=error if silent else None)
 
 
 def _lies_with_the_side(error: Exception, errand: Claimed) -> bool:
@@ -154,18 +158,21 @@ def _claim(control: Control, at: datetime) -> list[Claimed]:
     """Claim the next errand of each side of which one may begin."""
     own = control.under_way
     with own.claiming:
-        keep, room, closed = own.to_keep(at, after=LEASE / 4), own.room(), own.closed(at)
+        mine, hanging = own.numbers(), own.numbers(since=LEASE / 4)
+        room, closed = own.room(), own.closed(at)
         claimed: dict[Side, Claimed] = {}
         with control.begin() as unit:
-            unit.books.outbox_keep(keep, now() + LEASE, UNDER_WAY)
+            unit.books.outbox_keep(hanging, before=now() + 3 * LEASE / 4, until=now() + LEASE, said=UNDER_WAY)
             if room > 0 and not brake.held(unit.books):
                 due = unit.books.outbox_due(at, LOOK, besides=closed)
                 foreign = {name for name in {entry.project for entry in due} if brake.foreign(unit.books, name)}
                 for entry in due:
-                    if len(claimed) < room and entry.side not in claimed and _may_run(unit, entry, foreign):
+                    if entry.id in mine or entry.side in claimed or len(claimed) >= room:
+                        continue  # its own may be due: a row that somebody else was at was not kept
+                    if _may_run(unit, entry, foreign):
                         claimed[entry.side] = _claimed(unit, entry)
-        for side, errand in claimed.items():
-            own.begin(errand.id, side)
+        for errand in claimed.values():
+            own.begin(errand)
     return list(claimed.values())
 
 
@@ -192,6 +199,7 @@ def _claimed(unit: Unit, entry: OutboxEntry) -> Claimed:
     return Claimed(
         id=entry.id,
         project=entry.project,
+        side=entry.side,
         feature_id=entry.feature_id,
         key=feature.key if feature is not None else FeatureKey(""),
         run_id=feature.run_id if feature is not None else "",
@@ -210,7 +218,8 @@ def _outdated(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
 def _overtakes(entry: OutboxEntry, others: Sequence[OutboxEntry]) -> bool:
     """Say whether an older state may be on its way in another process: sent after this one it would be the last word.
 
-    What is claimed cannot be told from what is tried again soon: neither is waited for longer than a lease.
+    What is claimed cannot be told from what is tried again soon: neither is waited for longer than a lease, but what
+    hangs, until it is given up.
     """
     return any(
         other.kind is entry.kind and other.id < entry.id and other.sent_at is None and other.due_at <= now() + LEASE
@@ -241,35 +250,45 @@ def _file(control: Control, name: ProjectName) -> ProjectConfig:
 def _mark(unit: Unit, project: ProjectConfig | None, errand: Claimed, outcome: Outcome) -> None:
     unit.books.lock_project(errand.project)
     entry = unit.books.outbox_marked(errand.project, errand.marker)
-    if entry is None or (entry.sent_at is not None and outcome.error is not None):
-        return  # its lease had ended: another process has run it
+    late = entry is not None and (entry.sent_at is not None or entry.tries != errand.tries)
+    if entry is None or (late and outcome.error is not None):
+        return  # its lease had ended: it was run again, or still is
     if outcome.shown is not None:
         entry.payload["shown"] = outcome.shown
-    if outcome.error is None:
+    if outcome.error is not None:
+        _failed(unit, project, entry, errand, outcome.error)
+    elif outcome.rest_at is None:
         _done(entry, errand)
-        return
-    said = str(outcome.error) if isinstance(outcome.error, Error) else f"An unexpected {type(outcome.error).__name__}."
+    if outcome.rest_at is not None:
+        entry.due_at = now() + SHOW_AFTER if _asked_meanwhile(entry, errand) else outcome.rest_at
+    if outcome.given_up and errand.kind is Errand.POST:
+        entry.sent_at = now()
+        _tell(unit, project, errand, f"{outcome.error} {PERHAPS_SENT}")
+
+
+def _failed(unit: Unit, project: ProjectConfig | None, entry: OutboxEntry, errand: Claimed, error: Exception) -> None:
+    said = str(error) if isinstance(error, Error) else f"An unexpected {type(error).__name__}."
     told, entry.error = entry.error == said[:2000], said[:2000]
-    entry.due_at = now() + _pause(outcome.error, errand, again=told)
-    if entry.lane and isinstance(outcome.error, RateLimited):
+    entry.due_at = now() + _pause(error, errand, again=told)
+    if entry.lane and isinstance(error, RateLimited):
         # Whoever asks us to wait is asked by nothing else meanwhile.
         unit.books.outbox_postpone(errand.project, entry.lane, entry.due_at)
-    if errand.kind in POSTS | HEARINGS and hopeless(outcome.error):
+    if errand.kind in POSTS | HEARINGS and hopeless(error):
         # Only refusals count: it may have waited for a channel that was down before.
         refused = entry.payload.pop("refused", 0) + 1
         if refused >= POST_TRIES:
             entry.sent_at = now()
         else:
             entry.payload["refused"] = refused
-    alone = errand.kind is Errand.POST and isinstance(outcome.error, Unavailable) and errand.tries >= POST_TRIES
+    alone = errand.kind is Errand.POST and isinstance(error, Unavailable) and errand.tries >= POST_TRIES
     if alone and _takes_others(unit, entry):
         entry.sent_at = now()
         _tell(unit, project, errand, f"{said} Others arrive, so this message is given up.")
-    if errand.kind is Errand.SHOW and isinstance(outcome.error, Permanent) and errand.tries >= SHOW_TRIES:
-        entry.sent_at = now()
-    if isinstance(outcome.error, Permanent) and project is not None and not told:
+    if errand.kind is Errand.SHOW and isinstance(error, Permanent) and not _asked_meanwhile(entry, errand):
+        entry.sent_at = now() if entry.created_at <= now() - SHOWN_FOR else None
+    if isinstance(error, Permanent) and project is not None and not told:
         _tell(unit, project, errand, said)
-    if told and _refused(outcome.error, errand) and _is_in_vain(unit, entry):
+    if told and _refused(error, errand) and _is_in_vain(unit, entry):
         entry.sent_at = now()
         text = f"{said} It was tried {errand.tries} times and is given up: the delivery is over."
         record(unit, unit.books.feature_by_id(errand.feature_id), "trouble", text)
@@ -301,11 +320,14 @@ def _takes_others(unit: Unit, entry: OutboxEntry) -> bool:
 def _done(entry: OutboxEntry, errand: Claimed) -> None:
     entry.error = ""
     entry.payload.pop("refused", None)
-    if entry.payload.get("asked") == errand.payload.get("asked"):
+    if _asked_meanwhile(entry, errand):
+        begin_anew(entry)
+    else:
         entry.sent_at = now()
-        return
-    # Something happened while the feature was shown: it is shown once more.
-    entry.due_at, entry.tries = now() + SHOW_AFTER, 0
+
+
+def _asked_meanwhile(entry: OutboxEntry, errand: Claimed) -> bool:
+    return bool(entry.payload.get("asked") != errand.payload.get("asked"))
 
 
 def _tell(unit: Unit, project: ProjectConfig | None, errand: Claimed, said: str) -> None:
@@ -329,6 +351,6 @@ def _pause(error: Exception, errand: Claimed, *, again: bool) -> timedelta:
         longer: timedelta = PERMANENT_PAUSE * 2 ** min(errand.tries - 1, 5)
         return min(LONGEST_PERMANENT_PAUSE, longer)
     if isinstance(error, Permanent):
-        return longest or PERMANENT_PAUSE
+        return PERMANENT_PAUSE if errand.kind is Errand.SHOW else longest or PERMANENT_PAUSE
     doubled: timedelta = FIRST_PAUSE * 2 ** min(errand.tries - 1, 12)
     return min(longest or LONGEST_PAUSE, doubled)

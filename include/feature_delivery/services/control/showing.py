@@ -1,7 +1,8 @@
 """Showing a feature on host and tracker: what differs from what was shown last is sent, each kind by itself.
 
 A kind that is refused for good (a right is missing) keeps the others from nothing; it is left alone for a while. A side
-that does not answer is asked for nothing more.
+that does not answer is asked for nothing more. What is left for either reason is tried again some time; whatever
+happens meanwhile is shown at once.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ MARKER = "delivery"
 
 LEFT_ALONE_FOR = timedelta(hours=1)
 
+LINKS_AGAIN_AFTER = timedelta(minutes=5)
+"""So long the links wait for a tracker that does not answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Face:
@@ -54,17 +58,19 @@ class Showing:
         shown: What was sent so far, by kind and name; kept in the ledger between showings.
         hushed: Why nothing is sent now.
         errors: What went wrong.
+        left_until: Until when what is refused for good is left alone.
     """
 
     outside: Outside
     shown: dict[str, dict[str, Any]]
     hushed: Temporary | None = None
     errors: list[Error] = field(default_factory=list)
+    left_until: list[datetime] = field(default_factory=list)
 
     def send(self, kind: str, name: str, value: list[Any], call: Callable[[], None]) -> None:
         """Send one thing unless it was sent like this; what goes wrong is kept, and ends it where the side is down."""
         known = self.shown.setdefault(kind, {})
-        if known.get(name) == value or self._left_alone(kind) or self.temporary is not None:
+        if known.get(name) == value or self.temporary is not None or self._leave_alone(kind):
             return
         try:
             if self.hushed is not None:
@@ -74,6 +80,7 @@ class Showing:
             self.errors.append(error)
             if isinstance(error, Permanent):
                 self.shown.setdefault("refused", {})[kind] = now().isoformat()
+                self._leave_alone(kind)
             return
         known[name] = value
         self.shown.get("refused", {}).pop(kind, None)
@@ -83,18 +90,25 @@ class Showing:
         """What says that the side is down, or asks us to wait: whatever is left is sent later."""
         return next((error for error in self.errors if isinstance(error, Temporary)), None)
 
-    def _left_alone(self, kind: str) -> bool:
+    def _leave_alone(self, kind: str) -> bool:
         since = self.shown.get("refused", {}).get(kind)
-        return since is not None and now() - datetime.fromisoformat(since) < LEFT_ALONE_FOR
+        until = datetime.fromisoformat(since) + LEFT_ALONE_FOR if since is not None else now()
+        if until <= now():
+            return False
+        self.left_until.append(until)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What came of it: what is shown now, the first thing that went wrong, and whether only the tracker is down."""
+    """What came of it: what is shown now, and the first thing that went wrong.
+
+    ``rest_at``: when what is left is tried again, if all is shown to the host that it takes.
+    """
 
     shown: dict[str, dict[str, Any]]
     error: Error | None
-    elsewhere: bool
+    rest_at: datetime | None
 
 
 def show(control: Control, project: ProjectConfig, run_id: str, shown: dict[str, Any]) -> Shown:
@@ -120,7 +134,10 @@ def show(control: Control, project: ProjectConfig, run_id: str, shown: dict[str,
         control.under_way.hush(tracker, on_issue.temporary)
     temporary = on_host.temporary or on_issue.temporary
     error = temporary or next(iter([*on_host.errors, *on_issue.errors]), None)
-    return Shown(kept, error, elsewhere=temporary is not None and on_host.temporary is None)
+    rest = [*on_host.left_until, *on_issue.left_until]
+    if on_issue.temporary is not None:
+        rest.append(now() + LINKS_AGAIN_AFTER)
+    return Shown(kept, error, min(rest, default=None) if on_host.temporary is None else None)
 
 
 def _face(control: Control, project: ProjectConfig, run_id: str) -> Face | None:

@@ -1,13 +1,14 @@
 """What one process runs of the outbox at the moment, and which sides it leaves alone for a while.
 
 Nobody waits for what hangs: an errand keeps others of its side waiting for ``PATIENCE``, then the next one begins
-beside it. What hangs costs a thread, no connection of the database, and each side has few of them.
+beside it, and after ``LONGEST_RUN`` it is given up, as nothing ends a thread. What hangs costs one of those, no
+connection of the database, and each side has a bounded number of them.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -16,7 +17,10 @@ from feature_delivery.domain.errors import RateLimited
 from feature_delivery.domain.records import now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from feature_delivery.domain.outbox import Side
+    from feature_delivery.services.control.errands import Claimed
 
 PATIENCE = timedelta(seconds=5)
 """So long an errand counts as one that will soon be over."""
@@ -26,6 +30,12 @@ AT_ONCE = 6
 
 AT_ONE_SIDE = 12
 """So many errands may hang at one side; with more of them it is the side that hangs."""
+
+LONGEST_RUN = timedelta(minutes=30)
+"""So long an errand is waited for that does not end: longer than any client's own time-outs, and than *OutboxStuck*."""
+
+GIVEN_UP_AT_ONE_SIDE = 100
+"""So many errands of one side that were given up may hang on: a process has room for so many threads."""
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(seconds=30)
 """A side that does not answer is left alone, ever longer, then asked by one errand after the other."""
@@ -40,20 +50,13 @@ def apart(work: Callable[[], None]) -> None:
 
 
 @dataclass(slots=True)
-class _Begun:
-    side: Side
-    at: datetime
-    kept: datetime
-
-
-@dataclass(slots=True)
 class _Silent:
     failures: int = 0
     until: datetime = field(default_factory=now)
 
 
 class UnderWay:
-    """The errands that this process runs, by their numbers; safe for threads.
+    """The errands that this process runs; safe for threads.
 
     Attributes:
         claiming: Held by whoever looks for errands to begin.
@@ -70,23 +73,36 @@ class UnderWay:
         self.done = self.failed = 0
         self._ended = ended
         self._change = threading.Condition()
-        self._begun: dict[int, _Begun] = {}
+        self._begun: dict[Claimed, datetime] = {}
+        self._given_up: set[Claimed] = set()
         self._silent: dict[Side, _Silent] = {}
 
-    def begin(self, number: int, side: Side) -> None:
+    def begin(self, errand: Claimed) -> None:
         """Note an errand that is about to be run."""
         with self._change:
-            self._begun[number] = _Begun(side, now(), now())
+            self._begun[errand] = now()
 
-    def end(self, number: int, *, failed: bool, silent: Exception | None = None) -> None:
-        """Note that an errand is over; ``silent``: why its side is left alone."""
+    def end(self, errand: Claimed, *, failed: bool, silent: Exception | None = None) -> None:
+        """Note that an errand is over and marked; ``silent``: why its side is left alone."""
         with self._change:
-            side = self._begun.pop(number).side
+            self._begun.pop(errand, None)
+            self._given_up.discard(errand)
             self.done, self.failed = self.done + (not failed), self.failed + failed
             if silent is not None:
-                self._leave(side, silent)
+                self._leave(errand.side, silent)
             else:
-                self._silent.pop(side, None)
+                self._silent.pop(errand.side, None)
+            self._change.notify_all()
+        self._ended()
+
+    def give_up(self) -> list[Claimed]:
+        """Return the errands that are waited for no longer, each of them once."""
+        with self._change:
+            found = [errand for errand, at in self._begun.items() if at + LONGEST_RUN <= now()]
+            for errand in found:
+                del self._begun[errand]
+            self._given_up.update(found)
+            return found
 
     def hush(self, side: Side, silent: Exception) -> None:
         """Leave a side alone that did not answer an errand of another side."""
@@ -97,12 +113,6 @@ class UnderWay:
         """Say whether a side is left alone now."""
         with self._change:
             return side in self._silent and self._silent[side].until > now()
-
-    def tell(self) -> None:
-        """Say that an errand is over and marked."""
-        with self._change:
-            self._change.notify_all()
-        self._ended()
 
     def wait(self, seconds: float) -> None:
         """Wait for the end of any errand; so long, while one is under way."""
@@ -125,8 +135,11 @@ class UnderWay:
         """Return the sides of which nothing may begin, those that were left alone ``at`` then among them."""
         with self._change:
             silent = {side for side, one in self._silent.items() if one.until > at}
-            sides = [one.side for one in self._begun.values()]
-            return frozenset(silent.union(self._young(), (one for one in sides if sides.count(one) >= AT_ONE_SIDE)))
+            hanging = Counter(errand.side for errand in self._begun)
+            given_up = Counter(errand.side for errand in self._given_up)
+            full = {side for side, count in hanging.items() if count >= AT_ONE_SIDE}
+            over = {side for side, count in given_up.items() if count >= GIVEN_UP_AT_ONE_SIDE}
+            return frozenset(silent.union(self._young(), full, over))
 
     def settle(self) -> None:
         """Wait for the errands that will soon be over."""
@@ -136,20 +149,17 @@ class UnderWay:
     def next_change(self, at: datetime) -> datetime | None:
         """Return when something more may begin though nothing ends."""
         with self._change:
-            times = [one.at + PATIENCE for one in self._begun.values()]
+            times = [begun + PATIENCE for begun in self._begun.values()]
             times += [one.until for one in self._silent.values()]
             return min((time for time in times if time > at), default=None)
 
-    def to_keep(self, at: datetime, *, after: timedelta) -> list[int]:
-        """Return the errands that were last said to be under way ``after`` ago or longer, and take that as said now."""
+    def numbers(self, *, since: timedelta = timedelta(0)) -> frozenset[int]:
+        """Return the numbers of the errands that are waited for, ``since`` then or longer."""
         with self._change:
-            found = [number for number, one in self._begun.items() if one.kept + after <= at]
-            for number in found:
-                self._begun[number].kept = at
-            return found
+            return frozenset(errand.id for errand, begun in self._begun.items() if begun + since <= now())
 
     def _young(self) -> list[Side]:
-        return [one.side for one in self._begun.values() if one.at + PATIENCE > now()]
+        return [errand.side for errand, at in self._begun.items() if at + PATIENCE > now()]
 
     def _leave(self, side: Side, why: Exception) -> None:
         silent = self._silent.setdefault(side, _Silent())
