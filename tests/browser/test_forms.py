@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -247,3 +248,19 @@ def test_a_question_that_was_gone_for_a_while_is_looked_at_again(visit: Visit) -
         planted.waits(Step.WAIT_FOR_ACCEPTANCE, since=now())
     expect(page.get_by_text(CHANGED)).to_be_visible()
     expect(approve).to_be_disabled()
+
+
+def test_who_comes_back_to_a_page_finds_what_they_wrote_and_that_it_was_about_something_else(visit: Visit) -> None:
+    page = visit("tess", "/shop/SHOP-8")
+    page.get_by_label("Comment").fill("It works.")
+    for changes in (False, True):
+        page.get_by_role("link", name="Board", exact=True).first.click()
+        expect(page).to_have_url(re.compile("/board/$"))
+        if changes:
+            push("SHOP-8")
+        page.go_back()
+        expect(page.get_by_label("Comment")).to_have_value("It works.")
+        expect(page.get_by_text(CHANGED)).to_have_count(int(changes))
+        expect(page.get_by_role("button", name="Approve")).to_be_enabled(enabled=not changes)
+    page.get_by_role("button", name=LOOKED).click()
+    expect(page.get_by_role("button", name="Approve")).to_be_enabled()

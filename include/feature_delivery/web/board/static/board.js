@@ -164,7 +164,10 @@
       old?.querySelectorAll("button").forEach((one) => one.remove());
     }
     shown.set(action(form), now);
-    if (!looked.has(action(form))) looked.set(action(form), now);
+    if (!looked.has(action(form))) {
+      looked.set(action(form), now);
+      remember();
+    }
     const open = buttons(form).some((one) => !one.disabled);
     if (moving.has(action(form))) still(form);
     const before = looked.get(action(form));
@@ -221,14 +224,27 @@
     }
     to?.focus?.({ preventScroll: true });
   };
-  live?.querySelectorAll("form").forEach((form) => {
-    looked.set(action(form), about(form));
-    shown.set(action(form), about(form));
-  });
+  // Who comes back to a page (by the browser's Back, or to a tab that it had discarded) finds there what they wrote, put into
+  // a page that is new: they looked at the one before.
+  const remember = () => history.replaceState({ looked: [...looked] }, "");
+  const begin = () => {
+    const back = document.wasDiscarded || performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+    const before = (back && history.state?.looked) || [];
+    for (const [key, seen] of before) looked.set(key, seen);
+    for (const form of live.querySelectorAll("form")) {
+      shown.set(action(form), about(form));
+      if (!looked.has(action(form))) looked.set(action(form), about(form));
+    }
+    remember();
+    if (!before.length) return;
+    last = live.cloneNode(true);
+    put(last.cloneNode(true));
+  };
   live?.addEventListener("click", (event) => {
     const form = event.target.closest(".changed button")?.form;
     if (!form) return;
     looked.set(action(form), shown.get(action(form)));
+    remember();
     delete form.dataset.sent;
     settle(form);
     put(last.cloneNode(true));
@@ -380,6 +396,7 @@
   localise(document);
   age();
   reachable();
+  if (live) begin();
   toHere();
   window.addEventListener("resize", reachable);
   document.addEventListener("toggle", reachable, true); // a fold was opened
