@@ -106,10 +106,95 @@
       if (!known.matches("textarea")) children(known, one, oldIds, nowIds);
     }
   };
-  // What a form is about: what it sends besides what people type.
-  const subject = (form) =>
-    [form.dataset.subject, ...[...form.querySelectorAll("input[type=hidden]:not([name=token])")].map((one) => one.value)].join(" ");
+  // A click or Enter sends what its form showed when the reader last looked at it, never what has come into it since. A form
+  // that is about something else now sends nothing, and keeps the old values (so that the server would refuse them), until
+  // the reader says that they have looked again. Forms are known by their action.
+  const looked = new Map(); // what each was about when the reader last looked
+  const shown = new Map(); // what each is about on the screen
+  const moving = new Map(); // those that have just changed: a click may have been meant for what was there before
+  const MOVES_FOR = 500; // milliseconds after they are painted; as long as a double click may take
+  let last = null; // the newest answer, to be put in place again
+
+  const action = (form) => form.getAttribute("action");
+  const sent = (form) => [...form.querySelectorAll("input[type=hidden]:not([name=token])")];
+  const fields = (form) => [...form.querySelectorAll("textarea, input:not([type=hidden])")];
+  const buttons = (form) => [...form.querySelectorAll("button[type=submit]")];
+  const about = (form) => JSON.stringify([...sent(form), ...buttons(form)].map(({ name, value }) => [name, value]));
+  const same = (form, root) => root.querySelector(`form[action="${CSS.escape(action(form))}"]`);
+  const settle = (form) => {
+    const [key, move] = [action(form), Symbol("move")];
+    moving.set(key, move);
+    const end = () => {
+      if (moving.get(key) !== move) return;
+      moving.delete(key);
+      put(last.cloneNode(true));
+    };
+    // Frames are drawn only where somebody sees them: in a hidden tab this begins when it is shown again.
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(end, MOVES_FOR)));
+  };
+  const still = (form) => {
+    for (const button of buttons(form)) {
+      button.disabled = true;
+      button.setAttribute("autocomplete", "off"); // Firefox would keep it disabled when the page is loaded again
+    }
+  };
+  const note = (form, text, confirm) => {
+    const box = document.createElement("div");
+    box.id = "changed-" + fields(form)[0].id;
+    box.className = "changed";
+    box.tabIndex = -1;
+    const words = box.appendChild(document.createElement("p"));
+    words.setAttribute("role", "status");
+    words.textContent = text;
+    if (confirm) {
+      const button = box.appendChild(document.createElement("button"));
+      button.type = "button";
+      button.disabled = moving.has(action(form));
+      button.textContent = confirm;
+    }
+    form.querySelector(".changed")?.remove();
+    form.prepend(box);
+  };
+  const hold = (form) => {
+    const now = about(form);
+    const old = same(form, live);
+    if (shown.get(action(form)) !== now || !old) {
+      settle(form);
+      // New buttons, not the old ones with another meaning: neither the focus nor half a click goes over to them.
+      old?.querySelectorAll("button").forEach((one) => one.remove());
+    }
+    shown.set(action(form), now);
+    if (!looked.has(action(form))) {
+      looked.set(action(form), now);
+      remember();
+    }
+    const open = buttons(form).some((one) => !one.disabled);
+    if (moving.has(action(form))) still(form);
+    const before = looked.get(action(form));
+    if (before === now) return;
+    const values = new Map(JSON.parse(before));
+    for (const one of sent(form)) one.setAttribute("value", values.get(one.name) ?? "");
+    still(form);
+    note(form, body.dataset.changed, open && body.dataset.looked);
+  };
+  // A form that is gone stays for what is written in it.
+  const keep = (old, root) => {
+    shown.delete(action(old));
+    if (!fields(old).some((one) => one.value.trim() || one === document.activeElement)) return;
+    const place = old.parentNode.cloneNode(false);
+    place.removeAttribute("aria-labelledby");
+    place.classList.remove("ask");
+    for (const one of old.parentNode.children) if (one === old || one.matches("summary")) place.append(one.cloneNode(true));
+    const form = same(old, place);
+    still(form);
+    note(form, body.dataset.gone);
+    buttons(old).forEach((one) => one.disabled || one.remove());
+    const summary = root.querySelector(".summary");
+    if (summary) summary.after(place);
+    else root.querySelector(".content").prepend(place);
+  };
   const carry = (root) => {
+    for (const old of [...live.querySelectorAll("form")].reverse()) if (!same(old, root)) keep(old, root);
     const told = live.querySelector(".question .refusal");
     if (told && !root.querySelector(".question .refusal")) {
       // It is said once, in answer to what was sent: it stays until the page is left.
@@ -121,25 +206,49 @@
       }
       question.insertBefore(told.cloneNode(true), question.querySelector("form"));
     }
-    for (const form of root.querySelectorAll("form")) {
-      const old = live.querySelector(`form[action="${CSS.escape(form.getAttribute("action"))}"]`);
-      if (!old || (subject(old) === subject(form) && !old.querySelector(".changed"))) continue;
-      // What was written stays, and is looked at again.
-      const note = document.createElement("p");
-      note.className = "changed";
-      note.setAttribute("role", "status");
-      note.textContent = live.dataset.changed;
-      form.prepend(note);
-    }
   };
   const put = (root) => {
     const focus = live.contains(document.activeElement) ? document.activeElement : null;
+    const form = focus?.closest("form");
+    root.querySelectorAll("form").forEach(hold);
     carry(root);
     children(live, root, ids(live), ids(root));
+    age();
+    reachable();
     if (!focus || document.activeElement === focus) return;
-    // It was moved, or its like stands elsewhere now.
-    (focus.isConnected ? focus : focus.id && document.getElementById(focus.id))?.focus?.({ preventScroll: true });
+    // It was moved, or its like stands elsewhere now, or it is gone from its form.
+    let to = focus.isConnected ? focus : focus.id && document.getElementById(focus.id);
+    if (!to && form?.isConnected) {
+      form.tabIndex = -1;
+      to = form.querySelector(".changed") ?? form;
+    }
+    to?.focus?.({ preventScroll: true });
   };
+  // Who comes back to a page (by the browser's Back, or to a tab that it had discarded) finds there what they wrote, put into
+  // a page that is new: they looked at the one before.
+  const remember = () => history.replaceState({ looked: [...looked] }, "");
+  const begin = () => {
+    const back = document.wasDiscarded || performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+    const before = (back && history.state?.looked) || [];
+    for (const [key, seen] of before) looked.set(key, seen);
+    for (const form of live.querySelectorAll("form")) {
+      shown.set(action(form), about(form));
+      if (!looked.has(action(form))) looked.set(action(form), about(form));
+    }
+    remember();
+    if (!before.length) return;
+    last = live.cloneNode(true);
+    put(last.cloneNode(true));
+  };
+  live?.addEventListener("click", (event) => {
+    const form = event.target.closest(".changed button")?.form;
+    if (!form) return;
+    looked.set(action(form), shown.get(action(form)));
+    remember();
+    delete form.dataset.sent;
+    settle(form);
+    put(last.cloneNode(true));
+  });
   let fetching = null;
   const refresh = async () => {
     if (fetching) {
@@ -156,9 +265,8 @@
       if (!answer.ok) return;
       const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
       localise(parsed);
-      put(parsed.body);
-      age();
-      reachable();
+      last = parsed.body;
+      put(last.cloneNode(true));
     } catch {
       // The next change, or the next minute, tries again.
     } finally {
@@ -199,6 +307,7 @@
     // A hidden tab listens to nothing: browsers allow six connections to a server, over all tabs.
     document.addEventListener("visibilitychange", () => (document.hidden ? stop() : (listen(), refresh())));
     window.addEventListener("pagehide", stop);
+    window.addEventListener("pageshow", (event) => event.persisted && (listen(), refresh())); // back, as it was left
     listen();
     setInterval(() => document.hidden || refresh(), 60000);
   }
@@ -287,6 +396,7 @@
   localise(document);
   age();
   reachable();
+  if (live) begin();
   toHere();
   window.addEventListener("resize", reachable);
   document.addEventListener("toggle", reachable, true); // a fold was opened
