@@ -418,6 +418,25 @@ def test_production_that_has_failed_is_rolled_back_by_its_deadline_whoever_is_kn
     assert (promotion.state is PromotionState.ROLLING_BACK) is red
 
 
+def test_people_are_called_once_for_a_failed_release_that_cannot_be_taken_back_while_nobody_is_known(
+    stage: Stage,
+) -> None:
+    stage.at(VERDICT)
+    promotion, result = (
+        stage.books.promotion(stage.feature()),
+        stage.books.suite_result(stage.feature(), 1, Step.TEST_PRODUCTION),
+    )
+    assert promotion is not None
+    assert result is not None
+    promotion.irreversible, result.red = True, "1 of 3 tests failed"
+    say_who(stage, UNKNOWN)
+    stage.wait(DAY + timedelta(minutes=1))
+    for _ in range(5):
+        stage.wait(timedelta(minutes=1))
+    called = [e for e in stage.books.outbox(stage.feature()) if "holds production" in str(e.payload.get("text"))]
+    assert len(called) == 1
+
+
 def test_whom_to_remind_is_asked_when_it_is_known(stage: Stage) -> None:
     stage.at(ACCEPTANCE)
     say_who(stage, UNKNOWN)

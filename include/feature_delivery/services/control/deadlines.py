@@ -28,9 +28,11 @@ def expire(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     policy = project.people.policies.get(gate.step) if gate else None
     if gate is None or policy is None or gate.deadline is None or feature.rewind_to:
         return False
-    if not (project.people.known or gate.blocked):
-        return _put_off(unit, project, feature, gate, policy)
-    if gate.deadline > now():
+    late = gate.deadline <= now()
+    if not (project.people.known or gate.blocked or (late and _burns(unit, feature, policy))):
+        _put_off(unit, project, feature, gate, policy)
+        return False
+    if not late:
         return False
     gate.deadline = now() + policy.timeout if policy.timeout else None
     if gate.blocked:
@@ -57,25 +59,25 @@ def _prolong(unit: Unit, feature: Feature, gate: Gate) -> None:
         unit.runs.shelve(run_of(feature), until=gate.deadline)
 
 
-def _put_off(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, policy: GatePolicy) -> bool:
+def _burns(unit: Unit, feature: Feature, policy: GatePolicy) -> bool:
+    """Say whether production has failed, which waits for no service that tells who people are."""
+    return policy.on_expiry is Expiry.EVIDENCE and production_evidence(unit.books, feature).outcome == "fail"
+
+
+def _put_off(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, policy: GatePolicy) -> None:
     """Leave time after it is known again who people are: whoever may decide by a group can say nothing now.
 
-    Production that has failed waits for no service; whoever may decide by name is told that it is held.
+    Whoever may decide by name is told that production is held.
     """
     assert gate.deadline is not None
-    at_production = policy.on_expiry is Expiry.EVIDENCE
-    if at_production and gate.deadline <= now() and production_evidence(unit.books, feature).outcome == "fail":
-        _judge(unit, project, feature, gate, policy)
-        return True
     grace = min(policy.timeout or GRACE, GRACE)
     if gate.deadline > now() + grace - STEP:
-        return False
-    if at_production and gate.deadline <= now():
+        return
+    if policy.on_expiry is Expiry.EVIDENCE and gate.deadline <= now():
         text = f"{feature.key} holds production without a verdict: it is not known who is in the groups that may say."
         notify(unit, feature, f"held:{gate.id}", text, to=project.people.with_role(*policy.roles))
     gate.deadline = now() + grace
     _prolong(unit, feature, gate)
-    return False
 
 
 def _judge(unit: Unit, project: ProjectConfig, feature: Feature, gate: Gate, policy: GatePolicy) -> None:
