@@ -7,9 +7,10 @@ import re
 from playwright.sync_api import Page, expect
 
 from feature_delivery.bootstrap import settings
-from feature_delivery.domain.names import PersonName, ProjectName, feature_key
+from feature_delivery.domain.names import CommitSha, PersonName, ProjectName, feature_key
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Event
+from feature_delivery.domain.records import Event, Feature
+from feature_delivery.ports.ledger import Books
 from feature_delivery.services.control import brake
 from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import begin
@@ -153,6 +154,16 @@ def test_what_is_being_written_and_read_survives_a_change_elsewhere(visit: Visit
     expect(refusal).to_have_count(1)
 
 
+def another_commit(books: Books, key: str) -> Feature:
+    """Have a feature be at another commit than open pages show."""
+    feature = books.feature(ProjectName("shop"), feature_key(key))
+    assert feature is not None
+    attempt = books.attempt(feature)
+    assert attempt is not None
+    attempt.commit = CommitSha("e" * 40)
+    return feature
+
+
 def test_a_form_says_that_what_it_is_about_has_changed(visit: Visit) -> None:
     tester, operator = visit("tess", "/shop/SHOP-8"), visit("olga", "/shop/SHOP-8")
     operator.get_by_text("Break glass", exact=True).click()
@@ -161,11 +172,7 @@ def test_a_form_says_that_what_it_is_about_has_changed(visit: Visit) -> None:
     happens(operator, "SHOP-8")
     expect(operator.get_by_text(changed)).to_have_count(0)
     with begin() as unit:
-        feature = unit.books.feature(ProjectName("shop"), feature_key("SHOP-8"))
-        assert feature is not None
-        attempt = unit.books.attempt(feature)
-        assert attempt is not None
-        attempt.commit = "e" * 40  # type: ignore[assignment]
+        feature = another_commit(unit.books, "SHOP-8")
         unit.books.add(Event(project=feature.project, feature_id=feature.id, kind="noted", text="Pushed."))
     for page, forms in ((tester, 1), (operator, 2)):
         expect(page.locator("form.decide:visible").filter(has_text=changed)).to_have_count(forms)
@@ -194,11 +201,7 @@ def test_why_the_brake_may_go_survives_a_change_elsewhere(visit: Visit, busy: Sh
 def test_a_decision_about_what_has_changed_meanwhile_is_not_taken(visit: Visit) -> None:
     page = visit("tess", "/shop/SHOP-8", java_script_enabled=False)  # it has not heard of the change yet
     with begin() as unit:
-        feature = unit.books.feature(ProjectName("shop"), feature_key("SHOP-8"))
-        assert feature is not None
-        attempt = unit.books.attempt(feature)
-        assert attempt is not None
-        attempt.commit = "e" * 40  # type: ignore[assignment]
+        another_commit(unit.books, "SHOP-8")
     page.get_by_label("Comment").fill("It works.")
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("alert")).to_contain_text("look again")

@@ -151,6 +151,8 @@ def keep_record(unit: Unit, project: ProjectConfig, feature: Feature, say: Say, 
 
 def may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
     """Say whether a decision would count now, with the sentence of its refusal; nothing is changed or recorded."""
+    if why := unclear(unit.books, project, feature, say):
+        return Answer(yes=False, reason=why)
     return _may(unit, project, feature, say)
 
 
@@ -213,8 +215,6 @@ def _said_already(unit: Unit, project: ProjectConfig, feature: Feature, say: Say
 
 
 def _may(unit: Unit, project: ProjectConfig, feature: Feature, say: Say) -> Answer:
-    if why := unclear(unit.books, project, feature, say):
-        return Answer(yes=False, reason=why)
     if say.person not in project.people.persons:
         return Answer(yes=False, reason=project.stranger(say.person))
     if not (about := still_about(unit, project, feature, say)):

@@ -1,22 +1,14 @@
-"""Who is spoken to by an errand."""
+"""What those are called whom errands speak to."""
 
 from __future__ import annotations
 
-from feature_delivery.domain.outbox import Errand
+from feature_delivery.domain import outbox
 
 TRACKER, MESSENGER, HOST = "tracker", "messenger", "host"
 
-_SIDES = {
-    Errand.MESSAGE: MESSENGER,
-    Errand.POST: MESSENGER,
-    Errand.MEND: MESSENGER,
-    Errand.HEAR: MESSENGER,
-    Errand.ISSUE_COMMENT: TRACKER,
-    Errand.ISSUE_STATE: TRACKER,
-    Errand.ISSUE_ASSIGNEE: TRACKER,
-}
 
-
-def side_of(kind: Errand) -> str:
+def side_of(kind: outbox.Errand) -> str:
     """Return whom an errand of this kind speaks to."""
-    return _SIDES.get(kind, HOST)
+    if kind in outbox.TRACKER:
+        return TRACKER
+    return HOST if kind in outbox.HOST else MESSENGER
