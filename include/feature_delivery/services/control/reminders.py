@@ -28,7 +28,8 @@ LINES_LIMIT = 40
 def due(project: ProjectConfig, gates: Iterable[Gate], at: datetime) -> list[Gate]:
     """Return which of a project's open gates somebody is to be told about: a thousand wait, few are due.
 
-    The same rules as ``remind``, which asks them again within its transaction.
+    ``remind`` asks again within its transaction. While it is not known who people are, whom to tell is not either: that
+    stays due.
     """
     if not project.people.known or not project.messages.hours.open(at):
         return []
@@ -48,13 +49,9 @@ def remind(unit: Unit, project: ProjectConfig, run_id: str) -> bool:
     """Remind whoever is waited for, or tell managers, when it is time; says whether somebody was told."""
     feature = enter(unit, project, run_id)
     gate = unit.books.open_gate(feature)
-    if gate is None or gate.blocked or feature.rewind_to is not None or gate.step not in project.people.policies:
+    if gate is None or feature.rewind_to is not None or not due(project, [gate], now()):
         return False
-    if not project.people.known:
-        return False  # whom to remind is not known: it stays due
     reached = _stage(project, gate, now())
-    if reached <= gate.reminders:
-        return False
     gate.reminders, gate.reminded_at = reached, now()
     waits_for = able(unit.books, project, feature, gate.step)
     escalates = reached == Stage.ESCALATED
