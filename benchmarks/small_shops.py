@@ -81,6 +81,7 @@ BAD = {
     "100 % errors": Kind(worse=1.0),
     "five times slower": Kind(slower=5.0),
     "same, 15 % ten times slower": Kind(slower=5.0, slow=0.15),
+    "five times slower, a third of the traffic": Kind(slower=5.0, quieter=1 / 3),
 }
 
 

@@ -23,6 +23,7 @@ from tests.support.ports import free_port
 
 STORE = Path(__file__).parents[2] / "include" / "demo_store"
 PACKAGES = ("bottle==0.13.4", "prometheus-client==0.26.0", "waitress==3.0.2")
+CUSTOMERS, PERIOD = 12, 0.3
 LABELS = {"project": "shop", "environment": "production"}
 CONFIGURATION = """
 global: {{scrape_interval: 100ms, scrape_timeout: 90ms}}
@@ -102,13 +103,14 @@ class WatchedShop:
         pytest.fail(f"Nothing answered {path}: {[p.read_text()[-500:] for p in self.directory.glob('*.log')]}")
 
     def keep_asking(self, number: int) -> None:
+        """Ask at fixed times: customers do not wait for each other, so a shop that is slow is asked as much."""
         paths = ("/", "/api/products")
-        turn = number
-        while not self.over.is_set():
+        turn, due = number, time.monotonic() + PERIOD * number / CUSTOMERS
+        while not self.over.wait(max(0.0, due - time.monotonic())):
+            due = max(due + PERIOD, time.monotonic())
             turn += 1
             if self.asking.is_set():
                 ask(self.port, paths[turn % 2])
-            self.over.wait(0.04)
 
 
 def ask(port: int, path: str) -> int | None:
@@ -127,7 +129,7 @@ def ask(port: int, path: str) -> int | None:
 
 @contextmanager
 def watched_shop(directory: Path) -> Iterator[WatchedShop]:
-    """Run a store, a load of 60 requests a second at most, and a Prometheus that scrapes ten times a second."""
+    """Run a store, a load of 40 requests a second, and a Prometheus that scrapes ten times a second."""
     if shutil.which("prometheus") is None:
         pytest.skip("Debian's package prometheus is not installed: 'apt-get install prometheus'.")
     uv, venv = str(Path(sys.executable).with_name("uv")), directory / "venv"
@@ -144,7 +146,7 @@ def watched_shop(directory: Path) -> Iterator[WatchedShop]:
         shop.start_store()
         shop.start_prometheus()
         shop.asking.set()
-        for number in range(3):
+        for number in range(CUSTOMERS):
             user = threading.Thread(target=shop.keep_asking, args=(number,), daemon=True)
             user.start()
             users.append(user.join)

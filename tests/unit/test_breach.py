@@ -85,6 +85,11 @@ def test_a_sample_of_fewer_requests_than_usual_proves_less() -> None:
     assert not breached(evidence(LATENCY, samples(0.5, 0.5, 0.5, requests=1), before=before))
 
 
+def test_a_large_shop_that_is_so_slow_that_most_of_its_customers_go_is_noticed_as_soon() -> None:
+    before = samples(*[0.1] * 120, requests=1000)
+    assert breached(evidence(LATENCY, samples(0.5, 0.5, 0.5, requests=120), before=before))
+
+
 def test_a_watch_that_an_earlier_version_planned_knows_nothing_of_the_time_before_and_ends_a_little_later() -> None:
     limit = MetricRule(name="latency", limit=0.3, critical=True)
     for known, wanted in ((Usual(past=0.01), 3), (None, 4)):

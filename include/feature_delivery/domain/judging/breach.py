@@ -23,6 +23,8 @@ CRITICAL_FACTOR = 3.0
 """A critical metric without a limit is past all bounds at so many times the level before."""
 CERTAIN = math.log(5000)
 """A chance of one in so many ends the watch: it is asked with each look, of every stretch that looks bad."""
+ENOUGH_REQUESTS = 100.0
+"""A sample of so many counts in full, though more are usual: what slows down is asked for less, and wavers no more."""
 PAST_IN_AN_UNKNOWN_SHOP = 0.05
 """Without a baseline a sample past the limit is taken for an outlier that every twentieth is."""
 
@@ -79,8 +81,8 @@ def _certainty(rule: MetricRule, stretch: Series, limit: float, known: Usual | N
     """Return the negative logarithm of the chance that so much is so bad although nothing is wrong.
 
     Counted: so many failed of so many requests, although no more fail in the long run than the limit allows. Others:
-    so many samples past the limit, although that happens as often as before; a sample of fewer requests than usual
-    counts for less, for it wavers more.
+    so many samples past the limit, although that happens as often as before; a sample of fewer requests than usual,
+    and fewer than enough, counts for less, for it wavers more.
     """
     if rule.counted:
         requests = stretch.requests
@@ -90,7 +92,7 @@ def _certainty(rule: MetricRule, stretch: Series, limit: float, known: Usual | N
             return count * divergence(stretch.mean, limit)
         return count * divergence(1 - stretch.mean, 1 - limit)
     share = sum(_past(rule, stretch, limit)) / len(stretch)
-    each = known.requests if known is not None else 0.0
+    each = min(known.requests, ENOUGH_REQUESTS) if known is not None else 0.0
     count = sum(min(1.0, weight / each) for weight in stretch.weights) if each > 0 and stretch.weights else len(stretch)
     apart = 1 + (count - 1) / covers if count > 1 else count
     return apart * divergence(share, known.past if known is not None else PAST_IN_AN_UNKNOWN_SHOP)
