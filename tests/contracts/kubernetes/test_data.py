@@ -145,13 +145,16 @@ class TestOwnManifests:
         with pytest.raises(Refused, match=why):
             bench.platform.deploy(REF, bad, say=ignore)
 
-    def test_a_link_out_of_the_folder_is_refused(self, bench: KubernetesBench, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("to", ["{outside}", "more.yaml"])
+    def test_a_link_out_of_the_folder_or_to_itself_is_refused(
+        self, bench: KubernetesBench, tmp_path: Path, to: str
+    ) -> None:
         (tmp_path / "secret.yaml").write_text(OWN)
         plain = self.own(bench, "one")
 
         def checkout(directory: Path) -> None:
             plain.checkout(directory)
-            (directory / "deploy" / "more.yaml").symlink_to(tmp_path / "secret.yaml")
+            (directory / "deploy" / "more.yaml").symlink_to(to.format(outside=tmp_path / "secret.yaml"))
 
         bench.platform.provision(REF)
         with pytest.raises(Refused, match="link that leads out"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,7 +130,8 @@ def _own(place: Place, release: Release) -> list[Manifest]:
         checkout = Path(made) / "checkout"
         checkout.mkdir()
         release.checkout(checkout)
-        wanted = (checkout / folder).resolve()
-        if not wanted.is_relative_to(checkout.resolve()):
+        # Not Path.resolve, which ends in RuntimeError where links go round in a circle.
+        wanted = Path(os.path.realpath(checkout / folder))
+        if not wanted.is_relative_to(os.path.realpath(checkout)):
             raise Refused(f"{folder!r} leads out of the commit. Correct 'platform.manifests'.")
         return read_manifests(wanted, where=folder, values=values)

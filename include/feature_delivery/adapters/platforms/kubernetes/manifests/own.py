@@ -131,10 +131,10 @@ def _marked(manifest: Manifest, labels: dict[str, str], annotations: dict[str, s
 
 
 def _joined(folder: Path, where: str) -> str:
-    root = folder.resolve()
+    root = os.path.realpath(folder)
     files = sorted(path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml", ".json"})
     for path in files:
-        if not path.resolve().is_relative_to(root) or not path.is_file():
+        if not Path(os.path.realpath(path)).is_relative_to(root) or not path.is_file():
             raise Refused(f"{path.name!r} in {where!r} is a link that leads out of it.")
     if sum(path.stat().st_size for path in files) > _SIZE_LIMIT_BYTES:
         raise _too_large(where)
