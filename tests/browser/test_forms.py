@@ -16,6 +16,7 @@ from feature_delivery.services.control import brake
 from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import begin
 from tests.browser.conftest import Visit
+from tests.support.board_app import cookie
 from tests.support.board_world import Planted, promote
 
 NEW = "e" * 40
@@ -108,6 +109,21 @@ def test_who_comes_back_to_a_tab_decides_about_what_they_had_seen_or_looks_again
     approve.click()
     expect(page.get_by_role("status").filter(has_text="Your decision counts: approved.")).to_be_visible()
     assert [(one.accepted, one.commit, one.comment) for one in said("SHOP-8", "tess")] == [(True, NEW, "It works.")]
+
+
+def test_what_one_person_wrote_is_not_sent_by_who_logs_in_after_them_in_another_tab(visit: Visit) -> None:
+    page = visit("tess", "/shop/SHOP-8")
+    page.get_by_label("Comment").fill("It works.")
+    page.context.add_cookies(
+        [{"name": "_token", "value": cookie("max@shop/ö"), "url": page.url.partition("/board")[0]}]
+    )
+    with changed("SHOP-8"):
+        pass
+    expect(page.get_by_title("You", exact=True)).to_have_text("max@shop/ö")
+    expect(page.get_by_text("It works.")).to_have_count(0)
+    page.evaluate("document.same = true")
+    written(page, "SHOP-8")
+    assert page.evaluate("document.same"), "a page of their own is loaded no more"
 
 
 def test_no_key_pressed_at_one_gate_decides_at_the_next(visit: Visit) -> None:

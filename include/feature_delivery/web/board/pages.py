@@ -98,7 +98,10 @@ def page(template: str, reader: Reader, *, status: int = 200, **values: Any) -> 
             **values,
         )
     )
-    return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
+    # An open page asks for its parts: whoever has logged in meanwhile in another tab must not speak from it.
+    return HTMLResponse(
+        text, status_code=status, headers={"Cache-Control": "no-store", "Board-Reader": quote(reader.name)}
+    )
 
 
 @cache

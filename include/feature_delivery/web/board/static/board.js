@@ -258,8 +258,9 @@
     fetching = { again: false };
     try {
       const answer = await fetch(live.dataset.part, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-      if (answer.status === 401) {
-        location.reload(); // Logged out: the page itself leads to the login.
+      const other = answer.ok && answer.headers.get("Board-Reader") !== body.dataset.reader;
+      if (answer.status === 401 || other) {
+        location.reload(); // Logged out: the page itself leads to the login. Or somebody else's: what is written is not theirs.
         return;
       }
       if (!answer.ok) return;
