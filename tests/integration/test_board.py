@@ -181,7 +181,11 @@ def test_glass_is_broken_for_what_the_page_showed(busy: Shop) -> None:
         assert 'action="/board/shop/SHOP-9/override"' in page
         data = {"gate": "preprod.wait_for_acceptance", "kind": "approve", "reason": "It burns."}
         data |= {name: field(page, name) for name in ("token", "commit", "attempt", "candidate")}
-        answer = olga.post("/shop/SHOP-9/override", data=data | {"candidate": "e" * 40})
+        answer = olga.post(
+            "/shop/SHOP-9/override", data=data | {"candidate": "e" * 40, "reason": "It burns </textarea>"}
+        )
+        assert "required>It burns &lt;/textarea&gt;</textarea>" in answer.text, "what was written in haste is not lost"
+        assert 'id="d-glass" open>' in answer.text
         assert (answer.status_code, "look again" in answer.text) == (409, True)
         assert olga.post("/shop/SHOP-9/override", data=data).status_code == 303
 

@@ -292,17 +292,17 @@ def decide_here(request: Request, who: ReaderDep, place: PlaceDep, form: Annotat
 
 @router.post("/{project}/{key}/override")
 def break_glass(request: Request, who: ReaderDep, place: PlaceDep, form: Annotated[GlassForm, Form()]) -> Response:
-    """Break glass for a feature; what is refused is shown on the page with its reason."""
+    """Break glass for a feature; what is refused is shown on the page with why, and what was written."""
     csrf.check(request, who.name, form.token)
     say = _said(request, who, form, form.reason)
     try:
         with begin() as unit:
             answer = glass.override(unit, place.project, place.feature(unit).run_id, say)
     except Unavailable as error:
-        return _feature_page(who, place, refused=str(error), status=503)
+        return _feature_page(who, place, refused=str(error), reason=form.reason, status=503)
     pulse.snapshots.forget()
     if not answer:
-        return _feature_page(who, place, refused=answer.reason, status=409)
+        return _feature_page(who, place, refused=answer.reason, reason=form.reason, status=409)
     return _back(who, place, said=form.kind)
 
 
@@ -344,6 +344,7 @@ def _feature_page(
     said: str = "",
     refused: str = "",
     comment: str = "",
+    reason: str = "",
 ) -> HTMLResponse:
     with session() as opened:
         revision = SqlBoardBooks(opened).revision()
@@ -359,6 +360,7 @@ def _feature_page(
             said=said if said in set(DecisionKind) else "",
             refused=refused,
             comment=comment,
+            reason=reason,
         )
 
 
