@@ -83,7 +83,7 @@ def assert_delivered(shop: DeliveringShop, key: str) -> None:
 
 def test_the_scheduler_and_its_workers_die_during_the_checks_and_again_at_a_gate(shop: DeliveringShop) -> None:
     key, _ = shop.pushed()
-    shop.until_step(key, "development.checks.unit", "running")
+    shop.until_at_work(key, "development.checks.unit")
     kill_part(shop, "scheduler", family=True)
     shop.play.reviewed(key)
     kill_part(shop, "scheduler")
@@ -98,11 +98,11 @@ def test_the_scheduler_and_its_workers_die_during_the_checks_and_again_at_a_gate
 
 def test_the_api_server_and_the_database_die_under_running_tasks(shop: DeliveringShop) -> None:
     key, _ = shop.pushed()
-    shop.until_step(key, "development.deploy", "running")
+    shop.until_at_work(key, "development.deploy")
     kill_part(shop, "api-server", family=True)
     shop.play.reviewed(key)
     shop.play.accepted(key)
-    shop.until_step(key, "production.deploy", "running")
+    shop.until_at_work(key, "production.deploy")
     kill_part(shop, "postgres")
     shop.play.kept(key)
     assert_delivered(shop, key)
@@ -111,7 +111,7 @@ def test_the_api_server_and_the_database_die_under_running_tasks(shop: Deliverin
 def test_a_task_dies_while_it_deploys_to_production_and_then_production_itself(shop: DeliveringShop) -> None:
     key, _ = shop.at_acceptance()
     shop.play.accepted(key)
-    shop.until_step(key, "production.deploy", "running")
+    shop.until_at_work(key, "production.deploy")
     instance = shop.task(key, "production.deploy")["id"]
     kill(*shop.until("the task has processes", lambda: task_processes(instance)))
     shop.play.stage.until_gate(key, VERDICT)

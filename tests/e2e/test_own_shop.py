@@ -7,9 +7,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.support.command_line import git
@@ -73,7 +75,8 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
         if shop.up is not None and shop.up.poll() is None:
             shop.stop(signal.SIGTERM)
         for process in shop.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def test_an_instance_without_features_says_how_to_begin(newcomer: Newcomer) -> None:
@@ -136,7 +139,8 @@ def test_production_is_rolled_back_while_airflow_is_dead_and_the_run_goes_on_aft
     newcomer.decide("TOY-2", "review", "acceptance", "confirmation")
     newcomer.until_gate("TOY-2", "verdict")
     for process in newcomer.processes("api-server", "scheduler", "feature_delivery.cli.embedded.preloaded"):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     answer = newcomer.run("rollback", "TOY-2", "--direct", "--comment", "It burns")
     assert answer.code == 0, answer
     newcomer.until_gate("TOY-2", "rework")

@@ -341,4 +341,9 @@ def stack(directory: Path, services: Mapping[str, Service], *profiles: str) -> I
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Return those that still run."""
-    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            if one.status() != psutil.STATUS_ZOMBIE and one.is_running():
+                found.append(one)
+    return found

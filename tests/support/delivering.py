@@ -89,6 +89,10 @@ class DeliveringShop:
         """Wait until a task is in one of the states."""
         self.until(f"{task} of {key} is {' or '.join(states)}", lambda: self.steps(key)[task] in states)
 
+    def until_at_work(self, key: str, task: str) -> None:
+        """Wait until a process has begun a task, in Airflow's word: the board's *running* is what is queued, too."""
+        self.until(f"{task} of {key} is at work", lambda: self.task(key, task)["state"] == "running")
+
     def airflow(self, method: str, path: str, body: dict[str, Any] | None = None, *, user: str = "olga") -> Any:
         """Call Airflow's own REST API below the DAG."""
         return self.play.stage.api(user).airflow(method, f"/dags/{DAG}{path}", body)

@@ -172,7 +172,7 @@ def running_redmine(directory: Path) -> Iterator[RealRedmine]:
         check=False,
         timeout=120,
     )
-    assert made.returncode == 0, made.stderr[-2000:]
+    assert made.returncode == 0, made.stderr[:2000]  # what went wrong, then a long way to it
     lines = [line.split() for line in made.stdout.splitlines() if len(line.split()) == 3]
     people = {login: (int(number), key) for login, number, key in lines}
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -63,7 +63,7 @@ def test_a_page_is_told_at_once_or_when_its_turn_comes(pulse: Pulse, cost: float
             for listener in pulse._listeners:
                 listener.tell()
             with suppress(TimeoutError):
-                heard.append(await asyncio.wait_for(anext(words), 0.5))
+                heard.append(await asyncio.wait_for(anext(words), 10 if told else 0.5))
         return [line.removeprefix("id: ").partition("\n")[0] for line in heard]
 
     assert asyncio.run(listen()) == told

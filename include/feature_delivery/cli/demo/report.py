@@ -22,12 +22,13 @@ def make_report(
 ) -> dict[str, Any]:
     """Return the report; ``before``: production's commit before the scenario, ``began``: by ``time.monotonic``."""
     attempt = found["attempts"][-1] if found["attempts"] else None
+    at = found["gate"]["step"] if found["gate"] else ""
     return {
         "project": found["project"],
         "feature": found["key"],
         "scenario": scenario,
         "outcome": facts.outcome(found),
-        "steps": [step for number, steps in rows(found["steps"]).items() for step in _steps(number, steps)],
+        "steps": [step for number, steps in rows(found["steps"]).items() for step in _steps(number, steps, at)],
         "attempts": [
             {"number": one["number"], "commit": one["commit"], "state": one["state"], "reason": one["reason"]}
             for one in found["attempts"]
@@ -58,12 +59,15 @@ def make_report(
     }
 
 
-def _steps(number: str, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one entry per number: the last task of the row, the row's state, its first start and last end."""
+def _steps(number: str, steps: list[dict[str, Any]], at: str) -> list[dict[str, Any]]:
+    """Return one entry per number: the last task of the row, the row's state, its first start and last end.
+
+    ``at``: the gate that is open; its task may not have gone to sleep yet.
+    """
     started = sorted(step["started"] for step in steps if step["started"])
     ended = sorted(step["ended"] for step in steps if step["ended"])
     # A row whose work is done while its gate waits for what comes next has been done: after a rollback, the rework.
-    worked = [step for step in steps if step["state"] != "waiting"]
+    worked = [step for step in steps if step["state"] != "waiting" and step["task"] != at]
     state = row_state(worked or steps)
     return [
         {
