@@ -207,6 +207,10 @@ def _copy(directory: Path) -> Path:
     instance = place / "instances/default"
     for name in ("config", "log", "tmp", "files", "public/plugin_assets"):
         (instance / name).mkdir(parents=True)
+    # Mails would be written by threads of their own, and SQLite refuses one of two that write: nobody needs them.
+    (place / "config/initializers/zz_no_mails.rb").write_text(
+        "Rails.application.config.after_initialize { ActiveJob::Base.queue_adapter = :test }\n"
+    )
     database = f"production:\n  adapter: sqlite3\n  database: {instance}/redmine.sqlite3\n  timeout: 20000\n"
     (instance / "config/database.yml").write_text(database)
     (instance / "config/secret_key.txt").write_text("0123456789abcdef" * 4)
