@@ -181,7 +181,7 @@ _PACE: dict[str, dict[str, object]] = {
         # 100 runs took longer than its health check allows: it was restarted again and again. What waits is not
         # looked at anyway.
         "max_dagruns_per_loop_to_schedule": 20,
-        # After a kill of any process its work goes on within a minute.
+        # After a kill of any part, or of a task at work, its work goes on within a minute.
         "scheduler_health_check_threshold": 15,
         "orphaned_tasks_check_interval": 10,
         "task_instance_heartbeat_timeout": 45,
