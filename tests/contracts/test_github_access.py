@@ -37,6 +37,7 @@ from tests.contracts.github_world import FEATURE, PREPROD, PRODUCTION, GitHubWor
 from tests.fakes.hosts.common import Answer
 from tests.fakes.hosts.github import BOT_TOKEN
 from tests.fakes.hosts.github_state import message
+from tests.local_bench import wait_until
 
 RIGHTS = {
     "contents": "write",
@@ -158,6 +159,7 @@ def test_a_host_that_is_slow_or_not_there_is_unavailable(world: GitHubWorld, mon
     with pytest.raises(Unavailable, match="did not answer"):
         world.host().find_request(FEATURE)
     assert time.monotonic() - began < 9
+    wait_until(lambda: world.server.exchanges)  # a server that is busy takes it up after its client has gone
     assert len(world.server.exchanges) == 1
     world.server.faults.delay_seconds = 0
     with socket.socket() as taken:

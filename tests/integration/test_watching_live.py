@@ -23,7 +23,7 @@ from feature_delivery.domain.watching import Baseline, Query, Watching
 from feature_delivery.domain.work import Observed
 from feature_delivery.services.shop_metrics import customers_only, queries, recognised, wanted_selector
 from feature_delivery.services.work.job import Job
-from feature_delivery.services.work.observing import conclude, measure, plan_watch, watch
+from feature_delivery.services.work.observing import Watcher, conclude, measure, plan_watch, watch
 from tests.support.watched_shop import LABELS, WatchedShop, watched_shop
 
 STEP = 0.3
@@ -83,8 +83,8 @@ def job(shop: WatchedShop, asked: tuple[Query, ...]) -> Job:
     return Job(cast("Any", work), cast("Any", tools), lambda _result: "", lambda _line: None)
 
 
-def watched(job: Job, shop: WatchedShop, *, meanwhile: Any = None) -> tuple[Observed, float]:
-    """Watch one window; returns the judgement and how long was watched."""
+def watched(job: Job, shop: WatchedShop, *, meanwhile: Any = None) -> Observed:
+    """Watch one window."""
     plan = plan_watch(job, url=f"{shop.address}/healthz")
     thread = threading.Thread(target=meanwhile, daemon=True) if meanwhile else None
     if thread:
@@ -92,7 +92,7 @@ def watched(job: Job, shop: WatchedShop, *, meanwhile: Any = None) -> tuple[Obse
     seen = watch(job, plan)
     if thread:
         thread.join()
-    return conclude(job, plan, seen), seen.ended - plan.began
+    return conclude(job, plan, seen)
 
 
 def test_the_shops_metrics_are_found_by_the_conventions(asked: tuple[Query, ...]) -> None:
@@ -101,7 +101,7 @@ def test_the_shops_metrics_are_found_by_the_conventions(asked: tuple[Query, ...]
 
 
 def test_a_shop_that_did_not_change_passes(shop: WatchedShop, job: Job) -> None:
-    said, _ = watched(job, shop)
+    said = watched(job, shop)
     assert said.outcome == "pass", said.evidence
 
 
@@ -111,7 +111,7 @@ def test_a_store_that_began_anew_in_the_window_passes(shop: WatchedShop, job: Jo
         shop.stop("store")
         shop.start_store()
 
-    said, _ = watched(job, shop, meanwhile=restart)
+    said = watched(job, shop, meanwhile=restart)
     assert said.outcome in {"pass", "inconclusive"}, said.evidence
     assert said.judgement is not None
     errors = said.judgement.findings[0]
@@ -132,7 +132,7 @@ def test_a_prometheus_that_began_anew_in_the_window_neither_hides_nor_makes_a_tr
     # It looks for its targets five seconds after its start: the rest of the window has to tell.
     monkeypatch.setattr(job.tools.project.choices, "observe_for", timedelta(seconds=9))
     try:
-        said, _ = watched(job, shop, meanwhile=restart)
+        said = watched(job, shop, meanwhile=restart)
     finally:
         shop.trouble("")
     allowed = {"fail"} if trouble else {"pass", "inconclusive"}
@@ -142,7 +142,7 @@ def test_a_prometheus_that_began_anew_in_the_window_neither_hides_nor_makes_a_tr
 def test_a_slow_store_fails(shop: WatchedShop, job: Job) -> None:
     shop.trouble("slow")
     try:
-        said, _ = watched(job, shop)
+        said = watched(job, shop)
     finally:
         shop.trouble("")
     assert said.outcome == "fail", said.evidence
@@ -151,24 +151,33 @@ def test_a_slow_store_fails(shop: WatchedShop, job: Job) -> None:
     assert said.judgement.breach, "a hundred milliseconds more are beyond all bounds here: the watch ends"
 
 
-def test_a_failing_store_ends_the_watch_at_once(shop: WatchedShop, job: Job) -> None:
+def test_a_failing_store_ends_the_watch_at_once(shop: WatchedShop, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaches, look = list[str](), Watcher.look
+
+    def noted(watcher: Watcher) -> bool:
+        over = look(watcher)
+        breaches.append(watcher.breach)
+        return over
+
+    monkeypatch.setattr(Watcher, "look", noted)
+    monkeypatch.setattr(job.tools.project.choices, "observe_for", timedelta(seconds=30))  # it does not take so long
     time.sleep(1)
     shop.trouble("failing")
     try:
-        said, seconds = watched(job, shop)
+        said = watched(job, shop)
     finally:
         shop.trouble("")
     assert said.outcome == "fail", said.evidence
     assert said.judgement is not None
     assert said.judgement.breach
-    assert seconds < 3.5
+    assert [bool(one) for one in breaches] == [False] * (len(breaches) - 1) + [True], "the first one is the last look"
 
 
 def test_a_flapping_store_fails(shop: WatchedShop, job: Job) -> None:
     time.sleep(1)
     shop.trouble("flapping")
     try:
-        said, _ = watched(job, shop)
+        said = watched(job, shop)
     finally:
         shop.trouble("")
     assert said.outcome == "fail", said.evidence
@@ -178,7 +187,7 @@ def test_a_silent_store_is_no_data(shop: WatchedShop, job: Job) -> None:
     shop.asking.clear()
     time.sleep(1)
     try:
-        said, _ = watched(job, shop)
+        said = watched(job, shop)
     finally:
         shop.asking.set()
     assert said.outcome == "no_data", said.evidence
@@ -199,7 +208,7 @@ def test_a_prometheus_killed_in_the_window_proves_nothing_and_says_why(shop: Wat
         time.sleep(0.5)
         shop.stop("prometheus", 9)
 
-    said, _ = watched(job, shop, meanwhile=kill)
+    said = watched(job, shop, meanwhile=kill)
     assert said.outcome == "no_data", said.evidence
     assert "Is it up?" in " ".join(said.evidence)
     with pytest.raises(Unavailable, match="did not answer"):

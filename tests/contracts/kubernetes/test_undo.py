@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from feature_delivery.adapters.platforms.kubernetes.pods import is_over
 from feature_delivery.adapters.platforms.kubernetes.waiting import WaitsHere
 from feature_delivery.domain.errors import Refused, Unavailable
 from feature_delivery.ports.platform import EnvironmentStatus, Release
@@ -19,16 +20,18 @@ from tests.contracts.kubernetes_bench import KubernetesBench
 from tests.fakes.kubernetes.cluster import Fate, running
 from tests.fakes.kubernetes.server import FakeApiServer
 from tests.fakes.kubernetes.store import Object
+from tests.local_bench import wait_until
 
 UP, DOWN = ("echo", "up"), ("echo", "down")
 
 
 @pytest.fixture
 def bench(server: FakeApiServer) -> KubernetesBench:
-    """A cluster with ``one``, and a time in which each look takes ten seconds."""
+    """A cluster with ``one``, and a time in which each look takes ten seconds, but what controllers do takes none."""
     clock = iter(range(0, 10**9, 10))
 
     def sleep(_: float) -> None:
+        server.cluster.settle()
         time.sleep(0.001)  # Pods run for real.
 
     made = KubernetesBench(
@@ -200,6 +203,7 @@ def test_a_migration_that_does_not_end_lets_no_other_one_begin(bench: Kubernetes
     two = unseen_forward(bench, UP)
     [pod] = [each for each in bench.server.store.list("pods", PLACE) if "-migration-" in each["metadata"]["name"]]
     key = ("pods", PLACE, pod["metadata"]["name"])
+    wait_until(lambda: is_over(bench.server.store.get(key)))  # else its own end overwrites what is said here
     bench.server.store.set_status(key, running(pod["spec"]["containers"][0]))
     with pytest.raises(Unavailable, match="of an earlier deploy still runs"):
         deploy(bench, shops.release("one"), 3, migrate_back=two.plan)

@@ -51,7 +51,7 @@ class Cluster:
     ran: list[Object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._queue: queue.Queue[Key | None] = queue.Queue()
+        self._queue: queue.Queue[Key | threading.Event | None] = queue.Queue()
         self.store.listeners.append(self._hear)
         self._thread = threading.Thread(target=self._work, daemon=True, name="fake-controllers")
         self._thread.start()
@@ -59,6 +59,12 @@ class Cluster:
     def stop(self) -> None:
         self._queue.put(None)
         self._thread.join(10)
+
+    def settle(self) -> None:
+        """Wait until everything has been seen to that has changed so far: for tests in virtual time."""
+        seen_to = threading.Event()
+        self._queue.put(seen_to)
+        assert seen_to.wait(60), "the controllers are dead"
 
     def serve(self, namespace: str) -> None:
         """Let every pod of a namespace serve that has waited so far."""
@@ -80,6 +86,9 @@ class Cluster:
 
     def _work(self) -> None:
         while (key := self._queue.get()) is not None:
+            if isinstance(key, threading.Event):
+                key.set()
+                continue
             with self.store.lock:
                 found = self.store.objects.get(key)
             if key[0] == "namespaces" and found is not None:

@@ -90,6 +90,7 @@ if os.fork() == 0:
         for name in names:
             open(new, "w").close(); os.replace(new, name)
     os._exit(0)
+while not os.path.lexists("flip99"): time.sleep(0.01)
 """
 LOOKS = """
 import pathlib
