@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from tests.contracts import jira_bench, redmine_bench
 from tests.fakes.hosts.common import Answer, HostServer
 from tests.fakes.hosts.jira import FakeJira, fake_jira
 from tests.fakes.hosts.redmine import fake_redmine
+from tests.support.ports import unanswered_port
 
 KEY = FeatureKey("SHOP-1")
 PAGE = {"Content-Type": "text/html; charset=utf-8"}
@@ -161,14 +161,13 @@ def test_a_server_that_does_not_answer_in_time_is_unavailable(peer: Peer, name: 
 
 
 def test_a_server_that_is_not_there_is_unavailable_and_examined_without_an_error(peer: Peer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    tracker = peer.make(replace(peer.login, url=f"http://127.0.0.1:{port}"))
-    for call in calls(tracker).values():
-        with pytest.raises(Unavailable) as caught:
-            call()
-        assert peer.login.secret not in str(caught.value)
-    assert [one.well for one in tracker.examine()] == [False]
+    with unanswered_port() as port:
+        tracker = peer.make(replace(peer.login, url=f"http://127.0.0.1:{port}"))
+        for call in calls(tracker).values():
+            with pytest.raises(Unavailable) as caught:
+                call()
+            assert peer.login.secret not in str(caught.value)
+        assert [one.well for one in tracker.examine()] == [False]
 
 
 def test_a_comment_whose_answer_was_lost_is_not_written_again(peer: Peer) -> None:
