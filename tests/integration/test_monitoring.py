@@ -451,6 +451,8 @@ def test_a_slow_and_failing_shop_is_told(watched: Watched) -> None:
     # Only what was seen before is seen to rise.
     errors = 'http_server_request_duration_seconds_count{project="shop",http_response_status_code="500"}'
     eventually("the first error", lambda: watched.prometheus.query(errors))
+    both = 'count(up{job="shops",project="shop"} == 1) == 2'
+    eventually("a look at both", lambda: watched.prometheus.query(both))
     for _ in range(4):
         watched.production.answers(60, status=500)
         watched.production.answers(240, seconds=0.02)
