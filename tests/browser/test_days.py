@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from feature_delivery.bootstrap import settings
 from feature_delivery.domain.names import CommitSha, PersonName, ProjectName, feature_key
@@ -18,14 +18,17 @@ from tests.browser.conftest import Visit
 from tests.support.web_app import Shop
 
 
-def keys(page: Page, name: str) -> list[str]:
-    return page.get_by_role("region", name=re.compile(f"^{name}")).locator(".key").all_inner_texts()
+def key(page: Page, name: str, column: str) -> Locator:
+    """Return a feature's card's key, if it is in that column."""
+    region = page.get_by_role("region", name=re.compile(f"^{column}"))
+    return region.locator(".key").filter(has_text=re.compile(f"^{name}$"))
 
 
 def test_a_testers_day(visit: Visit, busy: Shop) -> None:
     page = visit("tess")
     page.get_by_role("link", name="2 wait for me").click()
     expect(page).to_have_url(re.compile(r"\?person=me$"))
+    expect(page.locator(".card")).to_have_count(2)
     assert sorted(page.locator(".card .key").all_inner_texts()) == ["SHOP-8", "SHOP-9"]
 
     page.get_by_role("link", name="SHOP-8").click()
@@ -47,7 +50,7 @@ def test_a_testers_day(visit: Visit, busy: Shop) -> None:
     expect(row).to_contain_text("board")
 
     page.get_by_role("link", name="Board", exact=True).first.click()
-    assert "SHOP-8" in keys(page, "Development")
+    expect(key(page, "SHOP-8", "Development")).to_have_count(1)
     expect(page.get_by_role("link", name="1 waits for me")).to_be_visible()
 
     page.get_by_role("link", name=re.compile("SHOP-9")).click()
@@ -248,6 +251,7 @@ def test_a_decision_by_the_keyboard_alone(visit: Visit, busy: Shop) -> None:
 
 
 def tab_to(page: Page, reached: str) -> None:
+    page.wait_for_load_state()  # what is not there yet is not in the order of tabs
     for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate(reached):

@@ -164,6 +164,7 @@ def test_russian_is_the_browsers_word_or_the_readers(look: Visit) -> None:
     expect(page.get_by_role("button", name="Approve")).to_be_enabled()
     page.get_by_role("link", name="Board", exact=True).first.click()
     expect(page.get_by_role("heading", name="Acceptance")).to_be_visible()
+    expect(page.locator(".card").nth(20)).to_be_visible()
     ages = page.locator("time.since").all_inner_texts()
     assert all(re.fullmatch(r"(\d+\s(d|h|min|s)\s?)+", age) for age in ages), ages
 
@@ -180,11 +181,12 @@ def test_filters_apply_when_chosen_and_are_cleared(look: Visit) -> None:
     page = look("max")
     page.get_by_label("Waits for", exact=True).select_option("tess")
     expect(page).to_have_url(re.compile(r"person=tess"))
+    expect(page.locator(".card")).to_have_count(2)
     assert sorted(page.locator(".card .key").all_inner_texts()) == ["SHOP-8", "SHOP-9"]
     page.get_by_role("link", name="Clear").click()
-    assert page.locator(".card").count() > 20
+    expect(page.locator(".card").nth(20)).to_be_visible()
     page.get_by_role("searchbox").fill("no such thing")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing matches")).to_be_visible()
     page.get_by_role("link", name="Show everything").click()
-    assert page.locator(".card").count() > 20
+    expect(page.locator(".card").nth(20)).to_be_visible()

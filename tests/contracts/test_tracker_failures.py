@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,9 +30,11 @@ from tests.contracts import jira_bench, redmine_bench
 from tests.fakes.hosts.common import Answer, HostServer
 from tests.fakes.hosts.jira import FakeJira, fake_jira
 from tests.fakes.hosts.redmine import fake_redmine
+from tests.support.ports import unanswered_port
 
 KEY = FeatureKey("SHOP-1")
 PAGE = {"Content-Type": "text/html; charset=utf-8"}
+PATIENCE_SECONDS = 20
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Peer:
 
     server: HostServer
     login: Login
-    make: Callable[[Login], Tracker]
+    make: Callable[..., Tracker]
     comments: Callable[[], int]
     reading: str
 
@@ -56,8 +57,8 @@ def jira(*, cloud: bool) -> Iterator[Peer]:
     with fake_jira(cloud=cloud) as fake:
         issue = fake.state.give(1)
 
-        def make(login: Login) -> Tracker:
-            return JiraTracker(login, config=jira_bench.CONFIG, timeout_seconds=1)
+        def make(login: Login, *, seconds: int = PATIENCE_SECONDS) -> Tracker:
+            return JiraTracker(login, config=jira_bench.CONFIG, timeout_seconds=seconds)
 
         yield Peer(fake.server, fake.login(), make, lambda: len(issue.comments), r"/issue/SHOP-1\Z")
 
@@ -67,8 +68,8 @@ def redmine() -> Iterator[Peer]:
     with fake_redmine() as fake:
         issue = fake.give(1)
 
-        def make(login: Login) -> Tracker:
-            return RedmineTracker(login, config=redmine_bench.CONFIG, timeout=httpx.Timeout(1.0))
+        def make(login: Login, *, seconds: int = PATIENCE_SECONDS) -> Tracker:
+            return RedmineTracker(login, config=redmine_bench.CONFIG, timeout=httpx.Timeout(seconds))
 
         yield Peer(fake.server, fake.login(), make, lambda: len(issue.journals), r"/issues/1\.json\Z")
 
@@ -154,21 +155,20 @@ def test_a_wrong_token_is_never_taken_for_an_empty_tracker(peer: Peer, name: str
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_server_that_does_not_answer_in_time_is_unavailable(peer: Peer, name: str) -> None:
-    tracker = peer.tracker
+    tracker = peer.make(peer.login, seconds=1)
     peer.server.faults.delay_seconds = 1.5
     with pytest.raises(Unavailable):
         calls(tracker)[name]()
 
 
 def test_a_server_that_is_not_there_is_unavailable_and_examined_without_an_error(peer: Peer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    tracker = peer.make(replace(peer.login, url=f"http://127.0.0.1:{port}"))
-    for call in calls(tracker).values():
-        with pytest.raises(Unavailable) as caught:
-            call()
-        assert peer.login.secret not in str(caught.value)
-    assert [one.well for one in tracker.examine()] == [False]
+    with unanswered_port() as port:
+        tracker = peer.make(replace(peer.login, url=f"http://127.0.0.1:{port}"))
+        for call in calls(tracker).values():
+            with pytest.raises(Unavailable) as caught:
+                call()
+            assert peer.login.secret not in str(caught.value)
+        assert [one.well for one in tracker.examine()] == [False]
 
 
 def test_a_comment_whose_answer_was_lost_is_not_written_again(peer: Peer) -> None:

@@ -29,6 +29,7 @@ from feature_delivery.domain.errors import Conflict, Error, Misconfigured, NotFo
 from feature_delivery.domain.names import BranchName, CommitSha
 from feature_delivery.web.board.changes_page import files_of
 from tests.support.git_world import PRODUCTION, GitWorld, git, git_over_http
+from tests.support.ports import unanswered_port
 
 FEATURE = BranchName("feature/SHOP-1-gifts")
 
@@ -325,9 +326,7 @@ def test_a_host_that_never_answers_is_given_up_and_no_process_stays(mirror: Path
 
 
 def test_a_host_that_is_not_there_is_unavailable_or_not_found(tmp_path: Path, mirror: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(Unavailable, match="did not answer"):
+    with unanswered_port() as port, pytest.raises(Unavailable, match="did not answer"):
         GitRepository(f"http://127.0.0.1:{port}/x.git", mirror).heads()
     with pytest.raises(NotFound, match="no Git repository"):
         GitRepository(str(tmp_path / "nowhere.git"), mirror).heads()

@@ -447,6 +447,12 @@ def test_a_slow_and_failing_shop_is_told(watched: Watched) -> None:
         promotion = unit.books.promotion(_feature(unit, "SHOP-14"))
         assert promotion is not None
         promotion.state = PromotionState.DEPLOYED
+    watched.production.answers(1, status=500)
+    # Only what was seen before is seen to rise.
+    errors = 'http_server_request_duration_seconds_count{project="shop",http_response_status_code="500"}'
+    eventually("the first error", lambda: watched.prometheus.query(errors))
+    both = 'count(up{job="shops",project="shop"} == 1) == 2'
+    eventually("a look at both", lambda: watched.prometheus.query(both))
     for _ in range(4):
         watched.production.answers(60, status=500)
         watched.production.answers(240, seconds=0.02)
@@ -454,7 +460,8 @@ def test_a_slow_and_failing_shop_is_told(watched: Watched) -> None:
         time.sleep(1)
     watched.seen("ProductionErrorBudgetBurnFast", project="shop")
     watched.seen("PreprodSlowerThanProduction", feature="SHOP-8")
-    assert watched.prometheus.firing("ProductionErrorBudgetBurnSlow", project="shop")
+    slow = "ProductionErrorBudgetBurnSlow"
+    eventually("the slower one", lambda: watched.prometheus.firing(slow, project="shop"))
     for _ in range(3):
         watched.production.answers(2000, seconds=2.0)
         time.sleep(1)

@@ -103,11 +103,20 @@ class Watched:
         eventually(f"the alert {name} in Prometheus", lambda: self.prometheus.firing(name, **labels))
         eventually(f"the word of {name} in Slack", held)
 
+    def ended(self, name: str) -> None:
+        """Wait until an alert fires no more and Slack knows: the next word of it is of another time."""
+        eventually(f"the end of {name} in Prometheus", lambda: not self.prometheus.firing(name))
+        eventually(f"the end of {name} in Alertmanager", lambda: not self.manager.alerts(filter=f'alertname="{name}"'))
+        pages = "#delivery-pages"
+        eventually(f"the word of its end in {pages}", lambda: not self.manager.slack.last_says_it_fires(pages, name))
+
     def _told(self, labels: dict[str, str]) -> bool:
-        channel = f"#delivery-{labels['project']}" if labels.get("project") else "#delivery-platform"
-        if labels["severity"] == "critical" and labels["alertname"] not in self.manager.slack.texts("#delivery-pages"):
-            return False
-        return not labels.get("project") or labels["alertname"] in self.manager.slack.texts(channel)
+        project = labels.get("project", "")
+        channels = {"#delivery-pages"} if labels["severity"] == "critical" else set()
+        if project or not channels:
+            channels.add(f"#delivery-{project or 'platform'}")
+        says = self.manager.slack.last_says_it_fires
+        return all(says(channel, labels["alertname"], project) for channel in channels)
 
 
 def sound(shop: Shop) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -21,6 +20,8 @@ import httpx
 import pytest
 import yaml
 
+from tests.support.ports import free_port
+
 MONITORING = Path(__file__).parents[2] / "include" / "monitoring"
 PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager", "amtool", "prometheus-blackbox-exporter")
 PATIENCE_SECONDS = 60.0
@@ -34,12 +35,6 @@ def needs_prometheus() -> None:
             f"{', '.join(missing)} missing: install Debian's prometheus, prometheus-alertmanager and blackbox exporter"
         )
     assert not missing, f"{missing} missing, though .ci/run installs them"
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def eventually(what: str, look: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -74,6 +69,17 @@ class SlackReceiver:
             if message.get("channel") == channel
             for attachment in message.get("attachments", [])
         )
+
+    def last_says_it_fires(self, channel: str, name: str, project: str = "") -> bool:
+        """Say whether the last word about an alert in a channel is that it fires, not that it is over."""
+        titles = [
+            attachment.get("title", "")
+            for message in self.messages
+            if message.get("channel") == channel
+            for attachment in message.get("attachments", [])
+        ]
+        about = [title for title in titles if title.partition("] ")[2].split() == f"{name} {project}".split()]
+        return bool(about) and about[-1].startswith("[FIRING")
 
 
 @contextmanager

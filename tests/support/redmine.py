@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -23,6 +22,7 @@ import pytest
 
 from feature_delivery.adapters.trackers.unseen import unmarked
 from feature_delivery.domain.login import Login
+from tests.support.ports import free_port
 
 PACKAGES = ("redmine", "redmine-sqlite", "puma")
 FILES = Path("/usr/share/redmine")
@@ -175,8 +175,7 @@ def running_redmine(directory: Path) -> Iterator[RealRedmine]:
     assert made.returncode == 0, made.stderr[:2000]  # what went wrong, then a long way to it
     lines = [line.split() for line in made.stdout.splitlines() if len(line.split()) == 3]
     people = {login: (int(number), key) for login, number, key in lines}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with (directory / "puma.log").open("wb") as log:
         puma = subprocess.Popen(
             ["puma", "--environment", "production", "--bind", f"tcp://127.0.0.1:{port}", "--threads", "1:3"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from feature_delivery.adapters.platforms.local import processes
@@ -49,9 +51,12 @@ def test_a_start_command_that_does_not_exist_is_a_refusal(bench: Bench, start: t
         bench.platform.deploy(reference(), shops.release("one", start=start), say=bench.say)
 
 
-def test_a_strangers_answer_does_not_pass_for_the_releases(bench: Bench) -> None:
+def test_a_strangers_answer_does_not_pass_for_the_releases(
+    bench: Bench, patience_ends: Callable[[Callable[[int | str], object]], None]
+) -> None:
     """The shop ignores $PORT and ends up silent while somebody else answers on the port."""
     bench.platform.provision(reference())
+    patience_ends(lambda found: found == 200)
     answers = (
         "import os, subprocess, sys, time\n"
         "code = 'import http.server, os; os.environ.clear(); "
@@ -62,7 +67,7 @@ def test_a_strangers_answer_does_not_pass_for_the_releases(bench: Bench) -> None
         "open(os.path.join(os.environ['DATA_DIR'], 'stranger'), 'a').write(f'{stranger.pid} ')\n"
         "time.sleep(600)\n"
     )
-    release = shops.release("one", {"shop.py": answers}, health="/", health_seconds=3)
+    release = shops.release("one", {"shop.py": answers}, health="/")
     with pytest.raises(Exception, match="ports are always taken"):
         bench.platform.deploy(reference(), release, say=bench.say)
     strangers = (bench.directory() / "data" / "stranger").read_text().split()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from feature_delivery.adapters.platforms.local import forwarding
 from feature_delivery.domain.errors import Refused
 from feature_delivery.ports.platform import Release
 from tests import shops
@@ -129,14 +133,15 @@ def test_a_commit_that_serves_keeps_its_migration_when_it_is_deployed_again_in_v
     """It goes on serving, with the tables that it needs, and a rollback takes them back once."""
     forward, back = ("python", "migrate.py", "+"), ("python", "migrate.py", "-")
     files = {"shop.py": SICKENS, "migrate.py": MIGRATES}
-    two = shops.release("two", files, forward=forward, back=back, health_seconds=1.5)
+    two = shops.release("two", files, forward=forward, back=back)
+    soon = replace(two.plan, health=replace(two.plan.health, timeout=timedelta(seconds=1.5)))
     address = bench.platform.provision(reference()).address
     bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
     bench.platform.deploy(reference(), two, say=bench.say)
     data = bench.directory() / "data"
     (data / "sick").touch()
     with pytest.raises(Refused, match="did not answer 200") as caught:
-        bench.platform.deploy(reference(), two, say=bench.say)
+        bench.platform.deploy(reference(), replace(two, plan=soon), say=bench.say)
     assert caught.value.__notes__ == ["Its migration stays: the same commit goes on serving, and needs it."]
     (data / "sick").unlink()
     assert get(address) == two.commit
@@ -228,20 +233,24 @@ def test_a_database_that_a_release_makes_in_its_checkout_is_warned_of(bench: Ben
     ("status", "advice"),
     [(404, "name one that answers 200"), (302, "Redirects are not followed"), (400, "ALLOWED_HOSTS"), (401, "log")],
 )
-def test_a_shop_that_answers_something_else_than_200_learns_what_to_do(bench: Bench, status: int, advice: str) -> None:
+def test_a_shop_that_answers_something_else_than_200_learns_what_to_do(
+    bench: Bench, patience_ends: Callable[[Callable[[int | str], object]], None], status: int, advice: str
+) -> None:
     bench.platform.provision(reference())
-    other = shops.release("one", {"shop.py": shops.SHOP.replace("else 200)", f"else {status})")}, health_seconds=1.5)
+    patience_ends(lambda found: isinstance(found, int))
+    other = shops.release("one", {"shop.py": shops.SHOP.replace("else 200)", f"else {status})")})
     with pytest.raises(Refused, match=rf"(?s)last: {status}.*{advice}.*Its log ends with"):
         bench.platform.deploy(reference(), other, say=bench.say)
 
 
-def test_a_shop_that_listens_on_a_port_of_its_own_choice_is_told_which_one(bench: Bench) -> None:
+def test_a_shop_that_listens_on_a_port_of_its_own_choice_is_told_which_one(
+    bench: Bench, patience_ends: Callable[[Callable[[int | str], object]], None]
+) -> None:
     bench.platform.provision(reference())
+    patience_ends(lambda _: forwarding.listening_elsewhere(bench.running("release"), port=0))
     stubborn = shops.SHOP.replace('int(os.environ["PORT"])', "0")
     with pytest.raises(Refused, match=r"(?s)It listens on port \d+ instead: let it listen on \$HOST and \$PORT"):
-        bench.platform.deploy(
-            reference(), shops.release("one", {"shop.py": stubborn}, health_seconds=1.5), say=bench.say
-        )
+        bench.platform.deploy(reference(), shops.release("one", {"shop.py": stubborn}), say=bench.say)
 
 
 def test_installs_share_the_users_caches_and_the_shop_itself_does_not(

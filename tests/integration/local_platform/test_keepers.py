@@ -64,7 +64,8 @@ def _in(directory: str) -> Iterator[psutil.Process]:
 def _nothing_stays(bench: Bench) -> Iterator[None]:
     yield
     for process in left(bench):
-        process.kill()
+        with suppress(psutil.Error):  # it may be gone by now
+            process.kill()
 
 
 @pytest.fixture

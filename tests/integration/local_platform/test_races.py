@@ -126,7 +126,7 @@ def test_a_deploy_into_an_environment_that_is_destroyed_meanwhile_leaves_nothing
         "except (Conflict, NotFound): raise SystemExit(42)"
     )
     other = deploying(bench, body)
-    wait_until(lambda: any(p.cmdline()[-1].startswith("import time") for p in bench.running("install")))
+    wait_until(lambda: bench.is_installing("import time"))
     bench.platform.destroy(reference())
     assert other.wait(60) == 42
     assert not bench.directory().exists()
@@ -135,9 +135,14 @@ def test_a_deploy_into_an_environment_that_is_destroyed_meanwhile_leaves_nothing
 
 def test_the_shop_outlives_the_process_group_and_the_descendants_of_its_deployer(bench: Bench) -> None:
     address = bench.platform.provision(reference()).address
-    body = "bench.platform.deploy(reference(), shops.release('one'), say=bench.say)\nimport time; time.sleep(600)"
+    deployed = bench.root / "deployed"
+    body = (
+        "bench.platform.deploy(reference(), shops.release('one'), say=bench.say)\n"
+        f"Path({str(deployed)!r}).touch()\nimport time; time.sleep(600)"
+    )
     other = deploying(bench, body)
-    wait_until(lambda: bench.platform.list(PROJECT)[0].healthy)
+    wait_until(deployed.exists)
+    assert bench.platform.list(PROJECT)[0].healthy
     assert psutil.Process(other.pid).children(recursive=True) == []
     os.killpg(other.pid, signal.SIGTERM)
     other.wait()
