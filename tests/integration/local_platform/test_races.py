@@ -149,11 +149,17 @@ def test_the_shop_outlives_the_process_group_and_the_descendants_of_its_deployer
     assert get(address) == shops.commit_of("one")
 
 
+def kill_shop(pid: int) -> None:
+    """Kill, and wait for the end: a process that is ending has no environment by which it would be found any more."""
+    process = processes.identity(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not processes.lives(process))
+
+
 def test_a_shop_that_dies_is_seen_and_revived_at_the_same_address(bench: Bench) -> None:
     address = bench.platform.provision(reference()).address
     bench.platform.deploy(reference(), shops.release("one"), say=bench.say)
-    os.kill(int(get(address, "/pid")), signal.SIGKILL)
-    wait_until(lambda: bench.servers() == [])
+    kill_shop(int(get(address, "/pid")))
     status = bench.platform.status(reference())
     assert status is not None
     assert (status.healthy, status.commit) == (False, shops.commit_of("one"))
@@ -172,8 +178,7 @@ def test_what_has_ended_is_started_again_and_what_is_only_slow_is_left_alone(ben
     assert not bench.platform.keep_running(reference(), say=bench.say)
     os.kill(pid, signal.SIGCONT)
     assert int(get(address, "/pid")) == pid
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: bench.servers() == [])
+    kill_shop(pid)
     with pytest.raises(Conflict, match="generation"):
         bench.platform.keep_running(replace(reference(), generation=0), say=bench.say)
     assert bench.platform.keep_running(reference(), say=bench.say)
