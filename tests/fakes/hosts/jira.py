@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from feature_delivery.adapters.trackers.workflow import refusals
 from feature_delivery.domain.login import Login
 from tests.fakes.hosts.common import Answer, Call, HostServer, Problem, Routes
 from tests.fakes.hosts.jira_documents import is_document
@@ -370,6 +371,7 @@ class FakeJira:
 @contextmanager
 def fake_jira(*, cloud: bool = True) -> Iterator[FakeJira]:
     """Start one on a free port, with its webhooks."""
+    refusals.forget()  # of an earlier one at the same port
     server = HostServer()
     fake = FakeJira(server, cloud=cloud)
     with server.running(), fake.state.sender.running():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from feature_delivery.adapters.trackers.workflow import refusals
 from feature_delivery.domain.login import Login
 from tests.fakes.hosts.common import Answer, Call, HostServer, Problem, Routes, timestamp
 
@@ -360,6 +361,7 @@ class FakeRedmine:
 @contextmanager
 def fake_redmine() -> Iterator[FakeRedmine]:
     """Start one on a free port."""
+    refusals.forget()  # of an earlier one at the same port
     server = HostServer()
     fake = FakeRedmine(server)
     with server.running():
