@@ -29,6 +29,7 @@ from feature_delivery.adapters.platforms.kubernetes.names import (
 )
 from feature_delivery.adapters.platforms.kubernetes.record import ReleaseRecord, pack
 from feature_delivery.adapters.platforms.kubernetes.resources import WORKLOADS, resource_of
+from feature_delivery.adapters.platforms.links import leads_out
 from feature_delivery.domain.errors import Refused
 from feature_delivery.domain.names import commit_sha
 from feature_delivery.ports.platform import EnvironmentKind
@@ -130,8 +131,7 @@ def _own(place: Place, release: Release) -> list[Manifest]:
         checkout = Path(made) / "checkout"
         checkout.mkdir()
         release.checkout(checkout)
-        # Not Path.resolve, which ends in RuntimeError where links go round in a circle.
         wanted = Path(os.path.realpath(checkout / folder))
-        if not wanted.is_relative_to(os.path.realpath(checkout)):
+        if leads_out(wanted, of=checkout):
             raise Refused(f"{folder!r} leads out of the commit. Correct 'platform.manifests'.")
         return read_manifests(wanted, where=folder, values=values)

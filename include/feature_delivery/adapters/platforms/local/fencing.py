@@ -114,10 +114,8 @@ def _rules(kind: str, paths: Iterable[Path]) -> list[str]:
 
 
 def _behind(commands: Path) -> list[Path]:
-    """Return what the commands that we bring along are links to."""
-    return (
-        [Path(os.path.realpath(path)) for path in commands.iterdir() if path.is_symlink()] if commands.is_dir() else []
-    )
+    """Return the links among the commands that we bring along: rules name what paths lead to."""
+    return [path for path in commands.iterdir() if path.is_symlink()] if commands.is_dir() else []
 
 
 def _marks_above(directory: Path) -> list[Path]:

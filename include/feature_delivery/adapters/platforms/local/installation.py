@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from feature_delivery.adapters.platforms import untrusted
+from feature_delivery.adapters.platforms.links import leads_out
 from feature_delivery.adapters.platforms.local.processes import base_interpreter
 from feature_delivery.adapters.platforms.local.variables import variables_of_installs
 from feature_delivery.domain.errors import Misconfigured, Refused
@@ -106,8 +107,7 @@ def inputs_of(checkout: Path, plan: DeliveryPlan) -> str:
     digest = hashlib.sha256(json.dumps([base_interpreter(), plan.install, sorted(plan.variables.items())]).encode())
     for name in sorted({*plan.install_inputs, ".python-version"}):
         path = checkout / name
-        # Not Path.resolve: before Python 3.13 it raises RuntimeError for a link that leads to itself.
-        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(checkout)):
+        if leads_out(path, of=checkout):
             raise Refused(f"Could not install: the install input {name!r} of delivery.yaml leads out of the checkout.")
         digest.update(f"\0{name}\0{path.is_file()}\0".encode())
         if path.is_file():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from feature_delivery.adapters.platforms.kubernetes.resources import NETWORK_POLICY, WORKLOADS, resource_of
+from feature_delivery.adapters.platforms.links import leads_out
 from feature_delivery.domain.errors import Misconfigured, Refused
 
 if TYPE_CHECKING:
@@ -131,10 +132,9 @@ def _marked(manifest: Manifest, labels: dict[str, str], annotations: dict[str, s
 
 
 def _joined(folder: Path, where: str) -> str:
-    root = os.path.realpath(folder)
     files = sorted(path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml", ".json"})
     for path in files:
-        if not Path(os.path.realpath(path)).is_relative_to(root) or not path.is_file():
+        if leads_out(path, of=folder) or not path.is_file():
             raise Refused(f"{path.name!r} in {where!r} is a link that leads out of it.")
     if sum(path.stat().st_size for path in files) > _SIZE_LIMIT_BYTES:
         raise _too_large(where)
