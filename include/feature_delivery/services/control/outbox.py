@@ -284,8 +284,9 @@ def _failed(unit: Unit, project: ProjectConfig | None, entry: OutboxEntry, erran
     if alone and _takes_others(unit, entry):
         entry.sent_at = now()
         _tell(unit, project, errand, f"{said} Others arrive, so this message is given up.")
-    if errand.kind is Errand.SHOW and isinstance(error, Permanent) and not _asked_meanwhile(entry, errand):
-        entry.sent_at = now() if entry.created_at <= now() - SHOWN_FOR else None
+    refused_long = errand.kind is Errand.SHOW and isinstance(error, Permanent) and entry.created_at <= now() - SHOWN_FOR
+    if refused_long and not _asked_meanwhile(entry, errand):
+        entry.sent_at = now()
     if isinstance(error, Permanent) and project is not None and not told:
         _tell(unit, project, errand, said)
     if told and _refused(error, errand) and _is_in_vain(unit, entry):
