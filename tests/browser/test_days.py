@@ -7,13 +7,12 @@ import re
 from playwright.sync_api import Locator, Page, expect
 
 from feature_delivery.bootstrap import settings
-from feature_delivery.domain.names import CommitSha, PersonName, ProjectName, feature_key
+from feature_delivery.domain.names import PersonName, ProjectName, feature_key
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Event, Feature
-from feature_delivery.ports.ledger import Books
 from feature_delivery.services.control import brake
 from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import begin
+from tests.browser.changes import happens, push
 from tests.browser.conftest import Visit
 from tests.support.web_app import Shop
 
@@ -121,17 +120,6 @@ def test_others_see_a_decision_without_loading_the_page_again(visit: Visit) -> N
     assert board.evaluate("window.kept") is True
 
 
-def happens(page: Page, key: str) -> None:
-    """Let something happen to a feature, and wait until its open page shows it."""
-    history = page.locator("#d-history > summary")
-    before = history.inner_text()
-    with begin() as unit:
-        feature = unit.books.feature(ProjectName("shop"), feature_key(key))
-        assert feature is not None
-        unit.books.add(Event(project=feature.project, feature_id=feature.id, kind="noted", text="Something happened."))
-    expect(history).not_to_have_text(before)
-
-
 def test_what_is_being_written_and_read_survives_a_change_elsewhere(visit: Visit) -> None:
     page = visit("tess", "/shop/SHOP-8")
     page.get_by_role("button", name="Reject").click()
@@ -157,16 +145,6 @@ def test_what_is_being_written_and_read_survives_a_change_elsewhere(visit: Visit
     expect(refusal).to_have_count(1)
 
 
-def another_commit(books: Books, key: str) -> Feature:
-    """Have a feature be at another commit than open pages show."""
-    feature = books.feature(ProjectName("shop"), feature_key(key))
-    assert feature is not None
-    attempt = books.attempt(feature)
-    assert attempt is not None
-    attempt.commit = CommitSha("e" * 40)
-    return feature
-
-
 def test_a_form_says_that_what_it_is_about_has_changed(visit: Visit) -> None:
     tester, operator = visit("tess", "/shop/SHOP-8"), visit("olga", "/shop/SHOP-8")
     operator.get_by_text("Break glass", exact=True).click()
@@ -174,9 +152,7 @@ def test_a_form_says_that_what_it_is_about_has_changed(visit: Visit) -> None:
     changed = "has changed meanwhile: look at it again"
     happens(operator, "SHOP-8")
     expect(operator.get_by_text(changed)).to_have_count(0)
-    with begin() as unit:
-        feature = another_commit(unit.books, "SHOP-8")
-        unit.books.add(Event(project=feature.project, feature_id=feature.id, kind="noted", text="Pushed."))
+    push("SHOP-8")
     for page, forms in ((tester, 1), (operator, 2)):
         expect(page.locator("form.decide:visible").filter(has_text=changed)).to_have_count(forms)
         happens(page, "SHOP-8")
@@ -203,8 +179,7 @@ def test_why_the_brake_may_go_survives_a_change_elsewhere(visit: Visit, busy: Sh
 
 def test_a_decision_about_what_has_changed_meanwhile_is_not_taken(visit: Visit) -> None:
     page = visit("tess", "/shop/SHOP-8", java_script_enabled=False)  # it has not heard of the change yet
-    with begin() as unit:
-        another_commit(unit.books, "SHOP-8")
+    push("SHOP-8")
     page.get_by_label("Comment").fill("It works.")
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("alert")).to_contain_text("look again")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from playwright.sync_api import Page, expect
 
 from feature_delivery.bootstrap import settings
-from feature_delivery.domain.names import CommitSha, PersonName, ProjectName, feature_key
+from feature_delivery.domain.names import PersonName, ProjectName, feature_key
 from feature_delivery.domain.process import Step
-from feature_delivery.domain.records import Decision, Event, Gate, GateState, PromotionState, now
+from feature_delivery.domain.records import Decision, Gate, GateState, PromotionState, now
 from feature_delivery.services.control import brake
 from feature_delivery.web.board import pulse
 from feature_delivery.web.transaction import begin
+from tests.browser.changes import NEW, changed, happens, push
 from tests.browser.conftest import Visit
 from tests.support.board_app import cookie
 from tests.support.board_world import Planted, promote
 
-NEW = "e" * 40
 CHANGED = "What this is about has changed meanwhile: look at it again."
 LOOKED = "I have looked at it again"
 HIDE = """hidden => {
@@ -30,24 +28,6 @@ HIDE = """hidden => {
 HASTE = """new MutationObserver(() => {
     for (const one of document.querySelectorAll("#live form button")) one.click();
 }).observe(document.getElementById("live"), {childList: true, subtree: true})"""
-
-
-@contextmanager
-def changed(key: str) -> Iterator[Planted]:
-    """Change a feature as it comes to be changed by others, so that open pages hear of it."""
-    with begin() as unit:
-        feature = unit.books.feature(ProjectName("shop"), feature_key(key))
-        assert feature is not None
-        yield Planted(unit.books, feature, now())
-        unit.books.add(Event(project=feature.project, feature_id=feature.id, kind="noted", text="Changed."))
-    pulse.snapshots.forget()
-
-
-def push(key: str) -> None:
-    with changed(key) as planted:
-        attempt = planted.books.attempt(planted.feature)
-        assert attempt is not None
-        attempt.commit = CommitSha(NEW)
 
 
 def gate_of(planted: Planted) -> Gate:
@@ -64,15 +44,6 @@ def said(key: str, person: str) -> list[Decision]:
         return [one for one in unit.books.decisions(feature) if one.person == person]
 
 
-def written(page: Page, key: str) -> None:
-    """Wait until a page has heard of something that changes no form of it."""
-    history = page.locator("#d-history > summary")
-    before = history.inner_text()
-    with changed(key):
-        pass
-    expect(history).not_to_have_text(before)
-
-
 def in_focus(page: Page) -> str:
     return str(page.evaluate("document.activeElement.tagName + '.' + document.activeElement.className"))
 
@@ -84,7 +55,7 @@ def test_who_comes_back_to_a_tab_decides_about_what_they_had_seen_or_looks_again
     comment, approve = page.get_by_label("Comment"), page.get_by_role("button", name="Approve")
     comment.fill("It works.")
     approve.focus()
-    written(page, "SHOP-8")
+    happens(page, "SHOP-8")
     expect(approve).to_be_focused()
     expect(approve).to_be_enabled()
     expect(page.get_by_text(CHANGED)).to_have_count(0)
@@ -122,7 +93,7 @@ def test_what_one_person_wrote_is_not_sent_by_who_logs_in_after_them_in_another_
     expect(page.get_by_title("You", exact=True)).to_have_text("max@shop/ö")
     expect(page.get_by_text("It works.")).to_have_count(0)
     page.evaluate("document.same = true")
-    written(page, "SHOP-8")
+    happens(page, "SHOP-8")
     assert page.evaluate("document.same"), "a page of their own is loaded no more"
 
 
@@ -224,7 +195,7 @@ def test_what_is_being_written_stays_when_its_question_goes_and_comes_again(visi
     expect(gone).to_be_visible()
     expect(comment).to_be_focused()
     comment.press_sequentially("is wrong")
-    written(page, "SHOP-8")
+    happens(page, "SHOP-8")
     comment.press_sequentially(".")
     expect(comment).to_be_focused()
     expect(page.locator("form.decide button:enabled")).to_have_count(0)

@@ -26,7 +26,8 @@ from feature_delivery.domain.project import LOCAL_QUEUE
 from feature_delivery.web import guard, hardening
 from feature_delivery.web.board.app import POLICY
 from tests.support.compose import ROOT, settings_of
-from tests.support.compose_stack import Stack, living, needs_stack, stack
+from tests.support.compose_stack import Stack, needs_stack, stack
+from tests.support.processes import living
 from tests.support.prometheus import eventually
 from tests.support.stack_shop import DAG, REPOSITORY, SHOP, STATE, Max, push, put_shop, services
 from tests.support.statsd import Figure, Heard, exported, heard, spoken_of

@@ -16,6 +16,7 @@ from feature_delivery.cli.embedded.instance import Instance
 from feature_delivery.domain.errors import Conflict, Misconfigured
 from tests.support.airflow_instance import TRIVIAL_DAG, running_instance
 from tests.support.ports import free_port
+from tests.support.processes import living
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 LONG_TIME_SECONDS = 180
@@ -43,12 +44,6 @@ def wait_for_end(instance: Instance, dag_id: str, run_id: str) -> str:
 def family(instance: Instance) -> list[psutil.Process]:
     guards = [psutil.Process(pid) for pid in instance.processes().values()]
     return guards + [child for guard in guards for child in guard.children(recursive=True)]
-
-
-def is_running(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def test_a_run_started_by_rest_succeeds_and_its_log_can_be_read(airflow_instance: Instance) -> None:
@@ -106,7 +101,7 @@ def test_a_stop_leaves_no_process_and_the_next_start_knows_the_past(tmp_path: Pa
                 assert time.monotonic() < deadline, "the slow task does not start"
                 time.sleep(0.1)
         processes = family(instance)
-    assert not [process for process in processes if is_running(process)]
+    assert not living(processes)
 
     with running_instance(directory, dag_ids=("trivial",), port=port) as instance:
         assert (instance.address, instance.settings.passwords()) == (address, passwords)
@@ -124,7 +119,7 @@ def test_a_dag_file_that_cannot_be_imported_is_named_and_nothing_stays(tmp_path:
         with running_instance(tmp_path, dag_ids=("wanted",), on_event=lambda _event: started.extend(below(tmp_path))):
             pass
     assert started
-    assert not [process for process in {*started} if is_running(process)]
+    assert not living(started)
 
 
 def below(directory: Path) -> list[psutil.Process]:

@@ -18,6 +18,7 @@ from feature_delivery.cli.embedded.guard import SPARED
 from feature_delivery.cli.embedded.home import Home
 from feature_delivery.cli.embedded.supervisor import Part, PartEvent, PartState, RestartPolicy, Supervisor
 from feature_delivery.domain.errors import Conflict, Unavailable
+from tests.support.processes import living
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,10 +106,6 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
     return condition()
 
 
-def all_gone(processes: list[psutil.Process]) -> bool:
-    return not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-
-
 def test_a_stop_leaves_none_of_a_parts_descendants(tmp_path: Path) -> None:
     numbers = tmp_path / "numbers"
     with supervising(tmp_path) as supervisor:
@@ -117,7 +114,7 @@ def test_a_stop_leaves_none_of_a_parts_descendants(tmp_path: Path) -> None:
         # A child may have answered, and ended its start, before the last of the family has written its number.
         assert wait_until(lambda: len(members(numbers)) == 4)
         processes = members(numbers)
-    assert all_gone(processes)
+    assert not living(processes)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -125,7 +122,7 @@ def test_the_end_of_the_supervisor_is_the_end_of_everything(tmp_path: Path, numb
     with supervisor_process(tmp_path) as (process, processes):
         process.send_signal(number)
         process.wait(60)
-        assert wait_until(lambda: all_gone(processes))
+        assert wait_until(lambda: not living(processes))
 
 
 @contextmanager
@@ -141,7 +138,7 @@ def supervisor_process(home: Path) -> Iterator[tuple[subprocess.Popen[str], list
             yield process, processes
         finally:
             process.kill()
-            wait_until(lambda: all_gone(processes))
+            wait_until(lambda: not living(processes))
 
 
 def test_a_killed_guard_takes_its_part_along_and_is_replaced(tmp_path: Path) -> None:
@@ -156,7 +153,7 @@ def test_a_killed_guard_takes_its_part_along_and_is_replaced(tmp_path: Path) -> 
         guard.kill()
         assert wait_until(lambda: PartState.RESTARTING in [event.state for event in events])
         supervisor.wait_ready()
-        assert all_gone(processes)
+        assert not living(processes)
         assert supervisor.processes()["part"] != guard.pid
 
 
@@ -169,7 +166,7 @@ def test_a_dead_part_is_started_again_without_the_leftovers_of_its_first_life(tm
         first = members(numbers)
         first[0].kill()
         assert wait_until(lambda: numbers.read_text().count("complete") == 2)
-        assert all_gone(first)
+        assert not living(first)
     assert [event.state for event in events][:3] == [PartState.STARTING, PartState.READY, PartState.RESTARTING]
 
 
@@ -183,7 +180,7 @@ def test_a_part_that_hangs_is_started_again(tmp_path: Path) -> None:
         assert wait_until(lambda: PartState.RESTARTING in [event.state for event in events])
         hangs = False
         supervisor.wait_ready()
-        assert all_gone([first])
+        assert not living([first])
         assert supervisor.failure is None
 
 
@@ -199,7 +196,7 @@ def test_a_part_that_keeps_dying_stops_everything_with_its_last_words(tmp_path: 
         assert "dying ended 3 times within 300 seconds, so everything was stopped." in sentence
         assert 'Its last words: "ValueError: the disk is full".' in sentence
         assert str(tmp_path / "logs" / "dying.log") in sentence
-        assert all_gone([steady])
+        assert not living([steady])
         with pytest.raises(Unavailable):
             supervisor.start(part("pass"))
 
@@ -237,7 +234,7 @@ def test_a_part_that_ignores_the_request_to_stop_is_killed(tmp_path: Path) -> No
         supervisor.start(part(deaf, str(flag), ready=flag.exists, grace_seconds=0.2))
         supervisor.wait_ready()
         process = psutil.Process(supervisor.processes()["part"]).children()[0]
-    assert all_gone([process])
+    assert not living([process])
 
 
 def test_the_shops_processes_outlive_a_restart_of_the_part_that_started_them(tmp_path: Path) -> None:
@@ -290,4 +287,4 @@ def test_a_home_is_free_only_when_the_parts_of_a_killed_run_have_ended(tmp_path:
         process.wait(60)
         _guard, *parts = processes
         with Home(tmp_path):
-            assert all_gone(parts)
+            assert not living(parts)

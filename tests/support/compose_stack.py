@@ -337,13 +337,3 @@ def stack(directory: Path, services: Mapping[str, Service], *profiles: str) -> I
         made = Stack(directory, dict(services), net, frozenset(profiles))
         end.callback(made.stop)
         yield made
-
-
-def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Return those that still run."""
-    found = []
-    for one in processes:
-        with suppress(psutil.NoSuchProcess):
-            if one.status() != psutil.STATUS_ZOMBIE and one.is_running():
-                found.append(one)
-    return found

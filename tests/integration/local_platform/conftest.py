@@ -16,6 +16,8 @@ from tests.local_bench import (
     processes_of,
 )
 
+PatienceEnds = Callable[[Callable[[int | str], object]], None]
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
@@ -26,7 +28,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def patience_ends(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int | str], object]], None]:
+def patience_ends(monkeypatch: pytest.MonkeyPatch) -> PatienceEnds:
     """Let a deploy's time be over as soon as what a test waits for can be told from the answer to a look.
 
     A short time would have to be long enough for the shop to start, which takes as long as the machine likes.

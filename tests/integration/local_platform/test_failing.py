@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from feature_delivery.adapters.platforms.local import processes
 from feature_delivery.domain.errors import Refused
 from tests import shops
+from tests.integration.local_platform.conftest import PatienceEnds
 from tests.local_bench import (
     Bench,
     get,
@@ -51,9 +50,7 @@ def test_a_start_command_that_does_not_exist_is_a_refusal(bench: Bench, start: t
         bench.platform.deploy(reference(), shops.release("one", start=start), say=bench.say)
 
 
-def test_a_strangers_answer_does_not_pass_for_the_releases(
-    bench: Bench, patience_ends: Callable[[Callable[[int | str], object]], None]
-) -> None:
+def test_a_strangers_answer_does_not_pass_for_the_releases(bench: Bench, patience_ends: PatienceEnds) -> None:
     """The shop ignores $PORT and ends up silent while somebody else answers on the port."""
     bench.platform.provision(reference())
     patience_ends(lambda found: found == 200)

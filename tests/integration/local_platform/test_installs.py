@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +15,7 @@ from feature_delivery.adapters.platforms.local import forwarding
 from feature_delivery.domain.errors import Refused
 from feature_delivery.ports.platform import Release
 from tests import shops
+from tests.integration.local_platform.conftest import PatienceEnds
 from tests.local_bench import (
     PROJECT,
     Bench,
@@ -234,7 +234,7 @@ def test_a_database_that_a_release_makes_in_its_checkout_is_warned_of(bench: Ben
     [(404, "name one that answers 200"), (302, "Redirects are not followed"), (400, "ALLOWED_HOSTS"), (401, "log")],
 )
 def test_a_shop_that_answers_something_else_than_200_learns_what_to_do(
-    bench: Bench, patience_ends: Callable[[Callable[[int | str], object]], None], status: int, advice: str
+    bench: Bench, patience_ends: PatienceEnds, status: int, advice: str
 ) -> None:
     bench.platform.provision(reference())
     patience_ends(lambda found: isinstance(found, int))
@@ -244,7 +244,7 @@ def test_a_shop_that_answers_something_else_than_200_learns_what_to_do(
 
 
 def test_a_shop_that_listens_on_a_port_of_its_own_choice_is_told_which_one(
-    bench: Bench, patience_ends: Callable[[Callable[[int | str], object]], None]
+    bench: Bench, patience_ends: PatienceEnds
 ) -> None:
     bench.platform.provision(reference())
     patience_ends(lambda _: forwarding.listening_elsewhere(bench.running("release"), port=0))
